@@ -1,0 +1,171 @@
+//! One diagnostic type and one renderer for everything that is wrong with a file.
+
+mod suggest;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+pub use suggest::did_you_mean;
+
+/// The longest line that a rendered diagnostic shows whole; a longer one is shown around the span.
+const LONGEST_LINE: usize = 200;
+
+/// A text that diagnostics point into.
+#[derive(Debug)]
+pub struct Source {
+    /// How the file is named in messages: the path as the user gave it.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Source {
+    /// Line and column of a byte offset, both counted from one; columns count characters.
+    pub fn line_column(&self, offset: usize) -> (usize, usize) {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &self.text[..offset];
+        let line = before.matches('\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        (line, before[start..].chars().count() + 1)
+    }
+}
+
+/// One thing that is wrong, where, and what to do about it.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    /// The file it is about.
+    pub source: Arc<Source>,
+    /// Bytes of the source that the caret marks; none where the file as a whole is wrong.
+    pub span: Option<Range<usize>>,
+    /// What is wrong, in one sentence without a full stop.
+    pub message: String,
+    /// What stands beside the caret.
+    pub label: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// A diagnostic about a part of a file.
+    pub fn at(source: &Arc<Source>, span: Range<usize>, message: impl Into<String>) -> Self {
+        Self {
+            source: Arc::clone(source),
+            span: Some(span),
+            message: message.into(),
+            label: String::new(),
+            hint: None,
+        }
+    }
+
+    /// A diagnostic about a file that cannot be shown: it is unreadable, binary or empty.
+    pub fn whole(name: impl Into<String>, message: impl Into<String>) -> Self {
+        let source = Source { name: name.into(), text: String::new() };
+        Self {
+            source: Arc::new(source),
+            span: None,
+            message: message.into(),
+            label: String::new(),
+            hint: None,
+        }
+    }
+
+    /// Adds the text beside the caret.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// `file:line:column`, or the file alone.
+    pub fn place(&self) -> String {
+        match &self.span {
+            Some(span) => {
+                let (line, column) = self.source.line_column(span.start);
+                format!("{}:{line}:{column}", self.source.name)
+            }
+            None => self.source.name.clone(),
+        }
+    }
+
+    /// The diagnostic with its source line and caret.
+    pub fn render(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let title = Level::ERROR.primary_title(self.message.as_str());
+        let mut group = match &self.span {
+            Some(span) => {
+                let window = Window::around(&self.source, span);
+                let snippet = Snippet::source(window.text)
+                    .line_start(window.line)
+                    .path(self.source.name.as_str())
+                    .fold(false)
+                    .annotation(
+                        AnnotationKind::Primary.span(window.span).label(self.label.as_str()),
+                    );
+                title.element(snippet)
+            }
+            None => {
+                let origin = annotate_snippets::Origin::path(self.source.name.as_str());
+                Group::with_title(title).element(origin)
+            }
+        };
+        if let Some(hint) = &self.hint {
+            group = group.element(Level::HELP.message(hint.as_str()));
+        }
+        renderer.render(&[group])
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place(), self.message)
+    }
+}
+
+/// The part of a source that is shown: the first line of the span, cut where it is too long.
+struct Window {
+    text: String,
+    line: usize,
+    span: Range<usize>,
+}
+
+impl Window {
+    fn around(source: &Source, span: &Range<usize>) -> Self {
+        let text = &source.text;
+        let start = floor(text, span.start.min(text.len()));
+        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let mut from = line_start;
+        if start - from > LONGEST_LINE {
+            from = floor(text, start - LONGEST_LINE / 4);
+        }
+        let to = floor(text, line_end.min(from + LONGEST_LINE)).max(start);
+        let end = floor(text, span.end.clamp(start, to));
+        let end = if end == start { (start + 1).min(to).max(start) } else { end };
+        let end = if text.is_char_boundary(end) { end } else { to };
+        // Tabs and other control characters would move the caret: they are shown as one column each.
+        let shown: String =
+            text[from..to].chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
+        let (line, _) = source.line_column(start);
+        Self { text: shown, line, span: start - from..end - from }
+    }
+}
+
+fn floor(text: &str, mut offset: usize) -> usize {
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}

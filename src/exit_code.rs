@@ -1,0 +1,56 @@
+//! The one place that says what a run of nsharness means to the shell that started it.
+
+use std::process::ExitCode as ProcessExitCode;
+
+/// Every exit status of every command.
+///
+/// The numbers are part of the interface: CI systems and `git bisect run` act on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Everything that was asked was answered as expected.
+    AsExpected = 0,
+    /// At least one `fail`, `xpass`, `timeout` or snapshot that does not match.
+    Failure = 1,
+    /// The command line could not be understood.
+    Usage = 2,
+    /// A scenario file is invalid; nothing was run.
+    InvalidFile = 3,
+    /// The selection was valid, but not one scenario was executed: all were skipped or none matched.
+    NothingExecuted = 4,
+    /// The environment or the harness broke, so the answer is not known.
+    Broken = 5,
+    /// A bug in nsharness itself.
+    Bug = 70,
+    /// SIGINT or SIGTERM; the report up to that point is whole.
+    Interrupted = 130,
+}
+
+impl ExitCode {
+    /// Every status with its meaning, in numeric order, for `--help` and the README.
+    pub const TABLE: &[(ExitCode, &str)] = &[
+        (Self::AsExpected, "everything as expected"),
+        (Self::Failure, "a failure: fail, xpass, timeout or a snapshot that does not match"),
+        (Self::Usage, "the command line is wrong"),
+        (Self::InvalidFile, "a scenario file is invalid; nothing was run"),
+        (Self::NothingExecuted, "nothing was executed"),
+        (Self::Broken, "the environment or the harness broke"),
+        (Self::Bug, "a bug in nsharness"),
+        (Self::Interrupted, "interrupted; the report up to there is whole"),
+    ];
+
+    /// The text that `nsharness --help` ends with.
+    pub fn help() -> String {
+        let mut text = String::from("Exit status:\n");
+        for (code, meaning) in Self::TABLE {
+            text.push_str(&format!("  {:>3}  {meaning}\n", *code as u8));
+        }
+        text
+    }
+}
+
+impl From<ExitCode> for ProcessExitCode {
+    fn from(code: ExitCode) -> Self {
+        ProcessExitCode::from(code as u8)
+    }
+}

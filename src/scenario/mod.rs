@@ -1,0 +1,17 @@
+//! The language: YAML files to plans, with every error placed in the file.
+
+pub mod condition;
+mod decode;
+pub mod expect;
+pub mod load;
+pub mod observe;
+pub mod operation;
+pub mod plan;
+mod resolve;
+pub mod scalar;
+pub mod schema;
+pub mod world;
+mod yaml;
+
+pub use load::{FoundFile, discover, read};
+pub use resolve::{Case, KnownNames, Requirement, StepInfo, resolve};

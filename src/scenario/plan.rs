@@ -1,0 +1,60 @@
+//! A scenario resolved for one case: what crosses the border to a witness, and nothing else.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::observe::Observe;
+use super::operation::{Namespace, Operation};
+use super::scalar::Name;
+use super::world::World;
+
+/// What a witness is asked. It holds no expectation: a witness cannot know what the author wants.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// The scenario's id, for messages and evidence.
+    pub id: String,
+    /// What has to be there.
+    pub needs: Needs,
+    /// The state before the first step.
+    pub world: World,
+    /// The steps in order.
+    pub steps: Vec<PlanStep>,
+    /// What is recorded after the steps.
+    pub observe: Vec<Observe>,
+    /// After how long it is ended, in milliseconds.
+    pub timeout_ms: u64,
+    /// Whether the sandbox's own mount table is kept as evidence.
+    pub keep: bool,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlanStep {
+    /// Who takes it.
+    pub actor: Name,
+    /// What is done.
+    pub operation: Operation,
+    /// The line of the scenario file, from one.
+    pub line: usize,
+}
+
+/// What a plan needs of the place where it runs, computed from its world and steps.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Needs {
+    /// Id ranges `[first, last]` of the sandbox beyond id 0 that must be mapped.
+    pub ids: Vec<(u32, u32)>,
+    /// Namespaces beyond user, mount and pid that a step could reach.
+    pub namespaces: BTreeSet<Namespace>,
+    /// Whether a proc is mounted at /proc for the scenario.
+    pub proc: bool,
+    /// Whether a minimal /dev is there for the scenario.
+    pub dev: bool,
+    /// Names of probes that must be true for the world to be set up.
+    pub probes: BTreeSet<String>,
+    /// Whether the sandbox has no user namespace of its own: it needs real root.
+    pub privileged: bool,
+}
+
+/// The range of ids that a plan gets as soon as it names any id but 0.
+pub const COMMON_IDS: (u32, u32) = (1, 65535);

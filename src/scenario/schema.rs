@@ -1,0 +1,184 @@
+//! The JSON schema of a scenario file, made from the types.
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::condition::{Condition, KernelRange};
+use super::expect;
+use super::observe::Observe;
+use super::operation::Operation;
+use super::resolve::{DEFAULT_TIMEOUT, MAX_TIMEOUT};
+use super::scalar::{Name, WorldPath};
+use super::world::{Actor, ENTRY_WORDS, EntryKeys, Nfs, WORLD_MOUNTS};
+
+/// The schema, for editors and for the documentation.
+///
+/// `probes` are the names that `requires` and conditions may use.
+pub fn schema(probes: &[&str]) -> Value {
+    let settings = SchemaSettings::draft2020_12();
+    let mut generator = settings.into_generator();
+    let steps = steps(&mut generator);
+    let mounts: Vec<Value> = steps
+        .iter()
+        .filter(|(word, _)| WORLD_MOUNTS.contains(&word.as_str()))
+        .map(|(_, s)| bare(s))
+        .collect();
+    let steps: Vec<Value> = steps.into_iter().map(|(_, schema)| schema).collect();
+    let entry = generator.subschema_for::<EntryKeys>();
+    let observe = generator.subschema_for::<Observe>();
+    let actor = generator.subschema_for::<Actor>();
+    let nfs = generator.subschema_for::<Nfs>();
+    let condition = generator.subschema_for::<Condition>();
+    generator.subschema_for::<KernelRange>();
+    generator.subschema_for::<Name>();
+    generator.subschema_for::<WorldPath>();
+    let mut definitions = generator.take_definitions(true);
+    definitions.insert("Expect".into(), expect::schema());
+    definitions.insert("Matcher".into(), expect::matcher_schema());
+    definitions.insert("Known".into(), known());
+    definitions.insert(
+        "Tree".into(),
+        json!({
+            "description": "Files and directories by path; parents are made where they are missing.",
+            "type": "object",
+            "additionalProperties": { "anyOf": [{ "enum": ENTRY_WORDS }, entry] }
+        }),
+    );
+    let mut mounts = mounts;
+    mounts.push(json!({
+        "type": "object", "required": ["tree"], "additionalProperties": false,
+        "properties": { "tree": { "$ref": "#/$defs/Tree" } }
+    }));
+    let texts = |description: &str| json!({ "description": description, "type": "array", "items": { "type": "string" } });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "An nsharness scenario",
+        "type": "object",
+        "required": ["title", "steps"],
+        "additionalProperties": false,
+        "properties": {
+            "title": { "description": "The fact that the scenario shows, in one sentence.", "type": "string", "maxLength": 200 },
+            "refs": texts("Where the fact can be read: kernel documentation, man pages, commits."),
+            "tags": texts("Words to select by: `nsharness run --tag WORD`."),
+            "requires": {
+                "description": "What must be there; otherwise the scenario is skipped with the reason.",
+                "type": "array",
+                "items": { "anyOf": [
+                    { "enum": probes },
+                    { "type": "object", "required": ["kernel"], "additionalProperties": false,
+                      "properties": { "kernel": { "$ref": "#/$defs/KernelRange" } } }
+                ] }
+            },
+            "timeout": {
+                "description": format!("After how many seconds it is ended; {DEFAULT_TIMEOUT} if left out."),
+                "type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT
+            },
+            "cases": {
+                "description": "Repeats the scenario with other values: `${case.x}` stands for the value of `x`.",
+                "type": "object", "minProperties": 1,
+                "additionalProperties": { "type": "object" }
+            },
+            "variants": {
+                "description": "Names for snapshots of kernels that legitimately differ; the first whose condition holds counts.",
+                "type": "object",
+                "additionalProperties": condition
+            },
+            "world": {
+                "description": "The state before the first step.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "tree": { "$ref": "#/$defs/Tree" },
+                    "mounts": {
+                        "description": "Mounts, in order, behind the tree; `tree` puts files into what was mounted before it.",
+                        "type": "array", "items": { "anyOf": mounts }
+                    },
+                    "actors": {
+                        "description": "The processes by name. `main` is always there: root of the sandbox.",
+                        "type": "object",
+                        "additionalProperties": actor
+                    },
+                    "nfs": nfs
+                }
+            },
+            "steps": { "description": "What happens, in order.", "type": "array", "items": { "anyOf": steps } },
+            "observe": { "description": "What is recorded after the steps and held against the snapshot.", "type": "array", "items": observe }
+        },
+        "$defs": definitions
+    })
+}
+
+fn known() -> Value {
+    json!({
+        "description": "An expected failure, strict: another outcome, or success, is a failure.",
+        "type": "object", "required": ["outcome", "reason", "ref"], "additionalProperties": false,
+        "properties": {
+            "outcome": { "$ref": "#/$defs/Expect" },
+            "reason": { "description": "Why that is accepted.", "type": "string" },
+            "ref": { "description": "Where that can be read.", "type": "string" },
+            "when": { "$ref": "#/$defs/Condition" }
+        }
+    })
+}
+
+/// The schema of each step by its word: the operation's own, with the fields that all steps share.
+fn steps(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
+    let root = generator.root_schema_for::<Operation>().to_value();
+    let variants = root.get("oneOf").and_then(Value::as_array).cloned().unwrap_or_default();
+    let definitions = root.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut steps = Vec::new();
+    for mut variant in variants {
+        let Some((word, reference)) = variant
+            .get("properties")
+            .and_then(Value::as_object)
+            .and_then(|p| p.iter().next())
+            .map(|(word, schema)| (word.clone(), schema.clone()))
+        else {
+            continue;
+        };
+        let name = reference.get("$ref").and_then(Value::as_str).and_then(|r| r.rsplit('/').next());
+        let Some(mut body) = name.and_then(|name| definitions.get(name)).cloned() else { continue };
+        let properties = body
+            .as_object_mut()
+            .map(|b| b.entry("properties").or_insert_with(|| Value::Object(Map::new())));
+        if let Some(Value::Object(properties)) = properties {
+            for (key, schema) in shared() {
+                properties.insert(key.into(), schema);
+            }
+        }
+        variant["properties"][&word] = body;
+        steps.push((word, variant));
+    }
+    steps
+}
+
+fn shared() -> [(&'static str, Value); 4] {
+    [
+        (
+            "as",
+            json!({ "description": "The actor that takes the step; `main` if left out.", "$ref": "#/$defs/Name" }),
+        ),
+        (
+            "id",
+            json!({ "description": "A name by which later steps refer to the values of this one.", "$ref": "#/$defs/Name" }),
+        ),
+        ("expect", json!({ "$ref": "#/$defs/Expect" })),
+        ("known", json!({ "$ref": "#/$defs/Known" })),
+    ]
+}
+
+/// A step without the shared fields, as `world.mounts` holds it.
+fn bare(step: &Value) -> Value {
+    let mut step = step.clone();
+    if let Some(properties) = step.get_mut("properties").and_then(Value::as_object_mut) {
+        for (_, body) in properties.iter_mut() {
+            if let Some(properties) = body.get_mut("properties").and_then(Value::as_object_mut) {
+                for (key, _) in shared() {
+                    properties.remove(key);
+                }
+            }
+        }
+    }
+    step
+}

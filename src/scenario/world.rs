@@ -1,0 +1,370 @@
+//! The state before the first step: trees, mounts, actors and an NFS export.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::decode::Errors;
+use super::operation::{Namespace, Operation};
+use super::scalar::{Capability, DeviceNumber, IdMap, Mode, Name, StepPath, WorldPath};
+use super::yaml::{Kind, Node};
+
+/// The keys of `world:`.
+pub const WORLD_KEYS: &[&str] = &["tree", "mounts", "actors", "nfs"];
+/// The operations that `world.mounts` may hold; `tree` stands there too.
+pub const WORLD_MOUNTS: &[&str] =
+    &["tree", "mount", "overlay", "bind", "rbind", "move", "remount", "propagation"];
+/// The words that a tree entry without further keys may be.
+pub const ENTRY_WORDS: &[&str] = &["dir", "file", "fifo", "socket"];
+/// Most entries in all trees of a world.
+pub const MAX_ENTRIES: usize = 10_000;
+/// Most bytes of content in one file of a tree.
+pub const MAX_FILE_SIZE: u64 = 16 << 20;
+
+/// The state before the first step.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct World {
+    /// What is set up, in order.
+    pub setup: Vec<Setup>,
+    /// The processes, by name; `main` is always there.
+    pub actors: BTreeMap<Name, Actor>,
+    /// The export that stands beside the world, if any.
+    pub nfs: Option<Nfs>,
+}
+
+/// One part of the world.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Setup {
+    /// Files and directories; parents come first.
+    Tree(BTreeMap<WorldPath, Entry>),
+    /// A change of the mount table, performed as the step of the same name.
+    Mount {
+        /// The line of the scenario file, from one.
+        line: usize,
+        /// What is done.
+        operation: Operation,
+    },
+}
+
+/// One file of a tree.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits, whatever the umask.
+    pub mode: Option<Mode>,
+    /// The owner, as an id of the sandbox.
+    pub uid: Option<u32>,
+    /// The group, as an id of the sandbox.
+    pub gid: Option<u32>,
+    /// Extended attributes.
+    pub xattrs: BTreeMap<String, String>,
+}
+
+/// What a tree entry is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum EntryKind {
+    /// A directory.
+    Dir,
+    /// A regular file with its content.
+    File(String),
+    /// A regular file of this many zero bytes, without blocks.
+    Sparse(u64),
+    /// A symbolic link with its target.
+    Symlink(String),
+    /// One more name of another entry.
+    Hardlink(WorldPath),
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A character device; `0:0` is a whiteout.
+    Char(DeviceNumber),
+    /// A block device.
+    Block(DeviceNumber),
+    /// A program that comes with nsharness.
+    Program(Program),
+}
+
+/// The programs that come with nsharness, for `exec`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// Tells the ids, groups and capabilities that it runs with.
+    Credentials,
+}
+
+/// A tree entry as it is written when it is more than one word.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "Entry")]
+pub struct EntryKeys {
+    /// What it is, where no other key says so.
+    #[serde(rename = "type", default)]
+    kind: Option<EntryWord>,
+    /// A regular file with this content.
+    #[serde(default)]
+    file: Option<String>,
+    /// A regular file of this many zero bytes, without blocks.
+    #[serde(default)]
+    sparse: Option<u64>,
+    /// A symbolic link with this target.
+    #[serde(default)]
+    symlink: Option<String>,
+    /// One more name of the entry at this path.
+    #[serde(default)]
+    hardlink: Option<WorldPath>,
+    /// A character device; `"0:0"` is a whiteout.
+    #[serde(default)]
+    char: Option<DeviceNumber>,
+    /// A block device.
+    #[serde(default)]
+    block: Option<DeviceNumber>,
+    /// A program that comes with nsharness, to be run by `exec`.
+    #[serde(default)]
+    program: Option<Program>,
+    /// Permission bits, whatever the umask; 0755 for a directory or program, 0644 for the rest.
+    #[serde(default)]
+    mode: Option<Mode>,
+    /// The owner; 0 if left out.
+    #[serde(default)]
+    uid: Option<u32>,
+    /// The group; 0 if left out.
+    #[serde(default)]
+    gid: Option<u32>,
+    /// Extended attributes, by their whole names.
+    #[serde(default)]
+    xattrs: BTreeMap<String, String>,
+}
+
+/// A tree entry that is one word.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryWord {
+    /// A directory.
+    Dir,
+    /// An empty regular file.
+    File,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+impl From<EntryWord> for EntryKind {
+    fn from(word: EntryWord) -> Self {
+        match word {
+            EntryWord::Dir => Self::Dir,
+            EntryWord::File => Self::File(String::new()),
+            EntryWord::Fifo => Self::Fifo,
+            EntryWord::Socket => Self::Socket,
+        }
+    }
+}
+
+/// A process of the world, with its own credentials, namespaces, root and open files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Actor {
+    /// The user id in the sandbox that it starts as, real, effective and saved; 0 if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The group id in the sandbox that it starts as; the user id's number if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// Supplementary groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
+    /// A user namespace of its own, created as `uid`; the actor goes on as id 0 in it if 0 is mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub userns: Option<Userns>,
+    /// Other namespaces of its own, created after the user namespace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unshare: Vec<Namespace>,
+    /// Its root directory, entered by chroot(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<StepPath>,
+    /// Its working directory; the root of the sandbox if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<StepPath>,
+    /// The capabilities that it keeps, permitted and effective; what the kernel leaves it if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caps: Option<Vec<Capability>>,
+    /// Whether no_new_privs is set.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_new_privs: bool,
+    /// The file mode creation mask; 0022 if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub umask: Option<Mode>,
+}
+
+/// A user namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Userns {
+    /// Lines of uid_map, `[inside, outside, count]`, outside as ids of the sandbox; none leaves it unmapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid_map: Option<IdMap>,
+    /// Lines of gid_map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gid_map: Option<IdMap>,
+    /// Writes `deny` into setgroups before the maps.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deny_setgroups: bool,
+}
+
+/// A directory exported over NFS by the kernel and mounted back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nfs {
+    /// The directory that is exported.
+    pub export: WorldPath,
+    /// Where it is mounted.
+    pub at: WorldPath,
+    /// The protocol version.
+    pub version: NfsVersion,
+    /// Which ids the server maps to the anonymous one.
+    pub squash: Squash,
+}
+
+/// A protocol version of NFS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NfsVersion {
+    /// NFS version 3.
+    #[serde(rename = "3")]
+    V3,
+    /// NFS version 4.0.
+    #[serde(rename = "4.0")]
+    V40,
+    /// NFS version 4.1.
+    #[serde(rename = "4.1")]
+    V41,
+    /// NFS version 4.2.
+    #[serde(rename = "4.2")]
+    V42,
+}
+
+/// Which ids an NFS server maps to the anonymous one, as in exports(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Squash {
+    /// None.
+    None,
+    /// Id 0.
+    Root,
+    /// Every id.
+    All,
+}
+
+/// Decodes `world:`; what is wrong is added to the errors.
+pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
+    let mut world = World::default();
+    world.actors.insert("main".parse().expect("a name"), Actor::default());
+    let Some(node) = node else { return world };
+    if !matches!(node.kind, Kind::Mapping(_)) {
+        errors
+            .at(
+                &node.span,
+                format!("wrong type: expected a mapping with {}", WORLD_KEYS.join(", ")),
+            )
+            .label(format!("this is {}", node.describe()));
+        return world;
+    }
+    errors.known_keys(node, WORLD_KEYS);
+    let mut entries = 0;
+    if let Some(tree) = node.get("tree") {
+        world.setup.push(Setup::Tree(decode_tree(tree, errors, &mut entries)));
+    }
+    for item in errors.list(node.get("mounts"), "a list of mounts") {
+        world.setup.extend(decode_mount(item, errors, &mut entries));
+    }
+    for (key, value) in errors.mapping(node.get("actors"), "a mapping from names to actors") {
+        if let (Some(name), Some(actor)) = (errors.decode::<Name>(key), errors.decode(value)) {
+            world.actors.insert(name, actor);
+        }
+    }
+    world.nfs = node.get("nfs").and_then(|nfs| errors.decode(nfs));
+    world
+}
+
+fn decode_tree(node: &Node, errors: &Errors, count: &mut usize) -> BTreeMap<WorldPath, Entry> {
+    let mut tree = BTreeMap::new();
+    for (key, value) in errors.mapping(Some(node), "a mapping from paths to entries") {
+        *count += 1;
+        if *count > MAX_ENTRIES {
+            errors.at(
+                &key.span,
+                format!("more than {MAX_ENTRIES} entries in the trees of one world"),
+            );
+            break;
+        }
+        let path: Option<WorldPath> = errors.decode(key);
+        if let (Some(path), Some(entry)) = (path, decode_entry(value, errors)) {
+            tree.insert(path, entry);
+        }
+    }
+    tree
+}
+
+fn decode_mount(node: &Node, errors: &Errors, count: &mut usize) -> Option<Setup> {
+    let (line, _) = errors.source().line_column(node.span.start);
+    if let [(key, value)] = node.entries() {
+        let word = key.text().unwrap_or_default();
+        if word == "tree" {
+            return Some(Setup::Tree(decode_tree(value, errors, count)));
+        }
+        if !WORLD_MOUNTS.contains(&word) {
+            errors
+                .at(&key.span, format!("`{}` is not a mount of the world", word.escape_debug()))
+                .choices(word, WORLD_MOUNTS.iter().copied());
+            return None;
+        }
+    }
+    let operation = errors.decode(node)?;
+    Some(Setup::Mount { line, operation })
+}
+
+fn decode_entry(node: &Node, errors: &Errors) -> Option<Entry> {
+    if let Kind::Scalar { .. } = node.kind {
+        let word = node.text().unwrap_or_default();
+        if !ENTRY_WORDS.contains(&word) {
+            errors
+                .at(&node.span, format!("{} is not a kind of entry", node.describe()))
+                .label("expected dir, file, fifo, socket or a mapping")
+                .hint("a file with content is written as `{ file: \"content\" }`");
+            return None;
+        }
+        let kind: EntryWord = errors.decode(node)?;
+        let kind = kind.into();
+        return Some(Entry { kind, mode: None, uid: None, gid: None, xattrs: BTreeMap::new() });
+    }
+    let keys: EntryKeys = errors.decode(node)?;
+    let mut kinds = Vec::new();
+    kinds.extend(keys.kind.map(EntryKind::from));
+    kinds.extend(keys.file.map(EntryKind::File));
+    kinds.extend(keys.sparse.map(EntryKind::Sparse));
+    kinds.extend(keys.symlink.map(EntryKind::Symlink));
+    kinds.extend(keys.hardlink.map(EntryKind::Hardlink));
+    kinds.extend(keys.char.map(EntryKind::Char));
+    kinds.extend(keys.block.map(EntryKind::Block));
+    kinds.extend(keys.program.map(EntryKind::Program));
+    let mut kinds = kinds.into_iter();
+    let (Some(kind), None) = (kinds.next(), kinds.next()) else {
+        errors.at(&node.span, "an entry must say what it is, once").hint(
+            "give exactly one of type, file, sparse, symlink, hardlink, char, block, program",
+        );
+        return None;
+    };
+    let size = match &kind {
+        EntryKind::File(data) => data.len() as u64,
+        EntryKind::Sparse(size) => *size,
+        _ => 0,
+    };
+    if size > MAX_FILE_SIZE {
+        errors
+            .at(&node.span, format!("a file of {size} bytes"))
+            .hint(format!("at most {MAX_FILE_SIZE} are allowed"));
+        return None;
+    }
+    Some(Entry { kind, mode: keys.mode, uid: keys.uid, gid: keys.gid, xattrs: keys.xattrs })
+}
