@@ -1,0 +1,306 @@
+//! Fresh namespaces on a tmpfs that is pivoted into: nothing of the host's files can be reached,
+//! and nothing is left when its first process ends.
+
+mod ids;
+mod restrictions;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::CloneFlags;
+use nix::unistd::{Gid, Pid, Uid, chdir, pivot_root};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use crate::scenario::operation::Namespace;
+use crate::scenario::plan::Needs;
+use crate::scenario::scalar::Errno as ErrnoName;
+use crate::sys::{self, Child};
+use crate::transcript::Breakage;
+
+pub use ids::{IdSource, Maps};
+pub use restrictions::restrictions;
+
+/// Where the sandbox's tmpfs can be mounted before it becomes the root: any directory that is there.
+const STAGING: &[&str] = &["/tmp", "/run", "/mnt", "/var", "/usr", "/etc"];
+/// Size and number of inodes of the sandbox's tmpfs.
+const TMPFS_OPTIONS: &str = "size=256m,nr_inodes=64k,mode=0755";
+/// The devices of a minimal /dev.
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+
+/// What the first process of a sandbox holds.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// The root directory of the sandbox.
+    pub root: OwnedFd,
+    /// A proc of the sandbox's pid namespace, mounted nowhere.
+    pub proc: OwnedFd,
+}
+
+/// Starts a process in a sandbox and runs `first` in it; the process ends with `first`.
+///
+/// # Errors
+/// What kept the process from being started. What goes wrong inside is given to `first`.
+pub fn start(
+    ids: &IdSource,
+    maps: &Maps,
+    needs: &Needs,
+    first: impl FnOnce(Result<Sandbox, Breakage>),
+) -> Result<Child, Breakage> {
+    let (wait, go) = std::io::pipe()
+        .map_err(|e| broke("pipe", Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+    let drop_root = match ids {
+        IdSource::Root { range } if !needs.privileged => Some(range.0),
+        _ => None,
+    };
+    // The owner of the new user namespace is the creator's effective id, and root of the host is
+    // not what a sandbox should be owned by.
+    if let Some(id) = drop_root {
+        set_effective(id, id).map_err(|e| broke("seteuid", e))?;
+    }
+    let child = sys::clone_namespaces(clone_flags(needs));
+    if drop_root.is_some()
+        && !matches!(child, Ok(None))
+        && let Err(errno) = set_effective(0, 0)
+    {
+        return Err(broke("seteuid back to root", errno));
+    }
+    match child.map_err(|e| broke("clone", e))? {
+        None => {
+            drop(go);
+            let entered = enter(maps, needs, wait);
+            first(entered);
+            sys::exit_now(0);
+        }
+        Some(child) => {
+            drop(wait);
+            // The child reads the end of file as a failure, and one byte as success.
+            if !needs.privileged && !maps.is_single() {
+                write_maps(ids, maps, child.pid)?;
+            }
+            let mut go = go;
+            let _ = go.write_all(&[1]);
+            Ok(child)
+        }
+    }
+}
+
+fn clone_flags(needs: &Needs) -> CloneFlags {
+    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+    if !needs.privileged {
+        flags |= CloneFlags::CLONE_NEWUSER;
+    }
+    for namespace in &needs.namespaces {
+        flags |= namespace_flag(*namespace);
+    }
+    // A time namespace cannot be made by clone(2): CLONE_NEWTIME is in the range of its exit signal.
+    flags - CLONE_NEWTIME
+}
+
+const CLONE_NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
+
+/// The flag of clone(2), unshare(2) and setns(2) for a namespace.
+pub fn namespace_flag(namespace: Namespace) -> CloneFlags {
+    match namespace {
+        Namespace::User => CloneFlags::CLONE_NEWUSER,
+        Namespace::Mount => CloneFlags::CLONE_NEWNS,
+        Namespace::Pid => CloneFlags::CLONE_NEWPID,
+        Namespace::Net => CloneFlags::CLONE_NEWNET,
+        Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
+        Namespace::Uts => CloneFlags::CLONE_NEWUTS,
+        Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+        Namespace::Time => CLONE_NEWTIME,
+    }
+}
+
+fn set_effective(uid: u32, gid: u32) -> Result<(), Errno> {
+    // Group first on the way down, user first on the way up: either order keeps the right to do both.
+    let set_gid = || set_thread_res_gid(None, Some(rustix::process::Gid::from_raw(gid)), None);
+    let set_uid = || set_thread_res_uid(None, Some(rustix::process::Uid::from_raw(uid)), None);
+    let result = if uid == 0 {
+        set_uid().and_then(|()| set_gid())
+    } else {
+        set_gid().and_then(|()| set_uid())
+    };
+    result.map_err(errno)
+}
+
+/// The error number of a `rustix` call.
+pub fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
+}
+
+/// A failure in making a sandbox.
+fn broke(what: &str, errno: Errno) -> Breakage {
+    Breakage {
+        stage: format!("sandbox: {what}"),
+        detail: errno.to_string(),
+        errno: Some(ErrnoName(errno as i32)),
+    }
+}
+
+/// Writes the maps of a child from outside: as root by itself, as an ordinary user by newuidmap(1).
+fn write_maps(ids: &IdSource, maps: &Maps, pid: Pid) -> Result<(), Breakage> {
+    match ids {
+        IdSource::Root { .. } => {
+            for (file, lines) in [("uid_map", &maps.uid), ("gid_map", &maps.gid)] {
+                fs::write(format!("/proc/{pid}/{file}"), map_text(lines))
+                    .map_err(|e| broke(file, Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+            }
+            Ok(())
+        }
+        IdSource::User { helpers, .. } => {
+            let Some((newuidmap, newgidmap)) = helpers else {
+                return Err(broke("newuidmap", Errno::ENOENT));
+            };
+            run_helper(newuidmap, pid, &maps.uid)?;
+            run_helper(newgidmap, pid, &maps.gid)
+        }
+    }
+}
+
+fn map_text(lines: &[(u32, u32, u32)]) -> String {
+    lines.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect()
+}
+
+fn run_helper(program: &Path, pid: Pid, lines: &[(u32, u32, u32)]) -> Result<(), Breakage> {
+    let mut command = Command::new(program);
+    command.arg(pid.to_string());
+    for (inside, outside, count) in lines {
+        command.args([inside.to_string(), outside.to_string(), count.to_string()]);
+    }
+    let name = program.display();
+    let failed =
+        |detail: String| Breakage { stage: format!("sandbox: {name}"), detail, errno: None };
+    let output = command.output().map_err(|e| failed(e.to_string()))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+}
+
+/// In the new process: maps, ids, the mount tree, the pivot.
+fn enter(maps: &Maps, needs: &Needs, mut wait: impl Read) -> Result<Sandbox, Breakage> {
+    // Ends with the worker, whatever happens to it. The parent may have ended before this call: then
+    // the pipe below is at its end.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|e| broke("prctl PR_SET_PDEATHSIG", errno(e)))?;
+    if !needs.privileged {
+        become_root(maps, &mut wait)?;
+    }
+    close_standard_streams()?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+        .map_err(|e| broke("make / private", e))?;
+    let proc = mount_proc()?;
+    let staging = STAGING
+        .iter()
+        .find(|path| Path::new(path).is_dir())
+        .ok_or_else(|| broke("find a directory", Errno::ENOENT))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let flags = if needs.privileged { flags } else { MsFlags::empty() };
+    mount(Some("sandbox"), *staging, Some("tmpfs"), flags, Some(TMPFS_OPTIONS))
+        .map_err(|e| broke("mount tmpfs", e))?;
+    chdir(*staging).map_err(|e| broke("chdir", e))?;
+    if needs.dev {
+        bind_devices()?;
+    }
+    // The old root is stacked upon the new one and taken away: pivot_root(2), "pivot_root(".", ".")".
+    pivot_root(".", ".").map_err(|e| broke("pivot_root", e))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(|e| broke("umount the old root", e))?;
+    chdir("/").map_err(|e| broke("chdir /", e))?;
+    if needs.proc {
+        fs::create_dir("/proc")
+            .map_err(|e| broke("mkdir /proc", Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+        let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("proc"), "/proc", Some("proc"), safe, None::<&str>)
+            .map_err(|e| broke("mount proc", e))?;
+    }
+    let root =
+        rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| broke("open /", errno(e)))?;
+    Ok(Sandbox { root, proc })
+}
+
+/// What is printed in a sandbox has nowhere to go: not to the terminal or a file of the host.
+fn close_standard_streams() -> Result<(), Breakage> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| broke("open /dev/null", errno(e)))?;
+    rustix::stdio::dup2_stdin(&null)
+        .and_then(|()| rustix::stdio::dup2_stdout(&null))
+        .and_then(|()| rustix::stdio::dup2_stderr(&null))
+        .map_err(|e| broke("dup2", errno(e)))
+}
+
+fn become_root(maps: &Maps, wait: &mut impl Read) -> Result<(), Breakage> {
+    // Having changed ids, the process is not dumpable, and its files in /proc belong to the host's root.
+    let dumpable = rustix::process::DumpableBehavior::Dumpable;
+    rustix::process::set_dumpable_behavior(dumpable)
+        .map_err(|e| broke("prctl PR_SET_DUMPABLE", errno(e)))?;
+    if maps.is_single() {
+        let write = |file: &str, text: &str| {
+            fs::write(format!("/proc/self/{file}"), text).map_err(|e| {
+                broke(&format!("write {file}"), Errno::from_raw(e.raw_os_error().unwrap_or(0)))
+            })
+        };
+        // A group map of one's own needs setgroups to be denied first: user_namespaces(7).
+        write("setgroups", "deny")?;
+        write("uid_map", &map_text(&maps.uid))?;
+        write("gid_map", &map_text(&maps.gid))?;
+    }
+    let mut byte = [0];
+    if !maps.is_single() && wait.read(&mut byte).unwrap_or(0) != 1 {
+        return Err(broke("wait for the id maps", Errno::ECHILD));
+    }
+    let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    if !maps.is_single() {
+        set_thread_groups(&[]).map_err(|e| broke("setgroups", errno(e)))?;
+    }
+    set_thread_res_gid(Some(gid), Some(gid), Some(gid))
+        .map_err(|e| broke("setresgid", errno(e)))?;
+    set_thread_res_uid(Some(uid), Some(uid), Some(uid))
+        .map_err(|e| broke("setresuid", errno(e)))?;
+    rustix::process::set_dumpable_behavior(dumpable)
+        .map_err(|e| broke("prctl PR_SET_DUMPABLE", errno(e)))?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|e| broke("prctl PR_SET_PDEATHSIG", errno(e)))?;
+    debug_assert_eq!((Uid::effective(), Gid::effective()), (Uid::from_raw(0), Gid::from_raw(0)));
+    Ok(())
+}
+
+/// A proc that only the harness uses: it is mounted nowhere, so that no scenario can cover it.
+fn mount_proc() -> Result<OwnedFd, Breakage> {
+    let fs = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|e| broke("fsopen proc", errno(e)))?;
+    rustix::mount::fsconfig_create(fs.as_fd()).map_err(|e| broke("fsconfig proc", errno(e)))?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(|e| broke("fsmount proc", errno(e)))
+}
+
+/// Binds the host's devices: device nodes of one's own cannot be made in a user namespace.
+fn bind_devices() -> Result<(), Breakage> {
+    let io = |what: &str, e: &std::io::Error| {
+        broke(what, Errno::from_raw(e.raw_os_error().unwrap_or(0)))
+    };
+    fs::create_dir("dev").map_err(|e| io("mkdir dev", &e))?;
+    for device in DEVICES {
+        let (from, to) = (format!("/dev/{device}"), format!("dev/{device}"));
+        if !Path::new(&from).exists() {
+            continue;
+        }
+        fs::write(&to, "").map_err(|e| io("create a device", &e))?;
+        mount(Some(from.as_str()), to.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(|e| broke(&format!("bind {from}"), e))?;
+    }
+    Ok(())
+}

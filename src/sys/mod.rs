@@ -1,0 +1,14 @@
+//! The only unsafe code: system calls that `nix` and `rustix` lack or wrap as unsafe.
+
+#![allow(unsafe_code)]
+#![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
+
+mod mount_setattr;
+mod process;
+mod shared;
+mod signal;
+
+pub use mount_setattr::{MountAttr, mount_setattr};
+pub use process::{Child, clone_namespaces, close_all_but, exit_now, fork};
+pub use shared::SharedBuffer;
+pub use signal::{interrupted, watch_for_interrupts};

@@ -1,0 +1,324 @@
+//! One witness's answer to a plan: outcomes and observations, as plain data.
+//!
+//! Values that vary from run to run (inodes, devices, mount ids, peer groups, namespaces, times)
+//! are renumbered in the order in which they appear, so that equality survives and nothing else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::scalar::Errno;
+
+/// What one witness answered to a plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Transcript {
+    /// One for each step that was taken.
+    pub outcomes: Vec<Outcome>,
+    /// One for each observation that was made.
+    pub observations: Vec<Observation>,
+    /// How it ended.
+    pub end: End,
+    /// Texts by name that were kept as evidence.
+    pub evidence: BTreeMap<String, String>,
+}
+
+/// How a transcript ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum End {
+    /// Every step was taken and every observation made.
+    Completed,
+    /// The time was up; what was running was killed.
+    TimedOut,
+    /// The sandbox, the world or a worker broke: the scenario was not asked to its end.
+    Broke(Breakage),
+}
+
+/// Why a scenario could not be asked to its end.
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{stage}: {detail}")]
+pub struct Breakage {
+    /// What was being done, as in `sandbox: clone` or `world: line 12: overlay`.
+    pub stage: String,
+    /// What went wrong.
+    pub detail: String,
+    /// The error number, where a system call failed.
+    pub errno: Option<Errno>,
+}
+
+/// What one step gave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Success.
+    Ok(Values),
+    /// The system call that failed, and how.
+    Failed {
+        /// The error.
+        errno: Errno,
+        /// The system call.
+        syscall: String,
+        /// The kernel's own message, where it gave one.
+        message: Option<String>,
+    },
+    /// The witness does not answer, and says why.
+    Abstained(String),
+}
+
+/// The values of a successful step, by name.
+pub type Values = BTreeMap<String, Value>;
+
+/// One value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Value {
+    /// True or false.
+    Bool(bool),
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Value>),
+    /// Fields in order.
+    Map(Vec<(String, Value)>),
+    /// Something that is only the same or another: renumbered before it is shown.
+    Identity(Class, String),
+}
+
+/// A class of identities; each is numbered by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Devices.
+    Dev,
+    /// Inodes.
+    Ino,
+    /// Mount ids.
+    Mnt,
+    /// Peer groups.
+    Peer,
+    /// Namespaces.
+    Ns,
+    /// Times.
+    Time,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dev => "dev",
+            Self::Ino => "ino",
+            Self::Mnt => "mnt",
+            Self::Peer => "peer",
+            Self::Ns => "ns",
+            Self::Time => "time",
+        })
+    }
+}
+
+/// Something recorded after the steps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Observation {
+    /// What was observed, as in `tree at upper` or `mountinfo of host`.
+    pub title: String,
+    /// What was found, or the outcome of the system call that failed.
+    pub found: Result<Value, Outcome>,
+}
+
+impl Transcript {
+    /// A transcript of a scenario that was not asked at all.
+    pub fn broken(breakage: Breakage) -> Self {
+        Self {
+            outcomes: Vec::new(),
+            observations: Vec::new(),
+            end: End::Broke(breakage),
+            evidence: BTreeMap::new(),
+        }
+    }
+
+    /// Renumbers all identities in the order in which they appear.
+    pub fn normalise(&mut self) {
+        let mut numbers = Numbers::default();
+        for outcome in &mut self.outcomes {
+            numbers.outcome(outcome);
+        }
+        for observation in &mut self.observations {
+            match &mut observation.found {
+                Ok(value) => numbers.value(value),
+                Err(outcome) => numbers.outcome(outcome),
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Numbers {
+    seen: BTreeMap<Class, BTreeMap<String, usize>>,
+}
+
+impl Numbers {
+    fn outcome(&mut self, outcome: &mut Outcome) {
+        if let Outcome::Ok(values) = outcome {
+            values.values_mut().for_each(|value| self.value(value));
+        }
+    }
+
+    fn value(&mut self, value: &mut Value) {
+        match value {
+            Value::Identity(class, key) => {
+                let seen = self.seen.entry(*class).or_default();
+                let next = seen.len() + 1;
+                let number = *seen.entry(std::mem::take(key)).or_insert(next);
+                *value = Value::Text(format!("{class}#{number}"));
+            }
+            Value::List(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Map(fields) => fields.iter_mut().for_each(|(_, field)| self.value(field)),
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) => {}
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Number(value)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Self::Number(value.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl Outcome {
+    /// Success without values.
+    pub fn done() -> Self {
+        Self::Ok(Values::new())
+    }
+
+    /// Success with values.
+    pub fn values<const N: usize>(values: [(&str, Value); N]) -> Self {
+        Self::Ok(values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok(values) if values.is_empty() => f.write_str("ok"),
+            Self::Ok(values) => {
+                f.write_str("ok with ")?;
+                for (index, (name, value)) in values.iter().enumerate() {
+                    write!(f, "{}{name} {value}", if index == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Self::Failed { errno, syscall, message: None } => write!(f, "{errno} from {syscall}"),
+            Self::Failed { errno, syscall, message: Some(text) } => {
+                write!(f, "{errno} from {syscall} (the kernel says: {})", text.escape_debug())
+            }
+            Self::Abstained(why) => write!(f, "no answer: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    /// One line of YAML's flow style; control characters are escaped, so that no value can
+    /// write to a terminal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Number(value) => value.fmt(f),
+            Self::Text(text) if is_word(text) => f.write_str(text),
+            Self::Text(text) => write!(f, "\"{}\"", escape(text)),
+            Self::List(items) => {
+                f.write_str("[")?;
+                for (index, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
+            Self::Map(fields) => {
+                f.write_str("{")?;
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    write!(f, "{} {name}: {value}", if index == 0 { "" } else { "," })?;
+                }
+                f.write_str(if fields.is_empty() { "}" } else { " }" })
+            }
+            Self::Identity(class, key) => write!(f, "{class}({key})"),
+        }
+    }
+}
+
+/// Whether a text reads as itself without quotes.
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./#()=+@%".contains(c))
+        && !["true", "false", "null", "~"].contains(&text)
+        && text.parse::<f64>().is_err()
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => escaped.extend(['\\', c]),
+            '\n' => escaped.push_str("\\n"),
+            '\t' => escaped.push_str("\\t"),
+            c if c.is_control()
+                || ('\u{202a}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c) =>
+            {
+                escaped.push_str(&format!("\\u{{{:x}}}", c as u32));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_identities_get_equal_numbers_in_order_of_appearance() {
+        let identity = |key: &str| Value::Identity(Class::Ino, key.into());
+        let mut transcript = Transcript {
+            outcomes: vec![
+                Outcome::values([("ino", identity("77"))]),
+                Outcome::values([("ino", identity("5"))]),
+                Outcome::values([("ino", identity("77"))]),
+            ],
+            observations: Vec::new(),
+            end: End::Completed,
+            evidence: BTreeMap::new(),
+        };
+        transcript.normalise();
+        let shown: Vec<_> = transcript.outcomes.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["ok with ino ino#1", "ok with ino ino#2", "ok with ino ino#1"]);
+    }
+
+    #[test]
+    fn a_value_cannot_write_to_a_terminal() {
+        let value = Value::Text("\u{1b}[2Jred\u{202e}".into());
+        assert_eq!(value.to_string(), "\"\\u{1b}[2Jred\\u{202e}\"");
+    }
+}

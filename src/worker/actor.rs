@@ -1,0 +1,290 @@
+//! Actors: processes that live through a scenario and take steps when they are asked to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::waitpid;
+use rustix::fs::Mode;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{CapabilitySets, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use serde::{Deserialize, Serialize};
+
+use super::credentials::capability_set;
+use super::observe;
+use super::perform::{State, Step, perform};
+use crate::channel;
+use crate::sandbox::{Sandbox, errno, namespace_flag};
+use crate::scenario::operation::{Namespace, Operation};
+use crate::scenario::plan::Plan;
+use crate::scenario::scalar::{Errno as ErrnoName, Name};
+use crate::scenario::world::{Actor, Userns};
+use crate::sys;
+use crate::transcript::{Breakage, Observation, Outcome};
+
+/// What an actor is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// The maps of its user namespace are written.
+    MapsWritten,
+    /// To take this step; `of` is the process id that the step's `of` names.
+    Step(usize, Option<i32>),
+    /// To make this observation.
+    Observe(usize),
+}
+
+/// What an actor answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// Its user namespace is there and wants its maps; its process id in the sandbox.
+    WantsMaps(i32),
+    /// It is as the world describes it; its process id in the sandbox.
+    Ready(i32),
+    /// It could not be made as the world describes it.
+    Broke(Breakage),
+    /// What a step gave.
+    Outcome(Outcome),
+    /// What was observed.
+    Observation(Observation),
+}
+
+/// Both ends of the sockets to the actors, by name.
+pub type Sockets = BTreeMap<Name, (UnixStream, UnixStream)>;
+
+/// The actors that an actor may fork, and those that they may fork.
+pub fn descendants(plan: &Plan, name: &Name) -> BTreeSet<Name> {
+    let mut found = BTreeSet::new();
+    let mut wanted = vec![name.clone()];
+    while let Some(parent) = wanted.pop() {
+        for step in plan.steps.iter().filter(|step| step.actor == parent) {
+            if let Operation::Fork(fork) = &step.operation
+                && found.insert(fork.child.clone())
+            {
+                wanted.push(fork.child.clone());
+            }
+        }
+    }
+    found
+}
+
+/// One actor in its process.
+pub struct Process<'p> {
+    plan: &'p Plan,
+    sandbox: &'p Sandbox,
+    name: Name,
+    socket: UnixStream,
+    /// The sockets of the actors that this one may fork.
+    children: BTreeMap<Name, UnixStream>,
+    state: State,
+}
+
+impl<'p> Process<'p> {
+    /// An actor in a process that was just forked for it; it keeps its own sockets only.
+    pub fn new(
+        plan: &'p Plan,
+        sandbox: &'p Sandbox,
+        name: &Name,
+        mut sockets: Sockets,
+    ) -> Option<Self> {
+        let socket = sockets.remove(name)?.1;
+        let children = descendants(plan, name)
+            .into_iter()
+            .filter_map(|child| Some((child.clone(), sockets.remove(&child)?.1)))
+            .collect();
+        Some(Self { plan, sandbox, name: name.clone(), socket, children, state: State::default() })
+    }
+
+    fn proc(&self) -> BorrowedFd<'p> {
+        self.sandbox.proc.as_fd()
+    }
+
+    /// Becomes what the world describes and takes steps until the sandbox ends.
+    pub fn run(mut self) -> ! {
+        let actor = self.plan.world.actors.get(&self.name).cloned().unwrap_or_default();
+        let become_it = self.become_actor(&actor);
+        let reply = match become_it {
+            Ok(()) => Reply::Ready(self.pid()),
+            Err((what, errno)) => Reply::Broke(Breakage {
+                stage: format!("actor {}: {what}", self.name),
+                detail: errno.to_string(),
+                errno: Some(ErrnoName(errno as i32)),
+            }),
+        };
+        self.reply(&reply);
+        self.take_steps()
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        if channel::send(&mut self.socket, reply).is_err() {
+            sys::exit_now(1);
+        }
+    }
+
+    /// The process id in the pid namespace of the sandbox, whichever this process is in.
+    fn pid(&self) -> i32 {
+        rustix::fs::readlinkat(self.proc(), "self", Vec::new())
+            .ok()
+            .and_then(|pid| pid.into_string().ok()?.parse().ok())
+            .unwrap_or(0)
+    }
+
+    fn take_steps(mut self) -> ! {
+        loop {
+            let request = channel::receive(&mut self.socket);
+            match request {
+                Ok(Some(Request::Step(index, of))) => {
+                    let Some(step) = self.plan.steps.get(index) else { sys::exit_now(1) };
+                    match &step.operation {
+                        Operation::Fork(fork) => self.fork(&fork.child),
+                        Operation::Exit(_) => {
+                            self.reply(&Reply::Outcome(Outcome::done()));
+                            sys::exit_now(0);
+                        }
+                        operation => {
+                            let step = Step { operation, proc: self.proc(), of };
+                            let outcome = perform(&mut self.state, step);
+                            self.reply(&Reply::Outcome(outcome));
+                        }
+                    }
+                }
+                Ok(Some(Request::Observe(index))) => {
+                    let Some(item) = self.plan.observe.get(index) else { sys::exit_now(1) };
+                    let observation = observe::by_actor(item, self.plan, self.sandbox, &self.name);
+                    self.reply(&Reply::Observation(observation));
+                }
+                Ok(Some(Request::MapsWritten)) => {}
+                Ok(None) => sys::exit_now(0),
+                Err(_) => sys::exit_now(1),
+            }
+        }
+    }
+
+    fn fork(&mut self, child: &Name) {
+        let socket = self.children.remove(child);
+        match (sys::fork(), socket) {
+            (Ok(None), Some(socket)) => {
+                self.name = child.clone();
+                self.socket = socket;
+                let own = descendants(self.plan, child);
+                self.children.retain(|name, _| own.contains(name));
+                let ready = Reply::Ready(self.pid());
+                self.reply(&ready);
+            }
+            (Ok(Some(_)), _) => {
+                let theirs = descendants(self.plan, child);
+                self.children.retain(|name, _| !theirs.contains(name));
+                self.reply(&Reply::Outcome(Outcome::done()));
+            }
+            (Err(error), _) => {
+                let errno = ErrnoName(error as i32);
+                let outcome = Outcome::Failed { errno, syscall: "fork".into(), message: None };
+                self.reply(&Reply::Outcome(outcome));
+            }
+            (Ok(None), None) => sys::exit_now(1),
+        }
+    }
+
+    /// Takes on the credentials, namespaces, root and working directory of an actor, in this order.
+    fn become_actor(&mut self, actor: &Actor) -> Result<(), (String, Errno)> {
+        let at = |what: &str| {
+            let what = what.to_owned();
+            move |e: rustix::io::Errno| (what, errno(e))
+        };
+        if let Some(mode) = actor.umask {
+            rustix::process::umask(Mode::from_raw_mode(mode.0));
+        }
+        let uid = actor.uid.unwrap_or(0);
+        let gid = actor.gid.unwrap_or(uid);
+        if actor.caps.is_some() && uid != 0 {
+            rustix::thread::set_keep_capabilities(true).map_err(at("prctl PR_SET_KEEPCAPS"))?;
+        }
+        if !actor.groups.is_empty() {
+            let groups: Vec<_> = actor.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+            set_thread_groups(&groups).map_err(at("setgroups"))?;
+        }
+        if gid != 0 {
+            let gid = Some(Gid::from_raw(gid));
+            set_thread_res_gid(gid, gid, gid).map_err(at("setresgid"))?;
+        }
+        if uid != 0 {
+            let uid = Some(Uid::from_raw(uid));
+            set_thread_res_uid(uid, uid, uid).map_err(at("setresuid"))?;
+        }
+        set_dumpable()?;
+        if let Some(userns) = &actor.userns {
+            self.make_userns(userns)?;
+        }
+        self.make_namespaces(&actor.unshare)?;
+        if let Some(root) = &actor.root {
+            nix::unistd::chroot(root.as_str()).map_err(|e| (format!("chroot {root}"), e))?;
+        }
+        if actor.root.is_some() || actor.cwd.is_some() {
+            let cwd = actor.cwd.as_ref().map_or("/", |path| path.as_str());
+            nix::unistd::chdir(cwd).map_err(|e| (format!("chdir {cwd}"), e))?;
+        }
+        if let Some(caps) = &actor.caps {
+            let set = capability_set(caps);
+            let inheritable = rustix::thread::CapabilitySet::empty();
+            let sets = CapabilitySets { effective: set, permitted: set, inheritable };
+            rustix::thread::set_capabilities(None, sets).map_err(at("capset"))?;
+        }
+        if actor.no_new_privs {
+            rustix::thread::set_no_new_privs(true).map_err(at("prctl PR_SET_NO_NEW_PRIVS"))?;
+        }
+        Ok(())
+    }
+
+    fn make_userns(&mut self, userns: &Userns) -> Result<(), (String, Errno)> {
+        unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| ("unshare user".to_owned(), e))?;
+        if userns.uid_map.is_none() && userns.gid_map.is_none() && !userns.deny_setgroups {
+            return Ok(());
+        }
+        let pid = self.pid();
+        self.reply(&Reply::WantsMaps(pid));
+        match channel::receive(&mut self.socket) {
+            Ok(Some(Request::MapsWritten)) => {}
+            _ => sys::exit_now(1),
+        }
+        let maps_zero = |map: &Option<crate::scenario::scalar::IdMap>| {
+            map.as_ref().is_some_and(|map| map.0.iter().any(|(inside, ..)| *inside == 0))
+        };
+        if maps_zero(&userns.gid_map) {
+            let root = Some(Gid::ROOT);
+            set_thread_res_gid(root, root, root)
+                .map_err(|e| ("setresgid 0".to_owned(), errno(e)))?;
+        }
+        if maps_zero(&userns.uid_map) {
+            let root = Some(Uid::ROOT);
+            set_thread_res_uid(root, root, root)
+                .map_err(|e| ("setresuid 0".to_owned(), errno(e)))?;
+        }
+        set_dumpable()
+    }
+
+    fn make_namespaces(&mut self, kinds: &[Namespace]) -> Result<(), (String, Errno)> {
+        let flags = kinds.iter().fold(CloneFlags::empty(), |all, kind| all | namespace_flag(*kind));
+        if !flags.is_empty() {
+            unshare(flags).map_err(|e| (format!("unshare {kinds:?}").to_lowercase(), e))?;
+        }
+        if kinds.contains(&Namespace::Pid) || kinds.contains(&Namespace::Time) {
+            // Only children enter these two: see pid_namespaces(7) and time_namespaces(7).
+            match sys::fork().map_err(|e| ("fork".to_owned(), e))? {
+                None => {}
+                Some(child) => {
+                    let _ = waitpid(child, None);
+                    sys::exit_now(0);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A process that changed its ids is not dumpable, and then its files in /proc belong to root: an
+/// actor is set up as if it had been born with its ids.
+fn set_dumpable() -> Result<(), (String, Errno)> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+        .map_err(|e| ("prctl PR_SET_DUMPABLE".to_owned(), errno(e)))
+}

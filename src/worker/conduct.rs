@@ -1,0 +1,304 @@
+//! The first process of a sandbox: sets up the world, lets the actors take the steps, observes.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::fs::{Mode, OFlags};
+
+use super::actor::{Process, Reply, Request, Sockets};
+use super::observe::{self, Item};
+use super::perform::{State, Step, perform};
+use super::{Log, Part, world};
+use crate::channel;
+use crate::sandbox::Sandbox;
+use crate::scenario::operation::{Family, Operation};
+use crate::scenario::plan::{Plan, PlanStep};
+use crate::scenario::scalar::{Errno, Name};
+use crate::scenario::world::{Actor, Userns};
+use crate::sys;
+use crate::transcript::{Breakage, Observation, Outcome};
+
+/// The mask that an actor starts with.
+const UMASK: u32 = 0o022;
+
+/// Conducts a plan to its end; everything is said to the log.
+pub fn conduct(plan: &Plan, sandbox: &Sandbox, log: &Log<'_>) {
+    sys::close_all_but(&[&sandbox.root, &sandbox.proc]);
+    let end = match Conductor::start(plan, sandbox) {
+        Ok(mut conductor) => conductor.conduct(log),
+        Err(breakage) => Err(breakage),
+    };
+    if plan.keep {
+        let table = observe::read_proc(sandbox.proc.as_fd(), "self/mountinfo").unwrap_or_default();
+        log.add(&Part::Evidence("mountinfo".into(), table));
+    }
+    log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
+}
+
+/// Where an actor is.
+enum Place {
+    /// In this process: it never changes what the process is.
+    Here(State),
+    /// In a process of its own.
+    There { socket: UnixStream, pid: i32 },
+}
+
+struct Conductor<'p> {
+    plan: &'p Plan,
+    sandbox: &'p Sandbox,
+    actors: BTreeMap<Name, Place>,
+    /// Sockets of actors that are forked later.
+    unborn: BTreeMap<Name, UnixStream>,
+}
+
+impl<'p> Conductor<'p> {
+    fn start(plan: &'p Plan, sandbox: &'p Sandbox) -> Result<Self, Breakage> {
+        rustix::process::umask(Mode::empty());
+        world::set_up(&plan.world, sandbox)?;
+        rustix::process::umask(Mode::from_raw_mode(UMASK));
+        let mut conductor =
+            Self { plan, sandbox, actors: BTreeMap::new(), unborn: BTreeMap::new() };
+        let mut sockets = Sockets::new();
+        for name in plan.world.actors.keys() {
+            if stays_here(plan, name) {
+                conductor.actors.insert(name.clone(), Place::Here(State::default()));
+            } else {
+                sockets.insert(name.clone(), pair()?);
+            }
+        }
+        for step in &plan.steps {
+            if let Operation::Fork(fork) = &step.operation {
+                sockets.insert(fork.child.clone(), pair()?);
+            }
+        }
+        for name in plan.world.actors.keys() {
+            if sockets.contains_key(name) {
+                sockets = conductor.start_actor(name, sockets)?;
+            }
+        }
+        conductor.unborn = sockets.into_iter().map(|(name, (socket, _))| (name, socket)).collect();
+        Ok(conductor)
+    }
+
+    fn start_actor(&mut self, name: &Name, mut sockets: Sockets) -> Result<Sockets, Breakage> {
+        let forked = sys::fork().map_err(|e| breakage(name, &e.to_string()))?;
+        if forked.is_none() {
+            self.actors.clear();
+            match Process::new(self.plan, self.sandbox, name, sockets) {
+                Some(process) => process.run(),
+                None => sys::exit_now(1),
+            }
+        }
+        let Some((mut socket, theirs)) = sockets.remove(name) else { return Ok(sockets) };
+        drop(theirs);
+        let mut reply = receive(name, &mut socket)?;
+        if let Reply::WantsMaps(pid) = reply {
+            let actor = self.plan.world.actors.get(name);
+            if let Some(userns) = actor.and_then(|actor| actor.userns.as_ref()) {
+                self.write_maps(name, pid, userns)?;
+            }
+            send(name, &mut socket, &Request::MapsWritten)?;
+            reply = receive(name, &mut socket)?;
+        }
+        match reply {
+            Reply::Ready(pid) => {
+                drop(self.actors.insert(name.clone(), Place::There { socket, pid }))
+            }
+            Reply::Broke(breakage) => return Err(breakage),
+            other => return Err(breakage(name, &format!("answered {other:?}"))),
+        }
+        Ok(sockets)
+    }
+
+    /// Writes the maps of an actor from outside of its user namespace, with the rights of the sandbox.
+    fn write_maps(&self, name: &Name, pid: i32, userns: &Userns) -> Result<(), Breakage> {
+        let write = |file: &str, text: &str| {
+            let at = |e: rustix::io::Errno| Breakage {
+                stage: format!("actor {name}: write {file}"),
+                detail: format!("{e}; written was `{}`", text.trim()),
+                errno: Some(Errno(e.raw_os_error())),
+            };
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            let fd = rustix::fs::openat(
+                &self.sandbox.proc,
+                format!("{pid}/{file}"),
+                flags,
+                Mode::empty(),
+            )
+            .map_err(at)?;
+            rustix::io::write(&fd, text.as_bytes()).map_err(at).map(drop)
+        };
+        if userns.deny_setgroups {
+            write("setgroups", "deny")?;
+        }
+        if let Some(map) = &userns.uid_map {
+            write("uid_map", &map.text())?;
+        }
+        if let Some(map) = &userns.gid_map {
+            write("gid_map", &map.text())?;
+        }
+        Ok(())
+    }
+
+    fn conduct(&mut self, log: &Log<'_>) -> Result<(), Breakage> {
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            let outcome = self.take(index, step)?;
+            log.add(&Part::Outcome(outcome));
+        }
+        for (index, observe) in self.plan.observe.iter().enumerate() {
+            for item in observe::items(observe) {
+                let observation = match &item {
+                    Item::ByActor(name) => self.ask_to_observe(index, name)?,
+                    Item::FromOutside(name) => {
+                        let process = name
+                            .as_ref()
+                            .map_or_else(|| "self".to_owned(), |name| self.process(name));
+                        observe::from_outside(
+                            observe,
+                            self.plan,
+                            self.sandbox,
+                            name.as_ref(),
+                            &process,
+                        )
+                    }
+                };
+                log.add(&Part::Observation(observation));
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory of an actor in the sandbox's proc.
+    fn process(&self, name: &Name) -> String {
+        match self.actors.get(name) {
+            Some(Place::There { pid, .. }) => pid.to_string(),
+            _ => "self".to_owned(),
+        }
+    }
+
+    fn take(&mut self, index: usize, step: &PlanStep) -> Result<Outcome, Breakage> {
+        let of = of(&step.operation).map(|name| match self.actors.get(name) {
+            Some(Place::There { pid, .. }) => *pid,
+            _ => 1,
+        });
+        let sandbox = self.sandbox;
+        let single = self.plan.needs.ids.is_empty();
+        let mut outcome = match self.actors.get_mut(&step.actor) {
+            Some(Place::Here(state)) => {
+                perform(state, Step { operation: &step.operation, proc: sandbox.proc.as_fd(), of })
+            }
+            Some(Place::There { socket, .. }) => {
+                send(&step.actor, socket, &Request::Step(index, of))?;
+                match receive(&step.actor, socket)? {
+                    Reply::Outcome(outcome) => outcome,
+                    other => return Err(breakage(&step.actor, &format!("answered {other:?}"))),
+                }
+            }
+            None => return Err(breakage(&step.actor, "it was never forked")),
+        };
+        match (&step.operation, &mut outcome) {
+            (Operation::Fork(fork), Outcome::Ok(_)) => self.welcome(&fork.child)?,
+            (Operation::Exit(_), Outcome::Ok(_)) => self.see_off(&step.actor),
+            (Operation::Getcred(_), Outcome::Ok(values)) if single => {
+                if let Some(groups) = values.get_mut("groups") {
+                    observe::without_unmapped(groups);
+                }
+            }
+            _ => {}
+        }
+        Ok(outcome)
+    }
+
+    fn welcome(&mut self, child: &Name) -> Result<(), Breakage> {
+        let Some(mut socket) = self.unborn.remove(child) else {
+            return Err(breakage(child, "it has no socket"));
+        };
+        match receive(child, &mut socket)? {
+            Reply::Ready(pid) => {
+                drop(self.actors.insert(child.clone(), Place::There { socket, pid }))
+            }
+            other => return Err(breakage(child, &format!("answered {other:?}"))),
+        }
+        Ok(())
+    }
+
+    /// Waits until an actor that has answered its last step is gone, and its namespaces with it.
+    fn see_off(&mut self, name: &Name) {
+        let Some(Place::There { pid, .. }) = self.actors.remove(name) else { return };
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else { return };
+        if let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            wait_for(&pidfd);
+        }
+    }
+
+    fn ask_to_observe(&mut self, index: usize, name: &Name) -> Result<Observation, Breakage> {
+        match self.actors.get_mut(name) {
+            Some(Place::There { socket, .. }) => {
+                send(name, socket, &Request::Observe(index))?;
+                match receive(name, socket)? {
+                    Reply::Observation(observation) => Ok(observation),
+                    other => Err(breakage(name, &format!("answered {other:?}"))),
+                }
+            }
+            _ => Ok(observe::by_actor(&self.plan.observe[index], self.plan, self.sandbox, name)),
+        }
+    }
+}
+
+fn wait_for(pidfd: &OwnedFd) {
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut fds, PollTimeout::NONE) == Err(nix::errno::Errno::EINTR) {}
+}
+
+/// Whether an actor needs no process of its own: it is root of the sandbox as the world begins, and
+/// none of its steps changes its process.
+fn stays_here(plan: &Plan, name: &Name) -> bool {
+    let is_plain = plan.world.actors.get(name).is_some_and(|actor| *actor == Actor::default());
+    let changes = |step: &PlanStep| {
+        let family = step.operation.described().family;
+        !matches!(family, Family::Files | Family::Mounts)
+            && !matches!(step.operation, Operation::Getcred(_))
+    };
+    is_plain
+        && name.as_str() == "main"
+        && !plan.steps.iter().any(|step| step.actor == *name && changes(step))
+}
+
+/// The actor that a step is about besides the one that takes it.
+fn of(operation: &Operation) -> Option<&Name> {
+    match operation {
+        Operation::Setns(step) => step.of.as_ref(),
+        Operation::OpenNamespace(step) => step.of.as_ref(),
+        Operation::WriteUidMap(step) => step.of.as_ref(),
+        Operation::WriteGidMap(step) => step.of.as_ref(),
+        Operation::WriteSetgroups(step) => step.of.as_ref(),
+        Operation::ReadMaps(step) => step.of.as_ref(),
+        _ => None,
+    }
+}
+
+fn pair() -> Result<(UnixStream, UnixStream), Breakage> {
+    UnixStream::pair().map_err(|e| Breakage {
+        stage: "sandbox: socketpair".into(),
+        detail: e.to_string(),
+        errno: e.raw_os_error().map(Errno),
+    })
+}
+
+fn breakage(name: &Name, detail: &str) -> Breakage {
+    Breakage { stage: format!("actor {name}"), detail: detail.to_owned(), errno: None }
+}
+
+fn send(name: &Name, socket: &mut UnixStream, request: &Request) -> Result<(), Breakage> {
+    channel::send(socket, request).map_err(|e| breakage(name, &format!("cannot be asked: {e}")))
+}
+
+fn receive(name: &Name, socket: &mut UnixStream) -> Result<Reply, Breakage> {
+    match channel::receive(socket) {
+        Ok(Some(reply)) => Ok(reply),
+        Ok(None) => Err(breakage(name, "its process has ended")),
+        Err(e) => Err(breakage(name, &format!("its answer cannot be read: {e}"))),
+    }
+}

@@ -1,0 +1,134 @@
+//! Ids, groups, capabilities and process attributes.
+
+use nix::unistd::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::perform::{Named, Performed};
+use crate::scenario::operation::Operation;
+use crate::scenario::scalar::Capability;
+use crate::transcript::{Outcome, Value, Values};
+
+/// The environment variable that makes the binary one of the programs of a world.
+pub const PROGRAM_NAME: &str = "NSHARNESS_PROGRAM";
+/// What a system call takes as "leave it as it is".
+const LEAVE: u32 = u32::MAX;
+
+pub fn perform(operation: &Operation) -> Performed {
+    match operation {
+        Operation::Setuid(step) => nix::unistd::setuid(Uid::from_raw(step.uid)).of("setuid")?,
+        Operation::Setgid(step) => nix::unistd::setgid(Gid::from_raw(step.gid)).of("setgid")?,
+        Operation::Setresuid(step) => {
+            let id = |id: Option<u32>| Uid::from_raw(id.unwrap_or(LEAVE));
+            nix::unistd::setresuid(id(step.ruid), id(step.euid), id(step.suid)).of("setresuid")?;
+        }
+        Operation::Setresgid(step) => {
+            let id = |id: Option<u32>| Gid::from_raw(id.unwrap_or(LEAVE));
+            nix::unistd::setresgid(id(step.rgid), id(step.egid), id(step.sgid)).of("setresgid")?;
+        }
+        Operation::Setgroups(step) => {
+            let groups: Vec<_> = step.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+            nix::unistd::setgroups(&groups).of("setgroups")?;
+        }
+        Operation::Getcred(_) => return Ok(Outcome::Ok(credentials())),
+        Operation::Capset(step) => {
+            let now = rustix::thread::capabilities(None).of("capget")?;
+            let set = |wanted: &Option<Vec<Capability>>, now| {
+                wanted.as_deref().map_or(now, capability_set)
+            };
+            let sets = CapabilitySets {
+                effective: set(&step.effective, now.effective),
+                permitted: set(&step.permitted, now.permitted),
+                inheritable: set(&step.inheritable, now.inheritable),
+            };
+            rustix::thread::set_capabilities(None, sets).of("capset")?;
+        }
+        Operation::CapAmbient(step) => {
+            for capability in &step.raise {
+                rustix::thread::configure_capability_in_ambient_set(
+                    capability_set(&[*capability]),
+                    true,
+                )
+                .of("prctl PR_CAP_AMBIENT_RAISE")?;
+            }
+        }
+        Operation::CapBset(step) => {
+            for capability in &step.drop {
+                rustix::thread::remove_capability_from_bounding_set(capability_set(&[*capability]))
+                    .of("prctl PR_CAPBSET_DROP")?;
+            }
+        }
+        Operation::Keepcaps(step) => {
+            rustix::thread::set_keep_capabilities(step.on).of("prctl PR_SET_KEEPCAPS")?
+        }
+        Operation::NoNewPrivs(_) => {
+            rustix::thread::set_no_new_privs(true).of("prctl PR_SET_NO_NEW_PRIVS")?
+        }
+        Operation::Umask(step) => {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(step.mode.0));
+        }
+        _ => unreachable!("not an operation on credentials"),
+    }
+    Ok(Outcome::done())
+}
+
+/// Capabilities as the set that system calls take.
+pub fn capability_set(capabilities: &[Capability]) -> CapabilitySet {
+    CapabilitySet::from_bits_retain(
+        capabilities.iter().fold(0, |bits, capability| bits | capability.bit()),
+    )
+}
+
+/// The ids, groups and capabilities of this process.
+pub fn credentials() -> Values {
+    let mut values = Values::new();
+    let mut add = |name: &str, value: Value| drop(values.insert(name.to_owned(), value));
+    if let Ok(ids) = nix::unistd::getresuid() {
+        add("uid", ids.real.as_raw().into());
+        add("euid", ids.effective.as_raw().into());
+        add("suid", ids.saved.as_raw().into());
+    }
+    if let Ok(ids) = nix::unistd::getresgid() {
+        add("gid", ids.real.as_raw().into());
+        add("egid", ids.effective.as_raw().into());
+        add("sgid", ids.saved.as_raw().into());
+    }
+    if let Ok(mut groups) = nix::unistd::getgroups() {
+        groups.sort_unstable_by_key(|gid| gid.as_raw());
+        add("groups", Value::List(groups.into_iter().map(|gid| gid.as_raw().into()).collect()));
+    }
+    let every = |is_in: &dyn Fn(CapabilitySet) -> rustix::io::Result<bool>| {
+        Capability::all()
+            .filter(|capability| is_in(capability_set(&[*capability])).unwrap_or(false))
+            .fold(0, |bits, capability| bits | capability.bit())
+    };
+    // A capability that the kernel does not know is in no set and an error in the bounding set.
+    let known = every(&|set| rustix::thread::capability_is_in_bounding_set(set).map(|_| true));
+    let named = |bits: u64| -> Value {
+        match bits & known {
+            0 => "none".into(),
+            bits if bits == known => "all".into(),
+            bits => {
+                let names =
+                    Capability::all().filter(|c| bits & c.bit() != 0).map(|c| c.to_string().into());
+                Value::List(names.collect())
+            }
+        }
+    };
+    if let Ok(sets) = rustix::thread::capabilities(None) {
+        add("effective", named(sets.effective.bits()));
+        add("permitted", named(sets.permitted.bits()));
+        add("inheritable", named(sets.inheritable.bits()));
+    }
+    add("bounding", named(every(&|set| rustix::thread::capability_is_in_bounding_set(set))));
+    add("ambient", named(every(&|set| rustix::thread::capability_is_in_ambient_set(set))));
+    if let Ok(set) = rustix::thread::no_new_privs() {
+        add("no_new_privs", set.into());
+    }
+    values
+}
+
+/// What `program: credentials` does: prints the credentials that it runs with, for `exec`.
+pub fn print_credentials() {
+    let text = serde_json::to_string(&credentials()).unwrap_or_default();
+    println!("{text}");
+}

@@ -1,0 +1,379 @@
+//! The mount table, by mount(2) and by the mount API of Linux 5.2 and later.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+
+use super::files::{mount_root, statx_of};
+use super::perform::{Failure, Named, Performed, State, Step, failure};
+use crate::scenario::operation::{
+    self as op, FsCommand, IdMaps, MountApi, MountAttribute, MountFlag, OpenTreeFlag, Operation,
+    PropagationType, UmountFlag,
+};
+use crate::sys::{self, MountAttr};
+use crate::transcript::Outcome;
+
+// include/uapi/linux/mount.h; rustix 1.1 does not have these two.
+const MOVE_MOUNT_SET_GROUP: u32 = 0x100;
+const MOVE_MOUNT_BENEATH: u32 = 0x200;
+/// include/uapi/linux/fcntl.h
+const AT_RECURSIVE: u32 = 0x8000;
+
+pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
+    match step.operation {
+        Operation::Mount(step) => {
+            let source = step.source.as_deref().unwrap_or(&step.kind);
+            let options = options(&step.options);
+            mount(
+                Some(source),
+                step.at.as_str(),
+                Some(step.kind.as_str()),
+                flags(&step.flags),
+                options.as_deref(),
+            )
+            .of("mount")?;
+        }
+        Operation::Overlay(step) => overlay(step)?,
+        Operation::Bind(step) => bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_BIND)?,
+        Operation::Rbind(step) => {
+            bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_BIND | MsFlags::MS_REC)?
+        }
+        Operation::Move(step) => bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_MOVE)?,
+        Operation::Umount(step) => {
+            let flags = step.flags.iter().fold(MntFlags::empty(), |flags, flag| {
+                flags
+                    | match flag {
+                        UmountFlag::Detach => MntFlags::MNT_DETACH,
+                        UmountFlag::Force => MntFlags::MNT_FORCE,
+                        UmountFlag::Expire => MntFlags::MNT_EXPIRE,
+                        UmountFlag::Nofollow => MntFlags::UMOUNT_NOFOLLOW,
+                    }
+            });
+            umount2(step.at.as_str(), flags).of("umount2")?;
+        }
+        Operation::Remount(step) => {
+            let mut flags = flags(&step.flags) | MsFlags::MS_REMOUNT;
+            if step.bind {
+                flags |= MsFlags::MS_BIND;
+            }
+            mount(
+                None::<&str>,
+                step.at.as_str(),
+                None::<&str>,
+                flags,
+                options(&step.options).as_deref(),
+            )
+            .of("mount")?;
+        }
+        Operation::Propagation(step) => {
+            let mut flags = propagation(step.kind);
+            if step.recursive {
+                flags |= MsFlags::MS_REC;
+            }
+            mount(None::<&str>, step.at.as_str(), None::<&str>, flags, None::<&str>).of("mount")?;
+        }
+        Operation::Mounted(step) => {
+            let found = statx_of(CWD, step.at.as_str(), AtFlags::empty()).of("statx")?;
+            let mounted = mount_root(&found).ok_or_else(|| failure("statx", Errno::EOPNOTSUPP))?;
+            return Ok(Outcome::values([("mounted", mounted.into())]));
+        }
+        Operation::Fsopen(step) => {
+            let fd = rustix::mount::fsopen(step.kind.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
+                .of("fsopen")?;
+            state.keep(&step.fd, fd);
+        }
+        Operation::Fsconfig(step) => fsconfig(state, step)?,
+        Operation::Fsmount(step) => {
+            let context = state.fd(&step.fd, "fsmount")?;
+            let attributes = MountAttrFlags::from_bits_retain(attributes(&step.attributes) as u32);
+            let mount = rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+                .of("fsmount")
+                .map_err(|e| explained(e, context))?;
+            state.keep(&step.mount, mount);
+        }
+        Operation::OpenTree(step) => {
+            let flags = step.flags.iter().fold(OpenTreeFlags::OPEN_TREE_CLOEXEC, |flags, flag| {
+                flags
+                    | match flag {
+                        OpenTreeFlag::Clone => OpenTreeFlags::OPEN_TREE_CLONE,
+                        OpenTreeFlag::Recursive => OpenTreeFlags::AT_RECURSIVE,
+                    }
+            });
+            let mount = rustix::mount::open_tree(CWD, step.path.as_str(), flags).of("open_tree")?;
+            state.keep(&step.mount, mount);
+        }
+        Operation::MoveMount(step) => move_mount(state, step)?,
+        Operation::MountSetattr(set) => mount_setattr(state, set, step.proc)?,
+        _ => unreachable!("not an operation on mounts"),
+    }
+    Ok(Outcome::done())
+}
+
+fn bind(from: &str, at: &str, flags: MsFlags) -> Result<(), Failure> {
+    mount(Some(from), at, None::<&str>, flags, None::<&str>).of("mount")
+}
+
+fn options(options: &[String]) -> Option<String> {
+    (!options.is_empty()).then(|| options.join(","))
+}
+
+/// The flags of mount(2).
+fn flags(flags: &[MountFlag]) -> MsFlags {
+    flags.iter().fold(MsFlags::empty(), |all, flag| {
+        all | match flag {
+            MountFlag::Ro => MsFlags::MS_RDONLY,
+            MountFlag::Nosuid => MsFlags::MS_NOSUID,
+            MountFlag::Nodev => MsFlags::MS_NODEV,
+            MountFlag::Noexec => MsFlags::MS_NOEXEC,
+            MountFlag::Noatime => MsFlags::MS_NOATIME,
+            MountFlag::Nodiratime => MsFlags::MS_NODIRATIME,
+            MountFlag::Relatime => MsFlags::MS_RELATIME,
+            MountFlag::Strictatime => MsFlags::MS_STRICTATIME,
+            MountFlag::Sync => MsFlags::MS_SYNCHRONOUS,
+            MountFlag::Dirsync => MsFlags::MS_DIRSYNC,
+            MountFlag::Nosymfollow => MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW),
+            MountFlag::Rec => MsFlags::MS_REC,
+            MountFlag::Private => MsFlags::MS_PRIVATE,
+            MountFlag::Shared => MsFlags::MS_SHARED,
+            MountFlag::Slave => MsFlags::MS_SLAVE,
+            MountFlag::Unbindable => MsFlags::MS_UNBINDABLE,
+            MountFlag::Bind => MsFlags::MS_BIND,
+            MountFlag::Silent => MsFlags::MS_SILENT,
+        }
+    })
+}
+
+fn propagation(kind: PropagationType) -> MsFlags {
+    match kind {
+        PropagationType::Shared => MsFlags::MS_SHARED,
+        PropagationType::Private => MsFlags::MS_PRIVATE,
+        PropagationType::Slave => MsFlags::MS_SLAVE,
+        PropagationType::Unbindable => MsFlags::MS_UNBINDABLE,
+    }
+}
+
+/// `MOUNT_ATTR_*` of include/uapi/linux/mount.h.
+fn attributes(attributes: &[MountAttribute]) -> u64 {
+    attributes.iter().fold(0, |all, attribute| {
+        all | match attribute {
+            MountAttribute::Ro => 0x1,
+            MountAttribute::Nosuid => 0x2,
+            MountAttribute::Nodev => 0x4,
+            MountAttribute::Noexec => 0x8,
+            MountAttribute::Noatime => 0x10,
+            MountAttribute::Strictatime => 0x20,
+            MountAttribute::Atime => 0x70,
+            MountAttribute::Nodiratime => 0x80,
+            MountAttribute::Idmap => 0x0010_0000,
+            MountAttribute::Nosymfollow => 0x0020_0000,
+        }
+    })
+}
+
+/// Layers as one option: lower ones with `:` between them, data-only ones behind `::`.
+fn layers(step: &op::Overlay) -> Option<String> {
+    let lower: Vec<_> = step.lower.iter().map(ToString::to_string).collect();
+    let mut layers = lower.join(":");
+    for data in &step.data {
+        layers.push_str("::");
+        layers.push_str(data.as_str());
+    }
+    (!layers.is_empty()).then_some(layers)
+}
+
+fn overlay(step: &op::Overlay) -> Result<(), Failure> {
+    let mut parameters: Vec<(&str, Option<String>)> = Vec::new();
+    parameters.extend(layers(step).map(|layers| ("lowerdir", Some(layers))));
+    parameters.extend(step.upper.as_ref().map(|upper| ("upperdir", Some(upper.to_string()))));
+    parameters.extend(step.work.as_ref().map(|work| ("workdir", Some(work.to_string()))));
+    for option in &step.options {
+        match option.split_once('=') {
+            Some((key, value)) => parameters.push((key, Some(value.to_owned()))),
+            None => parameters.push((option, None)),
+        }
+    }
+    match step.api {
+        MountApi::Classic => {
+            let parameters: Vec<_> = parameters
+                .into_iter()
+                .map(|(key, value)| {
+                    value.map_or_else(|| key.to_owned(), |value| format!("{key}={value}"))
+                })
+                .collect();
+            let data = options(&parameters);
+            mount(
+                Some("overlay"),
+                step.at.as_str(),
+                Some("overlay"),
+                flags(&step.flags),
+                data.as_deref(),
+            )
+            .of("mount")
+        }
+        MountApi::New => {
+            let context =
+                rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).of("fsopen")?;
+            let context = context.as_fd();
+            for (key, value) in parameters {
+                match value {
+                    Some(value) => rustix::mount::fsconfig_set_string(context, key, value),
+                    None => rustix::mount::fsconfig_set_flag(context, key),
+                }
+                .of("fsconfig")
+                .map_err(|e| explained(e, context))?;
+            }
+            rustix::mount::fsconfig_create(context)
+                .of("fsconfig")
+                .map_err(|e| explained(e, context))?;
+            let attributes = new_attributes(&step.flags);
+            let mount = rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+                .of("fsmount")
+                .map_err(|e| explained(e, context))?;
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(mount.as_fd(), "", CWD, step.at.as_str(), flags)
+                .of("move_mount")
+        }
+    }
+}
+
+fn new_attributes(flags: &[MountFlag]) -> MountAttrFlags {
+    flags.iter().fold(MountAttrFlags::empty(), |all, flag| {
+        all | match flag {
+            MountFlag::Ro => MountAttrFlags::MOUNT_ATTR_RDONLY,
+            MountFlag::Nosuid => MountAttrFlags::MOUNT_ATTR_NOSUID,
+            MountFlag::Nodev => MountAttrFlags::MOUNT_ATTR_NODEV,
+            MountFlag::Noexec => MountAttrFlags::MOUNT_ATTR_NOEXEC,
+            MountFlag::Noatime => MountAttrFlags::MOUNT_ATTR_NOATIME,
+            _ => MountAttrFlags::empty(),
+        }
+    })
+}
+
+/// Adds what the kernel wrote into the log of a file system context: see fsopen(2).
+fn explained(mut failure: Failure, context: BorrowedFd<'_>) -> Failure {
+    let mut lines = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(length) = rustix::io::read(context, &mut buffer) {
+        if length == 0 || lines.len() >= 16 {
+            break;
+        }
+        lines.push(String::from_utf8_lossy(&buffer[..length]).trim().to_owned());
+    }
+    if !lines.is_empty() {
+        failure.message = Some(lines.join("; "));
+    }
+    failure
+}
+
+fn fsconfig(state: &State, step: &op::Fsconfig) -> Result<(), Failure> {
+    let context = state.fd(&step.fd, "fsconfig")?;
+    let key = step.key.as_deref().unwrap_or_default();
+    let result = match (&step.command, &step.value, &step.value_fd) {
+        (Some(FsCommand::Create), ..) => rustix::mount::fsconfig_create(context),
+        (Some(FsCommand::CreateExclusive), ..) => rustix::mount::fsconfig_create_exclusive(context),
+        (Some(FsCommand::Reconfigure), ..) => rustix::mount::fsconfig_reconfigure(context),
+        (None, Some(value), _) => rustix::mount::fsconfig_set_string(context, key, value.as_str()),
+        (None, None, Some(fd)) => {
+            rustix::mount::fsconfig_set_fd(context, key, state.fd(fd, "fsconfig")?)
+        }
+        (None, None, None) => rustix::mount::fsconfig_set_flag(context, key),
+    };
+    result.of("fsconfig").map_err(|e| explained(e, context))
+}
+
+fn move_mount(state: &State, step: &op::MoveMount) -> Result<(), Failure> {
+    let mut flags = MoveMountFlags::empty();
+    if step.beneath {
+        flags |= MoveMountFlags::from_bits_retain(MOVE_MOUNT_BENEATH);
+    }
+    if step.set_group {
+        flags |= MoveMountFlags::from_bits_retain(MOVE_MOUNT_SET_GROUP);
+    }
+    let (dir, path) = match (&step.mount, &step.from) {
+        (Some(name), _) => {
+            flags |= MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            (state.fd(name, "move_mount")?, "")
+        }
+        (None, from) => (CWD, from.as_ref().map_or("", |path| path.as_str())),
+    };
+    rustix::mount::move_mount(dir, path, CWD, step.at.as_str(), flags).of("move_mount")
+}
+
+fn mount_setattr(
+    state: &State,
+    step: &op::MountSetattr,
+    proc: BorrowedFd<'_>,
+) -> Result<(), Failure> {
+    let userns = step.idmap.as_ref().map(|maps| user_namespace(maps, proc)).transpose()?;
+    let mut attr = MountAttr {
+        set: attributes(&step.set),
+        clear: attributes(&step.clear),
+        propagation: step.propagation.map_or(0, |kind| propagation(kind).bits()),
+        userns_fd: 0,
+    };
+    if let Some(userns) = &userns {
+        use std::os::fd::AsRawFd;
+        attr.set |= attributes(&[MountAttribute::Idmap]);
+        attr.userns_fd = userns.as_raw_fd() as u64;
+    }
+    let recursive = if step.recursive { AT_RECURSIVE } else { 0 };
+    let result = match (&step.mount, &step.at) {
+        (Some(name), _) => {
+            let fd = state.fd(name, "mount_setattr")?;
+            sys::mount_setattr(fd, "", recursive | libc::AT_EMPTY_PATH as u32, &attr)
+        }
+        (None, at) => {
+            let path = at.as_ref().map_or("", |path| path.as_str());
+            sys::mount_setattr(CWD, path, recursive, &attr)
+        }
+    };
+    result.of("mount_setattr")
+}
+
+/// A user namespace with these maps, held by a file descriptor alone.
+fn user_namespace(maps: &IdMaps, proc: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
+    let (mut from_child, mut to_parent) = std::io::pipe().of("pipe2")?;
+    let (mut hold, release) = std::io::pipe().of("pipe2")?;
+    let Some(child) = sys::fork().of("fork")? else {
+        drop((from_child, release));
+        let unshared = unshare(CloneFlags::CLONE_NEWUSER).map_or_else(|errno| errno as i32, |()| 0);
+        // Its process id as proc knows it, whatever pid namespace this actor is in.
+        let pid = rustix::fs::readlinkat(proc, "self", Vec::new())
+            .ok()
+            .and_then(|pid| pid.into_string().ok());
+        let _ = writeln!(to_parent, "{unshared} {}", pid.unwrap_or_default());
+        drop(to_parent);
+        let _ = hold.read(&mut [0]);
+        sys::exit_now(0);
+    };
+    drop(to_parent);
+    let made = (|| {
+        let mut answer = String::new();
+        from_child.read_to_string(&mut answer).of("read")?;
+        let (unshared, pid) = answer.trim().split_once(' ').unwrap_or(("5", ""));
+        let unshared = Errno::from_raw(unshared.parse().unwrap_or(libc::EIO));
+        if unshared != Errno::UnknownErrno {
+            return Err(failure("unshare", unshared));
+        }
+        for (file, map) in [("uid_map", &maps.uid_map), ("gid_map", &maps.gid_map)] {
+            let path = format!("{pid}/{file}");
+            let fd =
+                rustix::fs::openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                    .of("open")?;
+            rustix::io::write(&fd, map.text().as_bytes()).of("write")?;
+        }
+        let path = format!("{pid}/ns/user");
+        rustix::fs::openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).of("open")
+    })();
+    drop(release);
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = waitpid(child, None);
+    made
+}

@@ -1,0 +1,458 @@
+//! What is recorded after the steps: trees, mount tables, maps, credentials, namespaces.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx};
+use sha2::{Digest, Sha256};
+
+use super::credentials;
+use super::files::{self, device, file_type, inode, names_in, statx_of, text, time, xattr_names};
+use super::namespaces::read_maps;
+use super::perform::{Failure, Named};
+use crate::sandbox::Sandbox;
+use crate::scenario::observe::{Observe, ObserveMountinfo, ObserveTree, TreeField};
+use crate::scenario::plan::Plan;
+use crate::scenario::scalar::{Errno as ErrnoName, Name};
+use crate::transcript::{Class, Observation, Outcome, Value};
+
+/// The longest content that is recorded as text; beyond, its digest is.
+const CONTENT_BYTES: usize = 4096;
+/// Most entries of one tree.
+const MAX_ENTRIES: usize = 20_000;
+/// Deepest tree.
+const MAX_DEPTH: usize = 64;
+/// The id that an unmapped one is shown as: kernel.overflowuid.
+const OVERFLOW_ID: i64 = 65534;
+
+/// Who makes one observation.
+pub enum Item {
+    /// An actor, in its own process.
+    ByActor(Name),
+    /// The first process of the sandbox, of an actor or of the sandbox itself.
+    FromOutside(Option<Name>),
+}
+
+/// The observations that one item of the plan comes to.
+pub fn items(observe: &Observe) -> Vec<Item> {
+    match observe {
+        Observe::Tree(tree) | Observe::Layer(tree) => match &tree.actor {
+            Some(name) => vec![Item::ByActor(name.clone())],
+            None => vec![Item::FromOutside(None)],
+        },
+        Observe::Credentials(of) => of.actors.names().iter().cloned().map(Item::ByActor).collect(),
+        Observe::Mountinfo(of) => outside(of.actors.names()),
+        Observe::IdMaps(of) | Observe::Namespaces(of) | Observe::Process(of) => {
+            outside(of.actors.names())
+        }
+    }
+}
+
+fn outside(names: &[Name]) -> Vec<Item> {
+    names.iter().cloned().map(|name| Item::FromOutside(Some(name))).collect()
+}
+
+/// Makes an observation in the process of the actor that looks.
+pub fn by_actor(observe: &Observe, plan: &Plan, sandbox: &Sandbox, name: &Name) -> Observation {
+    let single = plan.needs.ids.is_empty();
+    match observe {
+        Observe::Tree(tree) => observe_tree(tree, false, plan, sandbox, Some(name)),
+        Observe::Layer(tree) => observe_tree(tree, true, plan, sandbox, Some(name)),
+        _ => {
+            let mut fields: Vec<_> = credentials::credentials().into_iter().collect();
+            for (field, value) in &mut fields {
+                if single && field == "groups" {
+                    without_unmapped(value);
+                }
+            }
+            Observation { title: format!("credentials of {name}"), found: Ok(Value::Map(fields)) }
+        }
+    }
+}
+
+/// An ordinary user with one id cannot leave its supplementary groups, which are not mapped; they
+/// say nothing about the scenario.
+pub fn without_unmapped(groups: &mut Value) {
+    if let Value::List(groups) = groups {
+        groups.retain(|gid| *gid != Value::Number(OVERFLOW_ID));
+    }
+}
+
+/// Makes an observation in the first process of the sandbox.
+pub fn from_outside(
+    observe: &Observe,
+    plan: &Plan,
+    sandbox: &Sandbox,
+    name: Option<&Name>,
+    process: &str,
+) -> Observation {
+    let proc = sandbox.proc.as_fd();
+    let of = name.map_or("main", Name::as_str);
+    let (title, found) = match observe {
+        Observe::Tree(tree) => return observe_tree(tree, false, plan, sandbox, None),
+        Observe::Layer(tree) => return observe_tree(tree, true, plan, sandbox, None),
+        Observe::Mountinfo(item) => {
+            let under =
+                item.under.as_ref().map_or_else(String::new, |path| format!(" under {path}"));
+            (format!("mountinfo of {of}{under}"), mountinfo(item, plan, proc, process))
+        }
+        Observe::IdMaps(_) => {
+            let maps = read_maps(proc, process).map(|(uid_map, gid_map, setgroups)| {
+                Value::Map(vec![
+                    ("uid_map".into(), uid_map),
+                    ("gid_map".into(), gid_map),
+                    ("setgroups".into(), setgroups),
+                ])
+            });
+            (format!("id maps of {of}"), maps)
+        }
+        Observe::Namespaces(_) => (format!("namespaces of {of}"), namespaces(proc, process)),
+        Observe::Process(_) => (format!("process of {of}"), process_directories(proc, process)),
+        Observe::Credentials(_) => unreachable!("an actor observes its own credentials"),
+    };
+    Observation { title, found: found.map_err(outcome) }
+}
+
+fn outcome(failure: Failure) -> Outcome {
+    let errno = ErrnoName(failure.errno as i32);
+    Outcome::Failed { errno, syscall: failure.syscall.to_owned(), message: None }
+}
+
+/// A whole file of a proc.
+pub fn read_proc(proc: BorrowedFd<'_>, path: &str) -> Option<String> {
+    let fd =
+        rustix::fs::openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let bytes = read_all(fd.as_fd(), usize::MAX).ok()?;
+    Some(text(&bytes))
+}
+
+fn read_all(fd: BorrowedFd<'_>, limit: usize) -> rustix::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        match rustix::io::read(fd, &mut buffer[..])? {
+            0 => return Ok(bytes),
+            length => bytes.extend_from_slice(&buffer[..length]),
+        }
+        if bytes.len() >= limit {
+            return Ok(bytes);
+        }
+    }
+}
+
+// ---- trees ----
+
+fn observe_tree(
+    item: &ObserveTree,
+    layer: bool,
+    plan: &Plan,
+    sandbox: &Sandbox,
+    actor: Option<&Name>,
+) -> Observation {
+    let kind = if layer { "layer" } else { "tree" };
+    let by = actor.map_or_else(String::new, |name| format!(" as {name}"));
+    let fields = if item.fields.is_empty() { TreeField::DEFAULT } else { &item.fields };
+    // The sandbox looks from its own root even if the root of its process was moved by pivot_root.
+    let base = if actor.is_some() { CWD } else { sandbox.root.as_fd() };
+    let here =
+        rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let mut walk = Walk { fields, layer, plan, entries: Vec::new() };
+    let found = walk.start(base, item.at.as_str());
+    if let Ok(here) = here {
+        // Extended attributes are read by name from the directory that holds them.
+        let _ = rustix::process::fchdir(here);
+    }
+    let title = format!("{kind} at {}{by}", item.at);
+    Observation { title, found: found.map(|()| Value::List(walk.entries)).map_err(outcome) }
+}
+
+struct Walk<'a> {
+    fields: &'a [TreeField],
+    layer: bool,
+    plan: &'a Plan,
+    entries: Vec<Value>,
+}
+
+impl Walk<'_> {
+    fn start(&mut self, base: BorrowedFd<'_>, at: &str) -> Result<(), Failure> {
+        let found = statx_of(base, at, AtFlags::SYMLINK_NOFOLLOW).of("statx")?;
+        self.entry(base, at, ".", &found, 0);
+        Ok(())
+    }
+
+    fn entry(&mut self, dir: BorrowedFd<'_>, name: &str, path: &str, found: &Statx, depth: usize) {
+        let kind = file_type(found);
+        let opened = self.open(dir, name, kind);
+        let mut fields = vec![("path".to_owned(), Value::from(path))];
+        for field in self.fields {
+            self.field(*field, dir, name, found, &opened, &mut fields);
+        }
+        if let (Err(error), "file" | "dir") = (&opened, kind)
+            && *error != rustix::io::Errno::OPNOTSUPP
+        {
+            fields.push(("unreadable".into(), ErrnoName(error.raw_os_error()).to_string().into()));
+        }
+        self.entries.push(Value::Map(fields));
+        if kind != "dir" {
+            return;
+        }
+        let Ok(directory) = opened else { return };
+        match names_in(directory.as_fd()) {
+            Ok(names) => self.descend(directory.as_fd(), path, names, depth),
+            Err(error) => self.note(path, &ErrnoName(error.raw_os_error()).to_string()),
+        }
+    }
+
+    fn descend(&mut self, directory: BorrowedFd<'_>, path: &str, names: Vec<String>, depth: usize) {
+        if depth >= MAX_DEPTH {
+            return self.note(path, "deeper than is recorded");
+        }
+        for name in names {
+            if self.entries.len() >= MAX_ENTRIES {
+                return self.note(path, "more entries than are recorded");
+            }
+            let ours =
+                (name == "proc" && self.plan.needs.proc) || (name == "dev" && self.plan.needs.dev);
+            if path == "." && depth == 0 && ours && is_mount_root(directory, &name) {
+                continue;
+            }
+            let below = if path == "." { name.clone() } else { format!("{path}/{name}") };
+            match statx_of(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(found) => self.entry(directory, &name, &below, &found, depth + 1),
+                // A name that is listed and cannot be looked up is worth to be seen.
+                Err(error) => {
+                    self.note(&below, &format!("listed, but {}", ErrnoName(error.raw_os_error())))
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, path: &str, text: &str) {
+        self.entries
+            .push(Value::Map(vec![("path".into(), path.into()), ("note".into(), text.into())]));
+    }
+
+    /// Opens what can be opened without side effects.
+    fn open(&self, dir: BorrowedFd<'_>, name: &str, kind: &str) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match kind {
+            "dir" => rustix::fs::openat(dir, name, flags | OFlags::DIRECTORY, Mode::empty()),
+            "file" => rustix::fs::openat(dir, name, flags, Mode::empty()),
+            _ => Err(rustix::io::Errno::OPNOTSUPP),
+        }
+    }
+
+    fn field(
+        &self,
+        field: TreeField,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        found: &Statx,
+        opened: &rustix::io::Result<OwnedFd>,
+        fields: &mut Vec<(String, Value)>,
+    ) {
+        let kind = file_type(found);
+        let mut add = |key: &str, value: Value| fields.push((key.to_owned(), value));
+        // Whiteouts are hard links to one inode in the work directory, as many as there are.
+        let whiteout = kind == "char" && files::rdev(found).as_deref() == Some("0:0");
+        match field {
+            TreeField::Type => add("type", kind.into()),
+            TreeField::Mode if kind != "symlink" => {
+                add("mode", format!("{:04o}", found.stx_mode & 0o7777).into())
+            }
+            TreeField::Owner => add("owner", format!("{}:{}", found.stx_uid, found.stx_gid).into()),
+            TreeField::Size if kind == "file" => add("size", Value::Number(found.stx_size as i64)),
+            TreeField::Content if kind == "file" => {
+                if let Ok(fd) = opened {
+                    add("content", content(fd.as_fd()));
+                }
+            }
+            TreeField::Target if kind == "symlink" => {
+                if let Ok(target) = rustix::fs::readlinkat(dir, name, Vec::new()) {
+                    add("target", text(target.as_bytes()).into());
+                }
+            }
+            TreeField::Rdev => {
+                if let Some(rdev) = files::rdev(found) {
+                    add("rdev", rdev.into());
+                }
+            }
+            TreeField::Links if kind != "dir" && found.stx_nlink > 1 && !whiteout => {
+                add("nlink", found.stx_nlink.into());
+                add("ino", inode(found));
+            }
+            TreeField::Xattrs => {
+                let xattrs = self.xattrs(dir, name, opened);
+                if !xattrs.is_empty() {
+                    add("xattrs", Value::Map(xattrs));
+                }
+            }
+            TreeField::Time => add("mtime", time(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec)),
+            TreeField::Dev => add("dev", device(found)),
+            TreeField::Ino => add("ino", inode(found)),
+            _ => {}
+        }
+    }
+
+    fn xattrs(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        opened: &rustix::io::Result<OwnedFd>,
+    ) -> Vec<(String, Value)> {
+        let mut list = vec![0_u8; 64 << 10];
+        let listed = match opened {
+            Ok(fd) => rustix::fs::flistxattr(fd, &mut list[..]),
+            Err(_) => rustix::process::fchdir(dir)
+                .and_then(|()| rustix::fs::llistxattr(name, &mut list[..])),
+        };
+        let Ok(length) = listed else { return Vec::new() };
+        let mut xattrs = Vec::new();
+        for attribute in xattr_names(&list[..length]) {
+            let own = attribute.rsplit_once("overlay.").map(|(_, own)| own.to_owned());
+            // Labels of security modules are the host's; whether "impure" is there is up to when a
+            // directory was last read (fs/overlayfs/readdir.c).
+            let host = ["security.selinux", "security.ima", "security.evm"]
+                .contains(&attribute.as_str())
+                || attribute.starts_with("security.SMACK");
+            if host || (self.layer && own.as_deref() == Some("impure")) {
+                continue;
+            }
+            let mut value = vec![0_u8; 64 << 10];
+            let got = match opened {
+                Ok(fd) => rustix::fs::fgetxattr(fd, attribute.as_str(), &mut value[..]),
+                Err(_) => rustix::fs::lgetxattr(name, attribute.as_str(), &mut value[..]),
+            };
+            let shown = match got {
+                // File handles and identifiers: that they are there is the fact.
+                Ok(_)
+                    if self.layer
+                        && matches!(own.as_deref(), Some("origin" | "uuid" | "upper")) =>
+                {
+                    "present".into()
+                }
+                Ok(length) => printable(&value[..length]),
+                Err(error) => ErrnoName(error.raw_os_error()).to_string().into(),
+            };
+            xattrs.push((attribute, shown));
+        }
+        xattrs
+    }
+}
+
+fn is_mount_root(directory: BorrowedFd<'_>, name: &str) -> bool {
+    name == "dev"
+        || statx_of(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .ok()
+            .and_then(|s| files::mount_root(&s))
+            != Some(false)
+}
+
+/// Text as itself, anything else as hexadecimal digits.
+fn printable(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(|c| c.is_control() && !"\n\t".contains(c)) => text.into(),
+        _ => format!("hex:{}", hex(bytes)).into(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The content of a file, or its digest where it is long or not text.
+fn content(fd: BorrowedFd<'_>) -> Value {
+    let bytes = match read_all(fd, 32 << 20) {
+        Ok(bytes) => bytes,
+        Err(error) => return ErrnoName(error.raw_os_error()).to_string().into(),
+    };
+    if bytes.len() <= CONTENT_BYTES
+        && let Value::Text(text) = printable(&bytes)
+        && !text.starts_with("hex:")
+    {
+        return text.into();
+    }
+    format!("sha256:{}", &hex(&Sha256::digest(&bytes))[..16]).into()
+}
+
+// ---- mount tables ----
+
+fn mountinfo(
+    item: &ObserveMountinfo,
+    plan: &Plan,
+    proc: BorrowedFd<'_>,
+    process: &str,
+) -> Result<Value, Failure> {
+    let table = read_proc(proc, &format!("{process}/mountinfo"))
+        .ok_or_else(|| super::perform::failure("open mountinfo", Errno::last()))?;
+    let under =
+        item.under.as_ref().map(|path| format!("/{}", path.as_str().trim_matches(['/', '.'])));
+    let is_under = |at: &str, top: &str| {
+        top == "/" || at == top || at.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let mut mounts: Vec<(String, Value)> = table
+        .lines()
+        .filter_map(mount_line)
+        .filter(|(at, _)| under.as_ref().is_none_or(|top| is_under(at, top)))
+        // What the harness mounts for `exec` differs from host to host.
+        .filter(|(at, _)| {
+            !(plan.needs.dev && is_under(at, "/dev")) && !(plan.needs.proc && at == "/proc")
+        })
+        .collect();
+    // Stacked mounts keep their order; otherwise the order of the table is the kernel's business.
+    mounts.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(Value::List(mounts.into_iter().map(|(_, mount)| mount).collect()))
+}
+
+/// One line of mountinfo: see proc_pid_mountinfo(5).
+fn mount_line(line: &str) -> Option<(String, Value)> {
+    let (before, behind) = line.split_once(" - ")?;
+    let mut fields = before.split(' ');
+    let (_id, _parent, _device) = (fields.next()?, fields.next()?, fields.next()?);
+    let (root, at, options) = (fields.next()?, fields.next()?, fields.next()?);
+    let kind = behind.split(' ').next()?;
+    let mut mount = vec![
+        ("at".to_owned(), Value::from(at)),
+        ("root".to_owned(), root.into()),
+        ("type".to_owned(), kind.into()),
+        ("options".to_owned(), options.into()),
+    ];
+    for optional in fields {
+        match optional.split_once(':') {
+            Some((key @ ("shared" | "master" | "propagate_from"), group)) => {
+                mount.push((key.to_owned(), Value::Identity(Class::Peer, group.to_owned())));
+            }
+            _ => mount.push((optional.to_owned(), Value::Bool(true))),
+        }
+    }
+    Some((at.to_owned(), Value::Map(mount)))
+}
+
+// ---- namespaces and directories of a process ----
+
+fn namespaces(proc: BorrowedFd<'_>, process: &str) -> Result<Value, Failure> {
+    let mut found = Vec::new();
+    for name in ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"] {
+        let link = rustix::fs::readlinkat(proc, format!("{process}/ns/{name}"), Vec::new())
+            .of("readlink")?;
+        found.push((name.to_owned(), Value::Identity(Class::Ns, text(link.as_bytes()))));
+    }
+    Ok(Value::Map(found))
+}
+
+fn process_directories(proc: BorrowedFd<'_>, process: &str) -> Result<Value, Failure> {
+    let mut found = Vec::new();
+    for name in ["root", "cwd"] {
+        let path = format!("{process}/{name}");
+        let link = rustix::fs::readlinkat(proc, path.as_str(), Vec::new()).of("readlink")?;
+        let place = statx_of(proc, &path, AtFlags::empty()).of("statx")?;
+        found.push((
+            name.to_owned(),
+            Value::Map(vec![
+                ("path".into(), text(link.as_bytes()).into()),
+                ("ino".into(), inode(&place)),
+            ]),
+        ));
+    }
+    Ok(Value::Map(found))
+}

@@ -1,0 +1,138 @@
+//! Sets up the world of a plan in a fresh sandbox.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags, makedev};
+
+use super::perform::{Failure, Named, State, Step, failure, perform};
+use crate::sandbox::Sandbox;
+use crate::scenario::scalar::{Errno as ErrnoName, WorldPath};
+use crate::scenario::world::{Entry, EntryKind, Setup, World};
+use crate::transcript::{Breakage, Outcome};
+
+/// Sets up trees and mounts, in order. The working directory is the root of the sandbox.
+///
+/// # Errors
+/// The first part that could not be set up: then nobody was asked.
+pub fn set_up(world: &World, sandbox: &Sandbox) -> Result<(), Breakage> {
+    if world.nfs.is_some() {
+        let detail = "an NFS server needs a kernel of its own".to_owned();
+        return Err(Breakage { stage: "world: nfs".into(), detail, errno: None });
+    }
+    let mut state = State::default();
+    for setup in &world.setup {
+        match setup {
+            Setup::Tree(tree) => plant(tree, sandbox)?,
+            Setup::Mount { line, operation } => {
+                let step = Step { operation, proc: sandbox.proc.as_fd(), of: None };
+                let outcome = perform(&mut state, step);
+                if let Outcome::Failed { errno, .. } = &outcome {
+                    return Err(Breakage {
+                        stage: format!("world: line {line}: {}", operation.word()),
+                        detail: outcome.to_string(),
+                        errno: Some(*errno),
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the entries of a tree; hard links come last, because what they name must be there.
+fn plant(tree: &BTreeMap<WorldPath, Entry>, sandbox: &Sandbox) -> Result<(), Breakage> {
+    let is_link = |entry: &Entry| matches!(entry.kind, EntryKind::Hardlink(_));
+    let first = tree.iter().filter(|(_, entry)| !is_link(entry));
+    for (path, entry) in first.chain(tree.iter().filter(|(_, entry)| is_link(entry))) {
+        make(path.as_str(), entry, sandbox).map_err(|failure| Breakage {
+            stage: format!("world: tree: {path}"),
+            detail: format!("{} from {}", ErrnoName(failure.errno as i32), failure.syscall),
+            errno: Some(ErrnoName(failure.errno as i32)),
+        })?;
+    }
+    Ok(())
+}
+
+fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
+    if let Some(parent) =
+        Path::new(path).parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir())
+    {
+        std::fs::create_dir_all(parent).of("mkdir")?;
+        // The umask of the harness is 0; a directory that nobody described is like any other.
+        for made in parent.ancestors().filter(|p| !p.as_os_str().is_empty()) {
+            rustix::fs::chmod(made, Mode::from_raw_mode(0o755)).of("chmod")?;
+        }
+    }
+    let default_mode = match &entry.kind {
+        EntryKind::Dir => {
+            match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+                Err(rustix::io::Errno::EXIST) if Path::new(path).is_dir() => {}
+                result => result.of("mkdir")?,
+            }
+            0o755
+        }
+        EntryKind::File(content) => {
+            create(path)?.write_all(content.as_bytes()).of("write")?;
+            0o644
+        }
+        EntryKind::Sparse(size) => {
+            create(path)?.set_len(*size).of("ftruncate")?;
+            0o644
+        }
+        EntryKind::Program(_) => {
+            // The program is this very binary: see `print_credentials`.
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let own = rustix::fs::openat(&sandbox.proc, "self/exe", flags, Mode::empty())
+                .of("open /proc/self/exe")?;
+            let mut own = std::fs::File::from(own);
+            std::io::copy(&mut own, &mut create(path)?).of("copy_file_range")?;
+            0o755
+        }
+        EntryKind::Symlink(target) => {
+            rustix::fs::symlink(target.as_str(), path).of("symlink")?;
+            0
+        }
+        EntryKind::Hardlink(other) => {
+            rustix::fs::link(other.as_str(), path).of("link")?;
+            0
+        }
+        EntryKind::Fifo => node(path, FileType::Fifo, 0)?,
+        EntryKind::Socket => node(path, FileType::Socket, 0)?,
+        EntryKind::Char(n) => node(path, FileType::CharacterDevice, makedev(n.major, n.minor))?,
+        EntryKind::Block(n) => node(path, FileType::BlockDevice, makedev(n.major, n.minor))?,
+    };
+    if entry.uid.is_some() || entry.gid.is_some() {
+        let (uid, gid) = (entry.uid.map(Uid::from_raw), entry.gid.map(Gid::from_raw));
+        rustix::fs::chownat(CWD, path, uid, gid, AtFlags::SYMLINK_NOFOLLOW).of("fchownat")?;
+    }
+    // After chown, which takes set-user-ID bits away; links have no mode of their own.
+    let is_whiteout = matches!(&entry.kind, EntryKind::Char(n) if n.major == 0 && n.minor == 0);
+    let mode = entry
+        .mode
+        .map(|mode| mode.0)
+        .or((default_mode != 0 && !is_whiteout).then_some(default_mode));
+    if let Some(mode) = mode {
+        if matches!(entry.kind, EntryKind::Symlink(_)) {
+            return Err(failure("chmod of a symbolic link", Errno::EOPNOTSUPP));
+        }
+        rustix::fs::chmod(path, Mode::from_raw_mode(mode)).of("chmod")?;
+    }
+    for (name, value) in &entry.xattrs {
+        rustix::fs::lsetxattr(path, name.as_str(), value.as_bytes(), XattrFlags::empty())
+            .of("lsetxattr")?;
+    }
+    Ok(())
+}
+
+fn create(path: &str) -> Result<std::fs::File, Failure> {
+    std::fs::File::create(path).of("open")
+}
+
+fn node(path: &str, kind: FileType, device: rustix::fs::Dev) -> Result<u32, Failure> {
+    rustix::fs::mknodat(CWD, path, kind, Mode::from_raw_mode(0o644), device).of("mknod")?;
+    Ok(0o644)
+}
