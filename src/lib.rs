@@ -3,11 +3,18 @@
 //! Data flows one way: scenario → plan → witness → transcript → verdict → report.
 
 pub mod channel;
+pub mod cli;
 pub mod diag;
 pub mod exit_code;
 pub mod missing;
+pub mod probe;
+pub mod report;
+pub mod run;
 pub mod sandbox;
 pub mod scenario;
+pub mod snapshot;
 pub mod sys;
+pub mod target;
 pub mod transcript;
+pub mod verdict;
 pub mod worker;

@@ -7,6 +7,7 @@ pub mod load;
 pub mod observe;
 pub mod operation;
 pub mod plan;
+pub mod reference;
 mod resolve;
 pub mod scalar;
 pub mod schema;

@@ -1,0 +1,132 @@
+//! The command line: one file a command, each thin.
+
+mod check;
+mod list;
+mod probe;
+mod run;
+mod schema;
+mod select;
+mod snap;
+
+use std::io::{self, Write};
+use std::panic;
+
+use anstyle::{AnsiColor, Style};
+use clap::{Parser, Subcommand};
+
+use crate::diag::Diagnostic;
+use crate::exit_code::ExitCode;
+
+/// Declarative tests for what containers stand on: user namespaces and id maps, overlayfs, bind
+/// mounts and propagation, pivot_root and chroot.
+#[derive(Debug, Parser)]
+#[command(name = "nsharness", version, after_help = ExitCode::help(), arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask the kernel what scenarios say
+    Run(run::Arguments),
+    /// Find every error in scenario files, without running anything
+    Check(check::Arguments),
+    /// List scenarios, and what would be skipped here and why
+    List(list::Arguments),
+    /// Show what this environment allows, with the evidence
+    Probe(probe::Arguments),
+    /// Review the snapshots of what scenarios observe
+    Snap(snap::Arguments),
+    /// Print the JSON schema of a scenario file, or the reference made from it
+    Schema(schema::Arguments),
+}
+
+/// What keeps a command from doing its job.
+#[derive(Debug)]
+enum Trouble {
+    /// The command line asks for something that does not go together.
+    Usage(String),
+    /// Files that are wrong.
+    Invalid(Vec<Diagnostic>),
+    /// The environment: a report that cannot be written, a process that cannot be started.
+    Environment(String, io::Error),
+}
+
+impl Trouble {
+    fn environment(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Environment(what, error)
+    }
+}
+
+/// Runs the command that the arguments of this process say.
+pub fn main() -> ExitCode {
+    // A closed pipe ends output, not the process in the middle of a sandbox: it is an error of writing.
+    let outcome = panic::catch_unwind(|| {
+        let arguments = match Arguments::try_parse() {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                let _ = error.print();
+                return if error.use_stderr() { ExitCode::Usage } else { ExitCode::AsExpected };
+            }
+        };
+        match execute(arguments.command) {
+            Ok(code) => code,
+            Err(trouble) => complain(&trouble),
+        }
+    });
+    outcome.unwrap_or_else(|_| {
+        eprintln!("this is a bug in nsharness: please report it with the scenario that shows it");
+        ExitCode::Bug
+    })
+}
+
+fn execute(command: Command) -> Result<ExitCode, Trouble> {
+    match command {
+        Command::Run(arguments) => run::execute(&arguments),
+        Command::Check(arguments) => check::execute(&arguments),
+        Command::List(arguments) => list::execute(&arguments),
+        Command::Probe(arguments) => probe::execute(&arguments),
+        Command::Snap(arguments) => snap::execute(&arguments),
+        Command::Schema(arguments) => schema::execute(&arguments),
+    }
+}
+
+fn complain(trouble: &Trouble) -> ExitCode {
+    let mut err = anstream::stderr();
+    let colour = anstream::Stderr::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    let red: Style = AnsiColor::Red.on_default().bold();
+    match trouble {
+        Trouble::Usage(message) => {
+            let _ = writeln!(
+                err,
+                "{red}error:{red:#} {message}\n\nFor more information, try '--help'."
+            );
+            ExitCode::Usage
+        }
+        Trouble::Invalid(diagnostics) => {
+            for diagnostic in diagnostics {
+                let _ = writeln!(err, "{}\n", diagnostic.render(colour));
+            }
+            let count = diagnostics.len();
+            let errors = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
+            let _ = writeln!(err, "{errors}; nothing was run");
+            ExitCode::InvalidFile
+        }
+        Trouble::Environment(what, error) => {
+            let _ = writeln!(err, "{red}error:{red:#} {what}: {error}");
+            ExitCode::Broken
+        }
+    }
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+fn print(text: &str) -> Result<(), Trouble> {
+    match anstream::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Trouble::Environment("cannot write to standard output".into(), error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,30 @@
+//! `nsharness schema`
+
+use std::path::PathBuf;
+
+use super::{Trouble, print};
+use crate::exit_code::ExitCode;
+use crate::probe;
+use crate::scenario::{reference, schema};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Prints the reference of the language as Markdown instead, with the examples of this directory
+    #[arg(long, value_name = "EXAMPLES")]
+    reference: Option<PathBuf>,
+}
+
+pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
+    let schema = schema::schema(&probe::names());
+    match &arguments.reference {
+        None => print(&format!("{schema:#}\n"))?,
+        Some(directory) => {
+            let examples = reference::examples(directory)
+                .map_err(Trouble::environment(directory.display().to_string()))?;
+            let questions: Vec<_> =
+                probe::all().iter().map(|probe| (probe.name, probe.question)).collect();
+            print(&reference::reference(&schema, &examples, &questions))?;
+        }
+    }
+    Ok(ExitCode::AsExpected)
+}

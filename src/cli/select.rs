@@ -1,0 +1,122 @@
+//! Which scenarios a command is about.
+
+use std::path::{Path, PathBuf};
+
+use super::Trouble;
+use crate::diag::Diagnostic;
+use crate::probe;
+use crate::scenario::load::SCENARIOS;
+use crate::scenario::{Case, FoundFile, KnownNames, discover, read, resolve};
+
+/// The arguments that select scenarios.
+#[derive(Debug, clap::Args)]
+pub struct Selection {
+    /// Files, directories, or parts of ids below `scenarios/`; all of `scenarios/` if left out
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Only scenarios whose id contains this
+    #[arg(long, value_name = "PART")]
+    id: Vec<String>,
+    /// Only scenarios with this tag
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+    /// No scenario with this tag
+    #[arg(long, value_name = "TAG")]
+    skip_tag: Vec<String>,
+}
+
+/// What was selected.
+pub struct Selected {
+    /// The cases, by id.
+    pub cases: Vec<Case>,
+    /// Whether whole directories were selected, and all that is in them.
+    pub whole: bool,
+}
+
+impl Selection {
+    /// Finds the files; a word that is no path selects ids below `scenarios/`.
+    pub fn files(&self) -> Result<Vec<FoundFile>, Trouble> {
+        let default = PathBuf::from(SCENARIOS);
+        let (paths, words): (Vec<&PathBuf>, Vec<&PathBuf>) = self
+            .paths
+            .iter()
+            .partition(|path| path.symlink_metadata().is_ok() || !default.is_dir());
+        let mut files = Vec::new();
+        if !paths.is_empty() {
+            let paths: Vec<_> = paths.into_iter().cloned().collect();
+            files = discover(&paths).map_err(Trouble::Invalid)?;
+        }
+        if self.paths.is_empty() || !words.is_empty() {
+            let all = discover(&[default]).map_err(Trouble::Invalid)?;
+            if self.paths.is_empty() {
+                return Ok(all);
+            }
+            for word in words {
+                let part = word.to_string_lossy();
+                let part = part.split('@').next().unwrap_or_default();
+                let before = files.len();
+                files.extend(all.iter().filter(|file| file.id.contains(part)).cloned());
+                if files.len() == before {
+                    let diagnostic =
+                        Diagnostic::whole(word.display().to_string(), "no such file or directory")
+                            .hint(format!(
+                                "and no id in {SCENARIOS}/ contains it: `nsharness list` shows them"
+                            ));
+                    return Err(Trouble::Invalid(vec![diagnostic]));
+                }
+            }
+            files.sort();
+            files.dedup();
+        }
+        Ok(files)
+    }
+
+    /// Reads and resolves all selected cases.
+    pub fn cases(&self) -> Result<Selected, Trouble> {
+        let files = self.files()?;
+        let mut cases = Vec::new();
+        let mut errors = Vec::new();
+        for file in &files {
+            match resolve_file(file) {
+                Ok(found) => cases.extend(found),
+                Err(found) => errors.extend(found),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(Trouble::Invalid(errors));
+        }
+        let before = cases.len();
+        cases.retain(|case| self.wants(case));
+        let directories = self.paths.iter().all(|path| path.is_dir());
+        Ok(Selected { whole: directories && cases.len() == before, cases })
+    }
+
+    fn wants(&self, case: &Case) -> bool {
+        let has = |tag: &String| case.tags.contains(tag);
+        let named = |path: &PathBuf| {
+            let word = path.to_string_lossy();
+            !word.contains('@')
+                || path.symlink_metadata().is_ok()
+                || case.id.contains(word.as_ref())
+        };
+        (self.id.is_empty() || self.id.iter().any(|part| case.id.contains(part.as_str())))
+            && (self.tag.is_empty() || self.tag.iter().any(has))
+            && !self.skip_tag.iter().any(has)
+            && self.paths.iter().all(named)
+    }
+}
+
+/// The cases of one file.
+pub fn resolve_file(file: &FoundFile) -> Result<Vec<Case>, Vec<Diagnostic>> {
+    let names = probe::names();
+    let source = read(&file.path).map_err(|diagnostic| vec![*diagnostic])?;
+    resolve(file, &source, KnownNames { probes: &names })
+}
+
+/// The directories that cases are counted from, each once.
+pub fn bases(cases: &[Case]) -> Vec<&Path> {
+    let mut bases: Vec<_> = cases.iter().map(|case| case.base.as_path()).collect();
+    bases.sort_unstable();
+    bases.dedup();
+    bases
+}

@@ -1,0 +1,144 @@
+//! `nsharness snap`
+
+use std::io::{self, BufRead, IsTerminal};
+
+use clap::Subcommand;
+
+use super::select::{Selection, bases};
+use super::{Trouble, print};
+use crate::exit_code::ExitCode;
+use crate::scenario::Case;
+use crate::snapshot::{Pending, Shelf};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what waits for review, and snapshots that no scenario has; exits with 1 if there is any
+    Status(Selection),
+    /// Show each pending snapshot and ask what to do with it
+    Review(Selection),
+    /// Make all pending snapshots the record
+    Accept(Selection),
+    /// Throw all pending snapshots away
+    Reject(Selection),
+    /// Remove snapshots that no scenario has; select whole directories
+    Prune(Selection),
+}
+
+pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
+    match &arguments.command {
+        Command::Status(selection) => status(&selection.cases()?.cases),
+        Command::Review(selection) => review(&selection.cases()?.cases),
+        Command::Accept(selection) => {
+            for pending in pending(&selection.cases()?.cases)? {
+                done(&pending, "accepted", pending.accept())?;
+            }
+            Ok(ExitCode::AsExpected)
+        }
+        Command::Reject(selection) => {
+            for pending in pending(&selection.cases()?.cases)? {
+                done(&pending, "rejected", pending.reject())?;
+            }
+            Ok(ExitCode::AsExpected)
+        }
+        Command::Prune(selection) => {
+            let selected = selection.cases()?;
+            if !selected.whole {
+                return Err(Trouble::Usage(
+                    "prune needs whole directories: it removes what no scenario in them has".into(),
+                ));
+            }
+            for stray in strays(&selected.cases)? {
+                let name = stray.file.display().to_string();
+                std::fs::remove_file(&stray.file).map_err(Trouble::environment(name.clone()))?;
+                print(&format!("removed {name}: {}\n", stray.why))?;
+            }
+            Ok(ExitCode::AsExpected)
+        }
+    }
+}
+
+fn shelves(cases: &[Case]) -> Vec<Shelf> {
+    bases(cases).into_iter().map(Shelf::beside).collect()
+}
+
+fn pending(cases: &[Case]) -> Result<Vec<Pending>, Trouble> {
+    let mut found = Vec::new();
+    for shelf in shelves(cases) {
+        found.extend(shelf.pending().map_err(Trouble::environment("snapshots cannot be read"))?);
+    }
+    Ok(found)
+}
+
+fn strays(cases: &[Case]) -> Result<Vec<crate::snapshot::Stray>, Trouble> {
+    let mut found = Vec::new();
+    for shelf in shelves(cases) {
+        found
+            .extend(shelf.strays(cases).map_err(Trouble::environment("snapshots cannot be read"))?);
+    }
+    Ok(found)
+}
+
+fn done(pending: &Pending, what: &str, result: io::Result<()>) -> Result<(), Trouble> {
+    result.map_err(Trouble::environment(pending.file.display().to_string()))?;
+    print(&format!("{what} {}\n", pending.record.display()))
+}
+
+fn status(cases: &[Case]) -> Result<ExitCode, Trouble> {
+    let pending = pending(cases)?;
+    let strays = strays(cases)?;
+    for pending in &pending {
+        print(&format!("pending  {}\n", pending.file.display()))?;
+    }
+    for stray in strays.iter().filter(|stray| !pending.iter().any(|p| p.file == stray.file)) {
+        print(&format!("stray    {}: {}\n", stray.file.display(), stray.why))?;
+    }
+    if pending.is_empty() && strays.is_empty() {
+        print("nothing waits for review\n")?;
+        return Ok(ExitCode::AsExpected);
+    }
+    Ok(ExitCode::Failure)
+}
+
+fn review(cases: &[Case]) -> Result<ExitCode, Trouble> {
+    let pending = pending(cases)?;
+    if pending.is_empty() {
+        print("nothing waits for review\n")?;
+        return Ok(ExitCode::AsExpected);
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Trouble::Usage(
+            "review asks questions and needs a terminal; `snap accept` and `snap reject` do not"
+                .into(),
+        ));
+    }
+    let mut lines = io::stdin().lock().lines();
+    for (index, pending_one) in pending.iter().enumerate() {
+        let name = pending_one.file.display().to_string();
+        let difference = pending_one.difference().map_err(Trouble::environment(name.clone()))?;
+        print(&format!(
+            "\n{} of {}: {}\n{difference}",
+            index + 1,
+            pending.len(),
+            pending_one.record.display()
+        ))?;
+        loop {
+            print("[a]ccept, [r]eject, [s]kip, [q]uit? ")?;
+            let Some(Ok(answer)) = lines.next() else { return Ok(ExitCode::AsExpected) };
+            match answer.trim() {
+                "a" | "accept" => done(pending_one, "accepted", pending_one.accept())?,
+                "r" | "reject" => done(pending_one, "rejected", pending_one.reject())?,
+                "s" | "skip" => {}
+                "q" | "quit" => return Ok(ExitCode::AsExpected),
+                _ => continue,
+            }
+            break;
+        }
+    }
+    Ok(ExitCode::AsExpected)
+}

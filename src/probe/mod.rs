@@ -1,0 +1,242 @@
+//! Questions about an environment, each with a value and the evidence for it.
+//!
+//! A probe asks the kernel to do the thing instead of comparing versions: distributions backport.
+//! Most are small scenarios of their own, asked in a sandbox as any other.
+
+mod questions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::diag::Source;
+use crate::missing::Missing;
+use crate::scenario::condition::{Answers, Condition, KernelVersion};
+use crate::scenario::expect::Expect;
+use crate::scenario::plan::Plan;
+use crate::scenario::{Case, FoundFile, KnownNames, Requirement};
+use crate::target::Witness;
+use crate::transcript::{End, Outcome};
+use crate::worker::Answer;
+
+pub use questions::Probe;
+use questions::{ALL, How};
+
+/// What a probe found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// The answer; `None` where the question could not be asked.
+    pub value: Option<bool>,
+    /// What the answer rests on.
+    pub evidence: String,
+}
+
+/// An environment as far as it was probed.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// What uname(2) says.
+    pub release: String,
+    /// The version in it.
+    pub version: KernelVersion,
+    /// The machine's architecture.
+    pub machine: String,
+    /// The effective user id that nsharness runs as.
+    pub uid: u32,
+    /// Whether the user allowed scenarios that run as real root on this machine.
+    pub privileged: bool,
+    /// What the probes found, by name.
+    pub findings: BTreeMap<String, Finding>,
+}
+
+/// The names of all probes.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|probe| probe.name).collect()
+}
+
+/// All probes.
+pub fn all() -> &'static [Probe] {
+    ALL
+}
+
+impl Environment {
+    /// This machine, before any probe.
+    pub fn of_host(privileged: bool) -> Self {
+        let uname = rustix::system::uname();
+        let release = uname.release().to_string_lossy().into_owned();
+        Self {
+            version: KernelVersion::of_release(&release).unwrap_or(KernelVersion(0, 0, 0)),
+            release,
+            machine: uname.machine().to_string_lossy().into_owned(),
+            uid: rustix::process::geteuid().as_raw(),
+            privileged,
+            findings: BTreeMap::new(),
+        }
+    }
+
+    /// Asks those of the probes that were not asked yet.
+    ///
+    /// # Errors
+    /// Where the witness cannot be asked anything.
+    pub fn ask(&mut self, wanted: &BTreeSet<String>, witness: &mut dyn Witness) -> io::Result<()> {
+        for probe in ALL.iter().filter(|probe| wanted.contains(probe.name)) {
+            if self.findings.contains_key(probe.name) {
+                continue;
+            }
+            let finding = match &probe.how {
+                How::Host(ask) => ask(self),
+                How::Scenario(text) => ask_scenario(probe.name, text, witness)?,
+            };
+            self.findings.insert(probe.name.to_owned(), finding);
+        }
+        Ok(())
+    }
+
+    /// Why a case cannot be asked here; empty where it can.
+    pub fn missing(&self, case: &Case) -> Vec<Missing> {
+        let required = case.requires.iter().filter_map(|requirement| match requirement {
+            Requirement::Probe(name) => Some(name),
+            Requirement::Kernel(_) => None,
+        });
+        let mut names: Vec<&String> = required.chain(&case.plan.needs.probes).collect();
+        names.dedup();
+        let mut missing: Vec<Missing> =
+            names.into_iter().filter_map(|name| self.missing_probe(name)).collect();
+        for requirement in &case.requires {
+            if let Requirement::Kernel(range) = requirement
+                && !range.holds(self.version)
+            {
+                missing.push(Missing::new(
+                    format!("a kernel {range}"),
+                    format!("this is {}", self.release),
+                    "run it on another kernel",
+                ));
+            }
+        }
+        missing.dedup();
+        missing
+    }
+
+    fn missing_probe(&self, name: &str) -> Option<Missing> {
+        let probe = ALL.iter().find(|probe| probe.name == name)?;
+        let finding = self.findings.get(name);
+        if finding.is_some_and(|finding| finding.value == Some(true)) {
+            return None;
+        }
+        let why = finding
+            .map_or_else(|| "it was not probed".to_owned(), |finding| finding.evidence.clone());
+        Some(Missing::new(name, why, probe.remedy))
+    }
+}
+
+impl Answers for Environment {
+    fn kernel(&self) -> KernelVersion {
+        self.version
+    }
+
+    fn probe(&self, name: &str) -> Option<bool> {
+        self.findings.get(name).and_then(|finding| finding.value)
+    }
+}
+
+/// The probes that cases depend on: what they require, and what their conditions ask.
+pub fn wanted<'c>(cases: impl IntoIterator<Item = &'c Case>) -> BTreeSet<String> {
+    let mut wanted = BTreeSet::new();
+    for case in cases {
+        for requirement in &case.requires {
+            if let Requirement::Probe(name) = requirement {
+                wanted.insert(name.clone());
+            }
+        }
+        wanted.extend(case.plan.needs.probes.iter().cloned());
+        let mut of = |condition: &Condition| wanted.extend(condition.probe.keys().cloned());
+        case.variants.iter().for_each(|(_, condition)| of(condition));
+        for step in &case.steps {
+            if let Some(known) = &step.known {
+                of(&known.when);
+            }
+            step.expect.iter().for_each(|expect| conditions(expect, &mut of));
+        }
+    }
+    wanted
+}
+
+fn conditions(expect: &Expect, of: &mut impl FnMut(&Condition)) {
+    match expect {
+        Expect::When(branches) => {
+            for (condition, then) in branches {
+                of(condition);
+                conditions(then, of);
+            }
+        }
+        Expect::AnyOf(several) => several.iter().for_each(|expect| conditions(expect, of)),
+        Expect::Ok | Expect::Errno(_) | Expect::Values(_) => {}
+    }
+}
+
+/// The plan of a probe that is a scenario.
+fn plan(name: &str, text: &str) -> Result<Plan, String> {
+    let source = Arc::new(Source { name: format!("probe {name}"), text: text.to_owned() });
+    let file = FoundFile { id: name.to_owned(), path: PathBuf::from(name), base: PathBuf::new() };
+    let cases = crate::scenario::resolve(&file, &source, KnownNames { probes: &[] })
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    let mut plan = cases.into_iter().next().ok_or("no case")?.plan;
+    // A probe is what finds out whether these are there.
+    plan.needs.probes.clear();
+    Ok(plan)
+}
+
+/// Asks a scenario: the answer is whether its last step succeeds.
+fn ask_scenario(name: &str, text: &str, witness: &mut dyn Witness) -> io::Result<Finding> {
+    let plan = match plan(name, text) {
+        Ok(plan) => plan,
+        Err(error) => return Ok(Finding { value: None, evidence: error }),
+    };
+    witness.submit(usize::MAX, &plan)?;
+    let answer = loop {
+        if let Some((_, answer)) = witness.next(Duration::from_millis(100))? {
+            break answer;
+        }
+        if crate::sys::interrupted() {
+            return Ok(Finding { value: None, evidence: "interrupted".into() });
+        }
+    };
+    Ok(match answer {
+        Answer::Missing(missing) => {
+            let reasons: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            Finding { value: None, evidence: reasons.join("; ") }
+        }
+        Answer::Asked(transcript) => match (&transcript.end, transcript.outcomes.last()) {
+            (End::Completed, Some(Outcome::Ok(_))) => {
+                let word = plan.steps.last().map_or("", |step| step.operation.word());
+                Finding { value: Some(true), evidence: format!("{word}: ok") }
+            }
+            (End::Completed, Some(outcome)) => {
+                let word = plan.steps.last().map_or("", |step| step.operation.word());
+                Finding { value: Some(false), evidence: format!("{word}: {outcome}") }
+            }
+            (End::Broke(breakage), _) => Finding { value: None, evidence: breakage.to_string() },
+            (End::TimedOut | End::Completed, _) => {
+                Finding { value: None, evidence: "it was not answered in time".into() }
+            }
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_probe_that_is_a_scenario_can_be_asked() {
+        for probe in ALL {
+            if let How::Scenario(text) = &probe.how {
+                let plan = plan(probe.name, text);
+                assert!(plan.is_ok_and(|plan| !plan.steps.is_empty()), "{}", probe.name);
+            }
+        }
+    }
+}

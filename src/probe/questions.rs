@@ -1,0 +1,228 @@
+//! The probes: one question each.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Environment, Finding};
+use crate::sandbox::IdSource;
+use crate::scenario::plan::COMMON_IDS;
+
+/// One question about an environment.
+pub struct Probe {
+    /// Its name in `requires:` and in conditions.
+    pub name: &'static str,
+    /// The question.
+    pub question: &'static str,
+    /// What to do where the answer is no.
+    pub remedy: &'static str,
+    /// How it is asked.
+    pub how: How,
+}
+
+/// How a probe is asked.
+pub enum How {
+    /// Of the machine that nsharness runs on.
+    Host(fn(&Environment) -> Finding),
+    /// By a scenario: whether its last step succeeds.
+    Scenario(&'static str),
+}
+
+const fn scenario(
+    name: &'static str,
+    question: &'static str,
+    remedy: &'static str,
+    text: &'static str,
+) -> Probe {
+    Probe { name, question, remedy, how: How::Scenario(text) }
+}
+
+const NEWER: &str = "run it on a newer kernel";
+const OTHER: &str = "run it on another kernel";
+
+/// Every probe.
+pub const ALL: &[Probe] = &[
+    Probe {
+        name: "root",
+        question: "May scenarios run as real root, without a user namespace of their own?",
+        remedy: "run as root with --privileged, on a machine that may be harmed",
+        how: How::Host(root),
+    },
+    Probe {
+        name: "ids",
+        question: "Can a sandbox have more than one user and group id?",
+        remedy: "add ranges to /etc/subuid and /etc/subgid and install newuidmap, or run as root",
+        how: How::Host(ids),
+    },
+    Probe {
+        name: "nfs",
+        question: "Can this kernel serve and mount NFS in a throwaway machine?",
+        remedy: "run it in a guest kernel that has nfs and nfsd",
+        how: How::Host(nfs),
+    },
+    Probe {
+        name: "aufs",
+        question: "Is the file system aufs known?",
+        remedy: OTHER,
+        how: How::Host(aufs),
+    },
+    scenario(
+        "proc",
+        "Can a new proc be mounted in a sandbox?",
+        "run outside of a container, or with all of /proc visible",
+        "{title: proc, world: {tree: {p: dir}}, steps: [mount: {type: proc, at: p}]}",
+    ),
+    scenario(
+        "sysfs",
+        "Can a new sysfs be mounted in a sandbox with a network namespace of its own?",
+        "run outside of a container, or with all of /sys visible",
+        "{title: sysfs, world: {tree: {s: dir}}, steps: [mount: {type: sysfs, at: s}]}",
+    ),
+    scenario(
+        "mqueue",
+        "Can mqueue be mounted in a sandbox with an IPC namespace of its own?",
+        OTHER,
+        "{title: mqueue, world: {tree: {q: dir}}, steps: [mount: {type: mqueue, at: q}]}",
+    ),
+    scenario(
+        "cgroup2",
+        "Can cgroup2 be mounted in a sandbox with a cgroup namespace of its own?",
+        OTHER,
+        "{title: cgroup2, world: {tree: {c: dir}}, steps: [mount: {type: cgroup2, at: c}]}",
+    ),
+    scenario(
+        "tmpfs.user_xattr",
+        "Does tmpfs keep user.* extended attributes? (Linux 6.6)",
+        NEWER,
+        "{title: xattr, world: {tree: {f: file}}, steps: [setxattr: {path: f, name: user.x, value: y}]}",
+    ),
+    scenario(
+        "tmpfs.idmap",
+        "Can a mount of tmpfs be idmapped? (Linux 6.3)",
+        NEWER,
+        "{title: idmap, world: {tree: {a: dir}, mounts: [mount: {type: tmpfs, at: a}]}, steps: [
+            open_tree: {path: a, flags: [clone], mount: m},
+            mount_setattr: {mount: m, idmap: {uid_map: [[0, 0, 1]], gid_map: [[0, 0, 1]]}}]}",
+    ),
+    scenario(
+        "overlay",
+        "Can an overlay be mounted in a user namespace? (Linux 5.11)",
+        NEWER,
+        "{title: overlay, world: {tree: {l: dir, u: dir, w: dir, m: dir}}, steps: [
+            overlay: {at: m, lower: [l], upper: u, work: w}]}",
+    ),
+    scenario(
+        "overlay.userxattr",
+        "Can a rootless overlay keep its marks in user.* attributes? (Linux 5.11, and 6.6 for a layer on tmpfs)",
+        NEWER,
+        "{title: userxattr, world: {tree: {l/d/f: file, u: dir, w: dir, m: dir},
+            mounts: [overlay: {at: m, lower: [l], upper: u, work: w, options: [userxattr]}]}, steps: [
+            unlink: {path: m/d/f}, rmdir: {path: m/d}, mkdir: {path: m/d},
+            getxattr: {path: u/d, name: user.overlay.opaque}]}",
+    ),
+    scenario(
+        "overlay.redirect_dir",
+        "May a rootless overlay without userxattr set redirect_dir=on? (until Linux 6.6 or so)",
+        OTHER,
+        "{title: redirect, world: {tree: {l: dir, u: dir, w: dir, m: dir}}, steps: [
+            overlay: {at: m, lower: [l], upper: u, work: w, options: [redirect_dir=on]}]}",
+    ),
+    scenario(
+        "overlay.lowerdir_plus",
+        "Does overlayfs take its layers one by one as lowerdir+? (Linux 6.8)",
+        NEWER,
+        "{title: layers, world: {tree: {l: dir}}, steps: [
+            fsopen: {type: overlay, fd: o}, fsconfig: {fd: o, key: lowerdir+, value: l}]}",
+    ),
+    scenario(
+        "overlay.data_only",
+        "Does a rootless overlay with userxattr take data-only layers?",
+        NEWER,
+        "{title: data, world: {tree: {l: dir, d: dir, m: dir}}, steps: [
+            overlay: {at: m, lower: [l], data: [d], options: [userxattr]}]}",
+    ),
+    scenario(
+        "mount_setattr",
+        "Is there mount_setattr(2)? (Linux 5.12)",
+        NEWER,
+        "{title: setattr, world: {tree: {a: dir}, mounts: [bind: {from: a, at: a}]}, steps: [
+            mount_setattr: {at: a, set: [ro]}]}",
+    ),
+    scenario(
+        "move_mount.beneath",
+        "Can a mount be put beneath another? (Linux 6.5)",
+        NEWER,
+        "{title: beneath, world: {tree: {a: dir}, mounts: [mount: {type: tmpfs, at: a}]}, steps: [
+            fsopen: {type: tmpfs, fd: t}, fsconfig: {fd: t, command: create}, fsmount: {fd: t, mount: m},
+            move_mount: {mount: m, at: a, beneath: true}]}",
+    ),
+    scenario(
+        "move_mount.set_group",
+        "Can a mount be added to a peer group? (Linux 5.15)",
+        NEWER,
+        "{title: set group, world: {tree: {a: dir, b: dir}, mounts: [mount: {type: tmpfs, at: a},
+            propagation: {at: a, type: shared}, bind: {from: a, at: b}, propagation: {at: b, type: private}]}, steps: [
+            move_mount: {from: a, at: b, set_group: true}]}",
+    ),
+    scenario(
+        "time_namespace",
+        "Are there time namespaces? (Linux 5.6)",
+        NEWER,
+        "{title: time, steps: [unshare: {namespaces: [time]}]}",
+    ),
+];
+
+fn finding(value: bool, evidence: impl Into<String>) -> Finding {
+    Finding { value: Some(value), evidence: evidence.into() }
+}
+
+fn root(environment: &Environment) -> Finding {
+    match (environment.uid, environment.privileged) {
+        (0, true) => finding(true, "uid 0 and --privileged"),
+        (0, false) => {
+            finding(false, "running as root, but real root on this machine was not allowed")
+        }
+        (uid, _) => finding(false, format!("running as uid {uid}")),
+    }
+}
+
+fn ids(_: &Environment) -> Finding {
+    match IdSource::detect().maps(&[COMMON_IDS]) {
+        Ok(maps) => {
+            let lines: Vec<_> = maps.uid.iter().map(|(i, o, c)| format!("{i} {o} {c}")).collect();
+            finding(true, format!("uid_map {}", lines.join(", ")))
+        }
+        Err(missing) => {
+            let reasons: Vec<_> = missing
+                .iter()
+                .map(|missing| format!("{}: {}", missing.what, missing.why))
+                .collect();
+            finding(false, reasons.join("; "))
+        }
+    }
+}
+
+fn knows(file_system: &str) -> bool {
+    fs::read_to_string("/proc/filesystems").is_ok_and(|table| {
+        table.lines().any(|line| line.split_whitespace().last() == Some(file_system))
+    })
+}
+
+fn nfs(_: &Environment) -> Finding {
+    let missing: Vec<_> = ["nfs4", "nfsd"].into_iter().filter(|kind| !knows(kind)).collect();
+    if !missing.is_empty() {
+        return finding(
+            false,
+            format!("this kernel has no {} in /proc/filesystems", missing.join(" and no ")),
+        );
+    }
+    // An NFS server of the host would be the host's: it is started in throwaway kernels only.
+    finding(false, "an NFS server is not started on the host, and there are no guest kernels yet")
+}
+
+fn aufs(_: &Environment) -> Finding {
+    let module = Path::new("/sys/module/aufs").exists();
+    finding(
+        knows("aufs") || module,
+        if knows("aufs") { "in /proc/filesystems" } else { "not in /proc/filesystems" },
+    )
+}

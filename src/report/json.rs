@@ -1,0 +1,94 @@
+//! JSON lines: one object an event, written as it happens. `docs/json.md` describes them.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Judged, Reporter, Summary};
+use crate::probe::Environment;
+use crate::snapshot;
+use crate::verdict::Recorded;
+
+/// The version of the format: it grows when a field changes its meaning or goes away.
+pub const VERSION: u32 = 1;
+
+/// Writes JSON lines.
+#[derive(Debug)]
+pub struct Json<W: Write> {
+    out: W,
+}
+
+impl<W: Write> Json<W> {
+    /// A reporter that writes here; every line is written at once.
+    pub fn new(out: W) -> Self {
+        Self { out }
+    }
+
+    fn line(&mut self, event: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        self.out.write_all(&line)?;
+        self.out.flush()
+    }
+}
+
+impl<W: Write> Reporter for Json<W> {
+    fn start(&mut self, environment: &Environment, target: &str, cases: usize) -> io::Result<()> {
+        self.line(&json!({
+            "event": "environment",
+            "version": VERSION,
+            "nsharness": env!("CARGO_PKG_VERSION"),
+            "target": target,
+            "kernel": environment.release,
+            "machine": environment.machine,
+            "uid": environment.uid,
+            "privileged": environment.privileged,
+            "probes": environment.findings,
+            "scenarios": cases,
+        }))
+    }
+
+    fn judged(&mut self, judged: Judged<'_>) -> io::Result<()> {
+        let Judged { case, target, verdict, took } = judged;
+        let observed =
+            verdict.transcript.as_ref().map(snapshot::render).filter(|text| !text.is_empty());
+        let recorded = match &verdict.recorded {
+            Recorded::Nothing => json!(null),
+            Recorded::Same => json!({ "state": "same" }),
+            Recorded::New { file } => json!({ "state": "new", "file": file }),
+            Recorded::Changed { file, diff } => {
+                json!({ "state": "changed", "file": file, "diff": diff })
+            }
+            Recorded::Unreadable { file, why } => {
+                json!({ "state": "unreadable", "file": file, "why": why })
+            }
+        };
+        self.line(&json!({
+            "event": "scenario",
+            "id": case.id,
+            "file": case.path.display().to_string(),
+            "title": case.title,
+            "tags": case.tags,
+            "target": target,
+            "witness": "kernel",
+            "status": verdict.status,
+            "reasons": verdict.reasons,
+            "missing": verdict.missing,
+            "steps": verdict.steps,
+            "observed": observed,
+            "snapshot": recorded,
+            "seconds": (took.as_secs_f64() * 1e6).round() / 1e6,
+        }))
+    }
+
+    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+        let mut event = json!({ "event": "summary" });
+        if let (Some(event), Ok(serde_json::Value::Object(fields))) =
+            (event.as_object_mut(), serde_json::to_value(summary))
+        {
+            event.extend(fields);
+        }
+        self.line(&event)
+    }
+}

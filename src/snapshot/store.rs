@@ -1,0 +1,296 @@
+//! Snapshot files: where they are, how they are read, written, compared and reviewed.
+//!
+//! The format is that of the crate `insta` (a header between two `---` lines, then the content), and
+//! a pending snapshot is the same file with `.new` behind its name, so that `cargo insta review`
+//! works on them too.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use similar::{ChangeTag, TextDiff};
+
+use crate::scenario::Case;
+use crate::scenario::condition::Answers;
+use crate::scenario::load::SCENARIOS;
+use crate::verdict::Recorded;
+
+/// The directory that mirrors `scenarios/`.
+const SNAPSHOTS: &str = "snapshots";
+const ENDING: &str = "snap";
+const PENDING_ENDING: &str = "snap.new";
+/// Most lines of a difference that are shown.
+const DIFF_LINES: usize = 60;
+
+/// What is done with observations that have no record or another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Only compare: a missing record is a failure.
+    Check,
+    /// Compare, and write what is new beside the record for review.
+    New,
+    /// Record what was observed.
+    Accept,
+}
+
+/// The snapshots beside one directory of scenarios.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shelf {
+    directory: PathBuf,
+}
+
+/// A snapshot that waits for review.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The pending file.
+    pub file: PathBuf,
+    /// The record that it would replace.
+    pub record: PathBuf,
+}
+
+/// A snapshot that belongs to no scenario, or to one that observes nothing any more.
+#[derive(Clone, Debug)]
+pub struct Stray {
+    /// The file.
+    pub file: PathBuf,
+    /// Why it is one.
+    pub why: String,
+}
+
+impl Shelf {
+    /// The shelf for scenarios whose ids are counted from this directory: `snapshots` beside a
+    /// directory named `scenarios`, and inside of any other.
+    pub fn beside(base: &Path) -> Self {
+        let directory = if base.file_name().is_some_and(|name| name == SCENARIOS) {
+            base.with_file_name(SNAPSHOTS)
+        } else {
+            base.join(SNAPSHOTS)
+        };
+        Self { directory }
+    }
+
+    /// The record of a case in an environment.
+    pub fn record(&self, case: &Case, environment: &dyn Answers) -> PathBuf {
+        let variant = case.variants.iter().find(|(_, condition)| condition.holds(environment));
+        let variant = variant.map(|(name, _)| name.as_str());
+        self.named(case, variant)
+    }
+
+    fn named(&self, case: &Case, variant: Option<&str>) -> PathBuf {
+        let variant = variant.map_or_else(String::new, |name| format!("~{name}"));
+        self.directory.join(format!("{}{variant}.{ENDING}", case.id))
+    }
+
+    /// Compares what a case observed with its record, and writes as the mode says.
+    pub fn compare(
+        &self,
+        case: &Case,
+        environment: &dyn Answers,
+        content: &str,
+        mode: Mode,
+    ) -> Recorded {
+        let record = self.record(case, environment);
+        let file = record.display().to_string();
+        let pending = pending_of(&record);
+        let old = match read(&record) {
+            Ok(old) => old,
+            Err(error) => return Recorded::Unreadable { file, why: error.to_string() },
+        };
+        if content.is_empty() {
+            return Recorded::Nothing;
+        }
+        if old.as_deref() == Some(content) {
+            // What was pending has come true or gone away: nobody needs to review it.
+            let outdated = if mode == Mode::Check { Ok(()) } else { remove(&pending) };
+            return match outdated {
+                Ok(()) => Recorded::Same,
+                Err(error) => Recorded::Unreadable {
+                    file: pending.display().to_string(),
+                    why: error.to_string(),
+                },
+            };
+        }
+        let written = match mode {
+            Mode::Check => Ok(()),
+            Mode::New => write(&pending, case, content),
+            Mode::Accept => write(&record, case, content).and_then(|()| remove(&pending)),
+        };
+        match (written, mode, old) {
+            (Err(error), ..) => {
+                Recorded::Unreadable { file, why: format!("it cannot be written: {error}") }
+            }
+            (Ok(()), Mode::Accept, _) => Recorded::Same,
+            (Ok(()), _, None) => Recorded::New { file },
+            (Ok(()), _, Some(old)) => Recorded::Changed { file, diff: difference(&old, content) },
+        }
+    }
+
+    /// The snapshots that wait for review.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn pending(&self) -> io::Result<Vec<Pending>> {
+        let files = self.files()?;
+        let pending = files.into_iter().filter(|file| name_of(file).ends_with(PENDING_ENDING));
+        Ok(pending.map(|file| Pending { record: file.with_extension(""), file }).collect())
+    }
+
+    /// The snapshots that none of these cases can have; they are all the cases of the directory.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn strays(&self, cases: &[Case]) -> io::Result<Vec<Stray>> {
+        let mut possible = BTreeSet::new();
+        let mut silent = BTreeSet::new();
+        for case in cases.iter().filter(|case| Self::beside(&case.base) == *self) {
+            let variants = case.variants.iter().map(|(name, _)| Some(name.as_str()));
+            let files = variants.chain([None]).map(|variant| self.named(case, variant));
+            if case.plan.observe.is_empty() { silent.extend(files) } else { possible.extend(files) }
+        }
+        let mut strays = Vec::new();
+        for file in self.files()? {
+            let name = name_of(&file);
+            if !name.ends_with(ENDING) && !name.ends_with(PENDING_ENDING) {
+                continue;
+            }
+            let record =
+                if name.ends_with(PENDING_ENDING) { file.with_extension("") } else { file.clone() };
+            if silent.contains(&record) {
+                strays.push(Stray { file, why: "its scenario observes nothing".into() });
+            } else if !possible.contains(&record) {
+                strays.push(Stray { file, why: "no scenario has it".into() });
+            }
+        }
+        Ok(strays)
+    }
+
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        let mut directories = vec![self.directory.clone()];
+        while let Some(directory) = directories.pop() {
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    directories.push(entry.path());
+                } else {
+                    files.push(entry.path());
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+impl Pending {
+    /// How it differs from the record.
+    ///
+    /// # Errors
+    /// Where one of the two cannot be read.
+    pub fn difference(&self) -> io::Result<String> {
+        let old = read(&self.record)?.unwrap_or_default();
+        let new = read(&self.file)?.unwrap_or_default();
+        Ok(difference(&old, &new))
+    }
+
+    /// Makes it the record.
+    ///
+    /// # Errors
+    /// Those of rename(2).
+    pub fn accept(&self) -> io::Result<()> {
+        fs::rename(&self.file, &self.record)
+    }
+
+    /// Throws it away.
+    ///
+    /// # Errors
+    /// Those of unlink(2).
+    pub fn reject(&self) -> io::Result<()> {
+        fs::remove_file(&self.file)
+    }
+}
+
+fn name_of(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn pending_of(record: &Path) -> PathBuf {
+    let mut name = record.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+/// The content of a snapshot file; `None` where there is none.
+fn read(file: &Path) -> io::Result<Option<String>> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let content = text.strip_prefix("---\n").and_then(|rest| Some(rest.split_once("\n---\n")?.1));
+    match content {
+        Some(content) => Ok(Some(format!("{}\n", content.trim_end_matches('\n')))),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it has no header between two `---` lines",
+        )),
+    }
+}
+
+/// Writes a whole file or none: it is renamed into place.
+fn write(file: &Path, case: &Case, content: &str) -> io::Result<()> {
+    let directory = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let temporary = directory.join(format!(".{}.{}", name_of(file), std::process::id()));
+    let source = case.path.display().to_string();
+    let text = format!(
+        "---\nsource: {}\nexpression: {}\n---\n{content}",
+        serde_json::to_string(&source)?,
+        serde_json::to_string(&case.id)?
+    );
+    let written = fs::File::create(&temporary)
+        .and_then(|mut out| out.write_all(text.as_bytes()).and_then(|()| out.sync_data()))
+        .and_then(|()| fs::rename(&temporary, file));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Both texts, with `-` before what is recorded and `+` before what was observed.
+fn difference(old: &str, new: &str) -> String {
+    let diff = TextDiff::from_lines(old, new);
+    let mut text = String::new();
+    let mut lines = 0;
+    for group in diff.grouped_ops(2) {
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            lines += 1;
+            if lines > DIFF_LINES {
+                text.push_str("... and more\n");
+                return text;
+            }
+            let sign = match change.tag() {
+                ChangeTag::Delete => '-',
+                ChangeTag::Insert => '+',
+                ChangeTag::Equal => ' ',
+            };
+            text.push(sign);
+            text.push_str(change.value().trim_end_matches('\n'));
+            text.push('\n');
+        }
+    }
+    text
+}
