@@ -212,17 +212,17 @@ fn enter(maps: &Maps, needs: &Needs, mut wait: impl Read) -> Result<Sandbox, Bre
     if needs.dev {
         bind_devices()?;
     }
+    // While the host's are still to be seen: the kernel allows a new one only beside another that
+    // hides nothing (mount_too_revealing in fs/namespace.c).
+    for (wanted, kind) in [(needs.proc, "proc"), (needs.sys, "sysfs")] {
+        if wanted {
+            mount_view(kind)?;
+        }
+    }
     // The old root is stacked upon the new one and taken away: pivot_root(2), "pivot_root(".", ".")".
     pivot_root(".", ".").map_err(|e| broke("pivot_root", e))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(|e| broke("umount the old root", e))?;
     chdir("/").map_err(|e| broke("chdir /", e))?;
-    if needs.proc {
-        fs::create_dir("/proc")
-            .map_err(|e| broke("mkdir /proc", Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
-        let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("proc"), "/proc", Some("proc"), safe, None::<&str>)
-            .map_err(|e| broke("mount proc", e))?;
-    }
     let root =
         rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| broke("open /", errno(e)))?;
@@ -285,6 +285,15 @@ fn mount_proc() -> Result<OwnedFd, Breakage> {
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     rustix::mount::fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(|e| broke("fsmount proc", errno(e)))
+}
+
+/// Mounts a proc or sysfs of the sandbox's own namespaces where a scenario looks for it.
+fn mount_view(kind: &str) -> Result<(), Breakage> {
+    let at = if kind == "sysfs" { "sys" } else { kind };
+    let made = fs::create_dir(at);
+    made.map_err(|e| broke(&format!("mkdir {at}"), Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some(kind), at, Some(kind), safe, None::<&str>).map_err(|e| broke(&format!("mount {kind}"), e))
 }
 
 /// Binds the host's devices: device nodes of one's own cannot be made in a user namespace.

@@ -48,6 +48,8 @@ pub struct Needs {
     pub namespaces: BTreeSet<Namespace>,
     /// Whether a proc is mounted at /proc for the scenario.
     pub proc: bool,
+    /// Whether a sysfs is mounted at /sys for the scenario.
+    pub sys: bool,
     /// Whether a minimal /dev is there for the scenario.
     pub dev: bool,
     /// Names of probes that must be true for the world to be set up.

@@ -725,9 +725,6 @@ impl Resolver<'_> {
                 }
                 Setup::Mount { operation: Operation::Mount(mount), .. } => {
                     need_mount(needs, &mount.kind);
-                    if mount.kind == "proc" {
-                        needs.probes.insert("proc".into());
-                    }
                 }
                 Setup::Mount { operation: Operation::Overlay(_), .. } => {
                     needs.probes.insert("overlay".into());
@@ -740,6 +737,10 @@ impl Resolver<'_> {
         }
         if needs.proc {
             needs.probes.insert("proc".into());
+        }
+        if needs.sys {
+            needs.namespaces.insert(Namespace::Net);
+            needs.probes.insert("sysfs".into());
         }
         needs.ids.sort_unstable();
         needs.ids.dedup();
@@ -756,18 +757,21 @@ fn reachable(namespaces: &[Namespace]) -> impl Iterator<Item = Namespace> {
 fn need_mount(needs: &mut Needs, kind: &str) {
     // The file systems that show a namespace can be mounted by its owner only: see
     // user_namespaces(7) and the fs_context of each in the kernel.
+    // One that shows processes or devices can be mounted only beside another that hides nothing.
     match kind {
-        "sysfs" => needs.namespaces.insert(Namespace::Net),
-        "mqueue" => needs.namespaces.insert(Namespace::Ipc),
-        "cgroup" | "cgroup2" => needs.namespaces.insert(Namespace::Cgroup),
-        _ => false,
-    };
+        "proc" => needs.proc = true,
+        "sysfs" => needs.sys = true,
+        "mqueue" => drop(needs.namespaces.insert(Namespace::Ipc)),
+        "cgroup" | "cgroup2" => drop(needs.namespaces.insert(Namespace::Cgroup)),
+        _ => {}
+    }
 }
 
 fn need_path(needs: &mut Needs, path: &str) {
     let mut parts = path.split('/').filter(|p| !p.is_empty() && *p != ".");
     match parts.next() {
         Some("proc") => needs.proc = true,
+        Some("sys") => needs.sys = true,
         Some("dev") => needs.dev = true,
         _ => {}
     }

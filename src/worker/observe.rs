@@ -211,8 +211,9 @@ impl Walk<'_> {
             if self.entries.len() >= MAX_ENTRIES {
                 return self.note(path, "more entries than are recorded");
             }
-            let ours =
-                (name == "proc" && self.plan.needs.proc) || (name == "dev" && self.plan.needs.dev);
+            let needs = &self.plan.needs;
+            let ours = [(needs.proc, "proc"), (needs.sys, "sys"), (needs.dev, "dev")];
+            let ours = ours.iter().any(|(mounted, place)| *mounted && name == *place);
             if path == "." && depth == 0 && ours && is_mount_root(directory, &name) {
                 continue;
             }
@@ -396,7 +397,9 @@ fn mountinfo(
         .filter(|(at, _)| under.as_ref().is_none_or(|top| is_under(at, top)))
         // What the harness mounts for `exec` differs from host to host.
         .filter(|(at, _)| {
-            !(plan.needs.dev && is_under(at, "/dev")) && !(plan.needs.proc && at == "/proc")
+            let needs = &plan.needs;
+            let ours = [(needs.proc, "/proc"), (needs.sys, "/sys"), (needs.dev, "/dev")];
+            !ours.iter().any(|(mounted, place)| *mounted && is_under(at, place))
         })
         .collect();
     // Stacked mounts keep their order; otherwise the order of the table is the kernel's business.
