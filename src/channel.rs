@@ -13,6 +13,14 @@ pub const MAX_MESSAGE: usize = 64 << 20;
 /// # Errors
 /// Those of writing, and a message that is too long.
 pub fn send<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
+    to.write_all(&encode(message)?)
+}
+
+/// The bytes of one message, to be written as they are.
+///
+/// # Errors
+/// A message that is too long.
+pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 4];
     serde_json::to_writer(&mut bytes, message)?;
     let length = bytes.len() - 4;
@@ -23,7 +31,7 @@ pub fn send<T: Serialize>(to: &mut impl Write, message: &T) -> io::Result<()> {
         ));
     }
     bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
-    to.write_all(&bytes)
+    Ok(bytes)
 }
 
 /// Waits for one message; `None` at the end of the stream.

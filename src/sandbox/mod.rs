@@ -291,9 +291,12 @@ fn mount_proc() -> Result<OwnedFd, Breakage> {
 fn mount_view(kind: &str) -> Result<(), Breakage> {
     let at = if kind == "sysfs" { "sys" } else { kind };
     let made = fs::create_dir(at);
-    made.map_err(|e| broke(&format!("mkdir {at}"), Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+    made.map_err(|e| {
+        broke(&format!("mkdir {at}"), Errno::from_raw(e.raw_os_error().unwrap_or(0)))
+    })?;
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some(kind), at, Some(kind), safe, None::<&str>).map_err(|e| broke(&format!("mount {kind}"), e))
+    mount(Some(kind), at, Some(kind), safe, None::<&str>)
+        .map_err(|e| broke(&format!("mount {kind}"), e))
 }
 
 /// Binds the host's devices: device nodes of one's own cannot be made in a user namespace.

@@ -1,6 +1,7 @@
 //! The kernel that nsharness runs on, asked by a pool of worker processes.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -32,14 +33,21 @@ pub struct Host {
 struct Slot {
     pid: Pid,
     socket: UnixStream,
-    job: Option<Job>,
+    /// What it was given, the first of it being worked on.
+    jobs: VecDeque<Job>,
 }
 
 #[derive(Debug)]
 struct Job {
     ticket: usize,
+    /// The plan as it is sent: it is sent again to another worker if this one ends before its turn.
+    message: Vec<u8>,
+    time: Duration,
     deadline: Instant,
 }
+
+/// How many plans a worker is given: one to work on, one to go on with at once.
+const DEPTH: usize = 2;
 
 impl Host {
     /// Starts this many workers.
@@ -64,38 +72,53 @@ impl Host {
                 self.workers.clear();
                 serve(theirs)
             }
-            Some(pid) => Ok(Slot { pid, socket: ours, job: None }),
+            Some(pid) => Ok(Slot { pid, socket: ours, jobs: VecDeque::new() }),
         }
     }
 
-    /// Takes the answer of a worker, or starts another one in place of one that ended.
+    /// Takes the answer of a worker; one that ended has broken over the plan that it worked on.
     fn collect(&mut self, index: usize) -> io::Result<Option<(usize, Answer)>> {
         let slot = &mut self.workers[index];
         let answer = channel::receive(&mut slot.socket);
-        let Some(job) = slot.job.take() else { return self.replace(index).map(|()| None) };
-        match answer {
-            Ok(Some(answer)) => Ok(Some((job.ticket, answer))),
-            Ok(None) | Err(_) => {
-                let ended = match answer {
-                    Err(error) => format!("its answer cannot be read: {error}"),
-                    _ => "its process ended while the scenario was running".to_owned(),
-                };
-                self.replace(index)?;
-                Ok(Some((job.ticket, broken(ended))))
-            }
+        let job = slot.jobs.pop_front();
+        if let Some(next) = slot.jobs.front_mut() {
+            next.deadline = Instant::now() + next.time;
         }
+        let (answer, ended) = match answer {
+            Ok(Some(answer)) => (answer, false),
+            Ok(None) => (broken("its process ended while the scenario was running"), true),
+            Err(error) => (broken(&format!("its answer cannot be read: {error}")), true),
+        };
+        if ended {
+            self.replace(index)?;
+        }
+        Ok(job.map(|job| (job.ticket, answer)))
     }
 
+    /// Starts another worker in place of one, and gives it what the other had not begun.
     fn replace(&mut self, index: usize) -> io::Result<()> {
-        let pid = self.workers[index].pid;
-        let _ = kill(pid, Signal::SIGKILL);
-        let _ = waitpid(pid, None);
+        let slot = &mut self.workers[index];
+        let _ = kill(slot.pid, Signal::SIGKILL);
+        let _ = waitpid(slot.pid, None);
+        let waiting = std::mem::take(&mut slot.jobs);
         self.workers[index] = self.start_worker()?;
+        for job in waiting {
+            self.give(index, job)?;
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, index: usize, mut job: Job) -> io::Result<()> {
+        let slot = &mut self.workers[index];
+        slot.socket.write_all(&job.message)?;
+        job.deadline = Instant::now() + job.time;
+        slot.jobs.push_back(job);
         Ok(())
     }
 }
 
-fn broken(detail: String) -> Answer {
+fn broken(detail: &str) -> Answer {
+    let detail = detail.to_owned();
     Answer::Asked(Box::new(Transcript::broken(Breakage {
         stage: "worker".into(),
         detail,
@@ -113,25 +136,29 @@ impl Witness for Host {
     }
 
     fn capacity(&self) -> usize {
-        self.workers.len()
+        DEPTH * self.workers.len()
     }
 
     fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
-        let free = self.workers.iter().position(|slot| slot.job.is_none());
-        let Some(index) = free else { return Err(io::Error::other("every worker is busy")) };
-        let deadline = Instant::now() + Duration::from_millis(plan.timeout_ms) + GRACE;
-        if channel::send(&mut self.workers[index].socket, plan).is_err() {
-            // It was killed while it was idle: nothing was asked of it, so another one is asked.
-            self.replace(index)?;
-            channel::send(&mut self.workers[index].socket, plan)?;
+        let index = (0..self.workers.len()).min_by_key(|index| self.workers[*index].jobs.len());
+        let index = index.filter(|index| self.workers[*index].jobs.len() < DEPTH);
+        let Some(index) = index else { return Err(io::Error::other("every worker is busy")) };
+        let time = Duration::from_millis(plan.timeout_ms) + GRACE;
+        let job = Job { ticket, message: channel::encode(plan)?, time, deadline: Instant::now() };
+        let again = job.message.clone();
+        match self.give(index, job) {
+            Err(_) if self.workers[index].jobs.is_empty() => {
+                // It was killed while it was idle: nothing was asked of it, so another one is asked.
+                self.replace(index)?;
+                self.give(index, Job { ticket, message: again, time, deadline: Instant::now() })
+            }
+            result => result,
         }
-        self.workers[index].job = Some(Job { ticket, deadline });
-        Ok(())
     }
 
     fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>> {
         let busy: Vec<usize> =
-            (0..self.workers.len()).filter(|i| self.workers[*i].job.is_some()).collect();
+            (0..self.workers.len()).filter(|i| !self.workers[*i].jobs.is_empty()).collect();
         let ready = {
             let mut fds: Vec<_> = busy
                 .iter()
@@ -148,17 +175,13 @@ impl Witness for Host {
             return self.collect(busy[position]);
         }
         let now = Instant::now();
-        for index in busy {
-            let stuck = self.workers[index].job.as_ref().is_some_and(|job| now >= job.deadline);
-            if stuck && let Some(job) = self.workers[index].job.take() {
-                self.replace(index)?;
-                return Ok(Some((
-                    job.ticket,
-                    broken("it did not answer in time and was killed".into()),
-                )));
-            }
-        }
-        Ok(None)
+        let stuck = busy
+            .into_iter()
+            .find(|i| self.workers[*i].jobs.front().is_some_and(|job| now >= job.deadline));
+        let Some(index) = stuck else { return Ok(None) };
+        let job = self.workers[index].jobs.pop_front();
+        self.replace(index)?;
+        Ok(job.map(|job| (job.ticket, broken("it did not answer in time and was killed"))))
     }
 }
 

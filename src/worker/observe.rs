@@ -40,11 +40,12 @@ pub fn items(observe: &Observe) -> Vec<Item> {
             Some(name) => vec![Item::ByActor(name.clone())],
             None => vec![Item::FromOutside(None)],
         },
-        Observe::Credentials(of) => of.actors.names().iter().cloned().map(Item::ByActor).collect(),
-        Observe::Mountinfo(of) => outside(of.actors.names()),
-        Observe::IdMaps(of) | Observe::Namespaces(of) | Observe::Process(of) => {
-            outside(of.actors.names())
+        // A process that changed its ids may look at its own namespaces, and others may not.
+        Observe::Credentials(of) | Observe::Namespaces(of) => {
+            of.actors.names().iter().cloned().map(Item::ByActor).collect()
         }
+        Observe::Mountinfo(of) => outside(of.actors.names()),
+        Observe::IdMaps(of) | Observe::Process(of) => outside(of.actors.names()),
     }
 }
 
@@ -58,6 +59,10 @@ pub fn by_actor(observe: &Observe, plan: &Plan, sandbox: &Sandbox, name: &Name) 
     match observe {
         Observe::Tree(tree) => observe_tree(tree, false, plan, sandbox, Some(name)),
         Observe::Layer(tree) => observe_tree(tree, true, plan, sandbox, Some(name)),
+        Observe::Namespaces(_) => Observation {
+            title: format!("namespaces of {name}"),
+            found: namespaces(sandbox.proc.as_fd(), "self").map_err(outcome),
+        },
         _ => {
             let mut fields: Vec<_> = credentials::credentials().into_iter().collect();
             for (field, value) in &mut fields {
@@ -106,9 +111,10 @@ pub fn from_outside(
             });
             (format!("id maps of {of}"), maps)
         }
-        Observe::Namespaces(_) => (format!("namespaces of {of}"), namespaces(proc, process)),
         Observe::Process(_) => (format!("process of {of}"), process_directories(proc, process)),
-        Observe::Credentials(_) => unreachable!("an actor observes its own credentials"),
+        Observe::Credentials(_) | Observe::Namespaces(_) => {
+            unreachable!("an actor observes its own")
+        }
     };
     Observation { title, found: found.map_err(outcome) }
 }
@@ -156,7 +162,9 @@ fn observe_tree(
     let base = if actor.is_some() { CWD } else { sandbox.root.as_fd() };
     let here =
         rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let mut walk = Walk { fields, layer, plan, entries: Vec::new() };
+    let own =
+        statx_of(sandbox.proc.as_fd(), "self/exe", AtFlags::empty()).map(|own| own.stx_size).ok();
+    let mut walk = Walk { fields, layer, plan, program_size: own, entries: Vec::new() };
     let found = walk.start(base, item.at.as_str());
     if let Ok(here) = here {
         // Extended attributes are read by name from the directory that holds them.
@@ -170,6 +178,8 @@ struct Walk<'a> {
     fields: &'a [TreeField],
     layer: bool,
     plan: &'a Plan,
+    /// The size of this very binary, which the programs of a world are copies of: it says nothing.
+    program_size: Option<u64>,
     entries: Vec<Value>,
 }
 
@@ -256,7 +266,10 @@ impl Walk<'_> {
         let mut add = |key: &str, value: Value| fields.push((key.to_owned(), value));
         // Whiteouts are hard links to one inode in the work directory, as many as there are.
         let whiteout = kind == "char" && files::rdev(found).as_deref() == Some("0:0");
+        let program = kind == "file" && self.program_size == Some(found.stx_size);
         match field {
+            TreeField::Size if program => {}
+            TreeField::Content if program => add("content", "program".into()),
             TreeField::Type => add("type", kind.into()),
             TreeField::Mode if kind != "symlink" => {
                 add("mode", format!("{:04o}", found.stx_mode & 0o7777).into())

@@ -76,11 +76,11 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
             0o755
         }
         EntryKind::File(content) => {
-            create(path)?.write_all(content.as_bytes()).of("write")?;
+            create(path, 0o644)?.write_all(content.as_bytes()).of("write")?;
             0o644
         }
         EntryKind::Sparse(size) => {
-            create(path)?.set_len(*size).of("ftruncate")?;
+            create(path, 0o644)?.set_len(*size).of("ftruncate")?;
             0o644
         }
         EntryKind::Program(_) => {
@@ -89,7 +89,7 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
             let own = rustix::fs::openat(&sandbox.proc, "self/exe", flags, Mode::empty())
                 .of("open /proc/self/exe")?;
             let mut own = std::fs::File::from(own);
-            std::io::copy(&mut own, &mut create(path)?).of("copy_file_range")?;
+            std::io::copy(&mut own, &mut create(path, 0o755)?).of("copy_file_range")?;
             0o755
         }
         EntryKind::Symlink(target) => {
@@ -111,10 +111,10 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
     }
     // After chown, which takes set-user-ID bits away; links have no mode of their own.
     let is_whiteout = matches!(&entry.kind, EntryKind::Char(n) if n.major == 0 && n.minor == 0);
-    let mode = entry
-        .mode
-        .map(|mode| mode.0)
-        .or((default_mode != 0 && !is_whiteout).then_some(default_mode));
+    // What was created has its default mode already: the umask is 0.
+    let changed = entry.uid.is_some() || entry.gid.is_some();
+    let default_mode = (changed && default_mode != 0 && !is_whiteout).then_some(default_mode);
+    let mode = entry.mode.map(|mode| mode.0).or(default_mode);
     if let Some(mode) = mode {
         if matches!(entry.kind, EntryKind::Symlink(_)) {
             return Err(failure("chmod of a symbolic link", Errno::EOPNOTSUPP));
@@ -128,8 +128,9 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
     Ok(())
 }
 
-fn create(path: &str) -> Result<std::fs::File, Failure> {
-    std::fs::File::create(path).of("open")
+fn create(path: &str, mode: u32) -> Result<std::fs::File, Failure> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::from_raw_mode(mode)).map(std::fs::File::from).of("open")
 }
 
 fn node(path: &str, kind: FileType, device: rustix::fs::Dev) -> Result<u32, Failure> {
