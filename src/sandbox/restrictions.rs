@@ -84,7 +84,8 @@ pub fn restrictions(breakage: &Breakage) -> Vec<Missing> {
             "use another kernel",
         ));
     }
-    if at("fsconfig proc") && is(nix::libc::EPERM) {
+    let proc = ["fsconfig proc", "fsmount proc", "mount proc"].into_iter().any(at);
+    if proc && is(nix::libc::EPERM) {
         found.push(Missing::new(
             "a whole /proc",
             "parts of /proc are covered here, as container engines do, so the kernel refuses a new one (mount_too_revealing)",

@@ -46,6 +46,8 @@ struct Job {
     deadline: Instant,
 }
 
+const ENDED: &str = "its process ended while the scenario was running";
+
 /// How many plans a worker is given: one to work on, one to go on with at once.
 const DEPTH: usize = 2;
 
@@ -86,7 +88,9 @@ impl Host {
         }
         let (answer, ended) = match answer {
             Ok(Some(answer)) => (answer, false),
-            Ok(None) => (broken("its process ended while the scenario was running"), true),
+            Ok(None) => (broken(ENDED), true),
+            // It left something unread behind: the plan that it had not begun.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => (broken(ENDED), true),
             Err(error) => (broken(&format!("its answer cannot be read: {error}")), true),
         };
         if ended {

@@ -1,0 +1,161 @@
+//! What the tests share: the command, users to run it as, scenarios in a directory of their own.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Whom the command runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// Whoever runs the tests.
+    Own,
+    /// An ordinary user, without subordinate ids: uid 1000 where root runs the tests, else whoever does.
+    Ordinary,
+}
+
+/// Whether root runs the tests.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// The checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A directory that every user can reach, with a copy of the binary and room for scenarios.
+pub struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("nsharness-test-").tempdir_in("/tmp").unwrap();
+        open_to_all(directory.path());
+        Self { directory }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a file, with the directories above it.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        for above in path.ancestors().take_while(|p| p.starts_with(self.path())) {
+            open_to_all(above);
+        }
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
+    pub fn exists(&self, name: &str) -> bool {
+        self.path().join(name).symlink_metadata().is_ok()
+    }
+
+    /// Copies a directory of the checkout.
+    pub fn copy(&self, name: &str) {
+        let status =
+            Command::new("cp").arg("-r").arg(root().join(name)).arg(self.path()).status().unwrap();
+        assert!(status.success());
+        let status = Command::new("chmod").args(["-R", "a+rX"]).arg(self.path()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// The command in this place, as it would be typed outside of CI and without a terminal.
+    pub fn command(&self, user: User) -> Command {
+        let binary = self.path().join("nsharness");
+        if !binary.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_nsharness"), &binary).unwrap();
+            fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut command = match user {
+            User::Ordinary if is_root() => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", "1000", "--regid", "1000", "--clear-groups"]).arg(binary);
+                command
+            }
+            _ => Command::new(binary),
+        };
+        command
+            .current_dir(self.path())
+            .env_remove("CI")
+            .env("NO_COLOR", "1")
+            .env("HOME", self.path());
+        command
+    }
+
+    pub fn run(&self, user: User, arguments: &[&str]) -> Done {
+        Done::of(self.command(user).args(arguments).output().unwrap())
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Done {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Done {
+    pub fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+fn open_to_all(path: &Path) {
+    let mode = if path.is_dir() { 0o777 } else { 0o666 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A scenario that passes everywhere.
+pub const PASSES: &str = "\
+title: A file that was written can be read
+steps:
+  - write: { path: f, data: hello }
+  - read: { path: f, expect: { data: hello } }
+";
+
+/// A scenario that fails everywhere.
+pub const FAILS: &str = "\
+title: A file that nobody wrote is there
+steps:
+  - stat: { path: nobody, expect: ok }
+";
+
+/// A scenario that never ends by itself.
+pub const HANGS: &str = "\
+title: Opening a pipe that nobody writes to waits
+timeout: 1
+world:
+  tree: { pipe: fifo }
+steps:
+  - stat: { path: pipe, expect: { type: fifo } }
+  - open: { path: pipe }
+";
+
+/// JSON lines, read back.
+pub fn json_lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}

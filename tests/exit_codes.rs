@@ -1,0 +1,133 @@
+//! What a run means to the shell: each code, by causing it.
+
+mod common;
+
+use common::{FAILS, HANGS, PASSES, Place, User};
+
+#[test]
+fn all_as_expected_is_0() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", PASSES);
+    let done = place.run(User::Own, &["run", "scenarios"]).expect_code(0);
+    assert!(done.stdout.ends_with("summary: 1 passed, 0 failed, 0 skipped\n"), "{}", done.stdout);
+}
+
+#[test]
+fn a_failure_is_1_and_shows_line_caret_voices_and_next_command() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", FAILS);
+    let done = place.run(User::Own, &["run", "scenarios"]).expect_code(1);
+    for shown in [
+        "scenarios/a.yaml:3:5",
+        "stat: { path: nobody, expect: ok }",
+        "^^^^",
+        "= expect: ok",
+        "= kernel: ENOENT from statx",
+        "next: nsharness run scenarios/a.yaml --keep evidence",
+        "summary: 0 passed, 1 failed, 0 skipped",
+    ] {
+        assert!(done.stdout.contains(shown), "{shown} is not in:\n{}", done.stdout);
+    }
+}
+
+#[test]
+fn a_step_without_expectation_that_fails_is_a_failure() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", "title: t\nsteps:\n  - unlink: { path: nobody }\n");
+    let done = place.run(User::Own, &["run"]).expect_code(1);
+    assert!(done.stdout.contains("nothing says that it may fail"), "{}", done.stdout);
+}
+
+#[test]
+fn a_timeout_is_1_and_names_the_step_that_was_running() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", HANGS);
+    let done = place.run(User::Own, &["run"]).expect_code(1);
+    assert!(done.stdout.contains("timeout a"), "{}", done.stdout);
+    assert!(done.stdout.contains("line 7: open was running"), "{}", done.stdout);
+}
+
+#[test]
+fn a_known_deviation_is_0_and_one_that_is_gone_is_1() {
+    let place = Place::new();
+    let known = |outcome: &str| {
+        format!(
+            "title: t\nsteps:\n  - stat: {{ path: {outcome}, expect: ok, known: {{ outcome: ENOENT, reason: why, ref: where }} }}\n"
+        )
+    };
+    place.write("scenarios/a.yaml", &known("nobody"));
+    let done = place.run(User::Own, &["run"]).expect_code(0);
+    assert!(
+        done.stdout.contains("xfail   a") && done.stdout.contains("why (where)"),
+        "{}",
+        done.stdout
+    );
+    place.write("scenarios/a.yaml", &known("."));
+    let done = place.run(User::Own, &["run"]).expect_code(1);
+    assert!(done.stdout.contains("xpass   a"), "{}", done.stdout);
+    // Another failure than the known one is not the known one.
+    place.write("scenarios/a.yaml", &known("nobody").replace("ENOENT", "EPERM"));
+    let done = place.run(User::Own, &["run"]).expect_code(1);
+    assert!(done.stdout.contains("fail    a"), "{}", done.stdout);
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    let place = Place::new();
+    place.run(User::Own, &["run", "--no-such-flag"]).expect_code(2);
+    place.run(User::Own, &["fly"]).expect_code(2);
+    place.run(User::Own, &[]).expect_code(2);
+    place.run(User::Own, &["run", "--jobs", "0"]).expect_code(2);
+}
+
+#[test]
+fn an_invalid_file_is_3_and_nothing_is_run() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", PASSES);
+    place.write("scenarios/b.yaml", "title: t\nsteps:\n  - unlinc: { path: a }\n");
+    let done = place.run(User::Own, &["run"]).expect_code(3);
+    assert!(done.stdout.is_empty(), "{}", done.stdout);
+    assert!(done.stderr.contains("did you mean `unlink`?"), "{}", done.stderr);
+    place.run(User::Own, &["run", "no/such/file.yaml"]).expect_code(3);
+}
+
+#[test]
+fn a_run_that_executed_nothing_is_4() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", &format!("requires: [aufs]\n{PASSES}"));
+    let done = place.run(User::Own, &["run"]).expect_code(4);
+    assert!(done.stdout.contains("needs aufs: not in /proc/filesystems"), "{}", done.stdout);
+    let done = place.run(User::Own, &["run", "--tag", "nobody-has-this"]).expect_code(4);
+    assert!(done.stdout.ends_with("summary: 0 passed, 0 failed, 0 skipped\n"), "{}", done.stdout);
+}
+
+#[test]
+fn a_world_that_cannot_be_set_up_is_5_and_never_a_pass() {
+    let place = Place::new();
+    let world = "title: t\nworld:\n  tree: { a: file }\n  mounts: [ bind: { from: nobody, at: a } ]\nsteps:\n  - stat: { path: a }\n";
+    place.write("scenarios/a.yaml", world);
+    let done = place.run(User::Own, &["run"]).expect_code(5);
+    assert!(done.stdout.contains("broken  a"), "{}", done.stdout);
+    assert!(done.stdout.contains("world: line 4: bind: ENOENT from mount"), "{}", done.stdout);
+    assert!(done.stdout.ends_with("summary: 0 passed, 1 failed, 0 skipped\n"), "{}", done.stdout);
+}
+
+#[test]
+fn fail_fast_ends_the_run_and_counts_the_rest() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", FAILS);
+    for name in ["b", "c", "d", "e", "f", "g", "h"] {
+        place.write(&format!("scenarios/{name}.yaml"), PASSES);
+    }
+    let done = place.run(User::Own, &["run", "--fail-fast", "--jobs", "1"]).expect_code(1);
+    assert!(done.stdout.contains("not run"), "{}", done.stdout);
+}
+
+#[test]
+fn help_documents_every_exit_code() {
+    let place = Place::new();
+    let done = place.run(User::Own, &["--help"]).expect_code(0);
+    for (code, meaning) in nsharness::exit_code::ExitCode::TABLE {
+        assert!(done.stdout.contains(&format!("{}  {meaning}", *code as u8)), "{}", done.stdout);
+    }
+}
