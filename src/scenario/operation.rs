@@ -901,11 +901,11 @@ operations! {
 
 /// Declares enums of words.
 macro_rules! words {
-    ($($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident),+ $(,)? })+) => {$(
+    ($($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $(#[$default:ident])? $variant:ident),+ $(,)? })+) => {$(
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[doc = $doc])+ $variant),+ }
+        pub enum $name { $($(#[doc = $doc])+ $(#[$default])? $variant),+ }
 
         impl $name {
             /// Every word of it.
@@ -1035,8 +1035,10 @@ words! {
         Silent,
     }
     /// Which interface mounts.
+    #[derive(Default)]
     MountApi {
         /// mount(2)
+        #[default]
         Classic,
         /// fsopen(2), fsconfig(2), fsmount(2) and move_mount(2)
         New,
@@ -1153,23 +1155,14 @@ fn yes() -> bool {
     true
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
 fn is_true(value: &bool) -> bool {
     *value
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
 fn is_false(value: &bool) -> bool {
     !*value
 }
 
-impl Default for MountApi {
-    fn default() -> Self {
-        Self::Classic
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde calls")]
 fn is_classic(api: &MountApi) -> bool {
     *api == MountApi::Classic
 }

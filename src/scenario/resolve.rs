@@ -533,8 +533,9 @@ impl Resolver<'_> {
         match operation {
             Operation::Setxattr(set) => {
                 exactly_one("value", "hex");
-                let digits =
-                    |h: &String| h.len() % 2 == 0 && h.bytes().all(|b| b.is_ascii_hexdigit());
+                let digits = |h: &String| {
+                    h.len().is_multiple_of(2) && h.bytes().all(|b| b.is_ascii_hexdigit())
+                };
                 if let (Some(hex), Some(node)) = (&set.hex, body.get("hex"))
                     && !digits(hex)
                 {

@@ -230,7 +230,7 @@ fn scan_error(source: &Arc<Source>, error: &granit_parser::ScanError) -> Diagnos
             .hint("replace the tab with spaces");
     }
     let mut diagnostic = Diagnostic::at(source, at..at + 1, format!("not YAML: {}", error.info()));
-    if matches!(error.kind(), ErrorKind::RecursionLimitExceeded { .. }) {
+    if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
         diagnostic.message = "the file is nested too deeply".into();
         diagnostic = diagnostic.label(format!("deeper than {MAX_DEPTH} levels"));
     }

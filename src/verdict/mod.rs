@@ -177,11 +177,9 @@ pub fn judge(
     let mut reasons = Vec::new();
     for step in &steps {
         let place = format!("line {}: {}", step.line, step.operation);
-        match (step.status, &step.why) {
-            (StepStatus::Fail | StepStatus::Xfail | StepStatus::Xpass, Some(why)) => {
-                reasons.push(format!("{place}: {why}"));
-            }
-            _ => {}
+        let told = matches!(step.status, StepStatus::Fail | StepStatus::Xfail | StepStatus::Xpass);
+        if let (true, Some(why)) = (told, &step.why) {
+            reasons.push(format!("{place}: {why}"));
         }
     }
     let mut recorded = Recorded::Nothing;
