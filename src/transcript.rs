@@ -90,8 +90,10 @@ pub enum Value {
 pub enum Class {
     /// Devices.
     Dev,
-    /// Inodes.
+    /// Files: inode numbers with their devices.
     Ino,
+    /// Inode numbers alone.
+    Number,
     /// Mount ids.
     Mnt,
     /// Peer groups.
@@ -107,6 +109,7 @@ impl fmt::Display for Class {
         f.write_str(match self {
             Self::Dev => "dev",
             Self::Ino => "ino",
+            Self::Number => "number",
             Self::Mnt => "mnt",
             Self::Peer => "peer",
             Self::Ns => "ns",
@@ -232,7 +235,7 @@ impl fmt::Display for Outcome {
             }
             Self::Failed { errno, syscall, message: None } => write!(f, "{errno} from {syscall}"),
             Self::Failed { errno, syscall, message: Some(text) } => {
-                write!(f, "{errno} from {syscall} (the kernel says: {})", text.escape_debug())
+                write!(f, "{errno} from {syscall} (the kernel says: {})", escape(text))
             }
             Self::Abstained(why) => write!(f, "no answer: {why}"),
         }

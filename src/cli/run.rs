@@ -5,14 +5,14 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use super::Trouble;
-use super::select::{Selection, bases};
+use super::select::Selection;
 use crate::exit_code::ExitCode;
 use crate::probe::{self, Environment};
 use crate::report::Reporter;
 use crate::report::console::{Console, Verbosity};
 use crate::report::json::Json;
 use crate::run::{Options, exit_code, run};
-use crate::snapshot::{Mode, Shelf};
+use crate::snapshot::Mode;
 use crate::sys;
 use crate::target::host::Host;
 
@@ -68,9 +68,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let mut host = Host::start(jobs).map_err(Trouble::environment("workers cannot be started"))?;
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
-    let selected = arguments.selection.cases()?;
-    let mut cases = selected.cases;
-    for case in &mut cases {
+    let mut selected = arguments.selection.cases()?;
+    for case in &mut selected.cases {
         case.plan.keep = arguments.keep.is_some();
         if let Some(seconds) = arguments.timeout {
             case.plan.timeout_ms = 1000 * seconds;
@@ -78,7 +77,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     }
     let mut environment = Environment::of_host(arguments.privileged);
     environment
-        .ask(&probe::wanted(&cases), &mut host)
+        .ask(&probe::wanted(&selected.cases), &mut host)
         .map_err(Trouble::environment("the kernel cannot be probed"))?;
 
     let mut console = Console::new(Verbosity { quiet: arguments.quiet });
@@ -101,15 +100,11 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     };
     let written = Trouble::environment("the report cannot be written to its end");
     let mut summary =
-        run(&cases, &environment, &mut host, &options, &mut reporters).map_err(written)?;
-    if selected.whole {
-        for base in bases(&cases) {
-            let strays = Shelf::beside(base).strays(&cases).unwrap_or_default();
-            summary
-                .stray_snapshots
-                .extend(strays.into_iter().map(|stray| stray.file.display().to_string()));
-        }
-    }
+        run(&selected.cases, &environment, &mut host, &options, &mut reporters).map_err(written)?;
+    let strays = selected.strays().map_err(Trouble::environment("snapshots cannot be read"))?;
+    summary
+        .stray_snapshots
+        .extend(strays.into_iter().map(|stray| stray.file.display().to_string()));
     // The console says the summary last, when the other reports are whole.
     for reporter in reporters.iter_mut().rev() {
         reporter

@@ -1,12 +1,14 @@
 //! Which scenarios a command is about.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use super::Trouble;
 use crate::diag::Diagnostic;
 use crate::probe;
-use crate::scenario::load::SCENARIOS;
+use crate::scenario::load::{SCENARIOS, base_of_directory};
 use crate::scenario::{Case, FoundFile, KnownNames, discover, read, resolve};
+use crate::snapshot::{Pending, Shelf, Stray};
 
 /// The arguments that select scenarios.
 #[derive(Debug, clap::Args)]
@@ -29,8 +31,28 @@ pub struct Selection {
 pub struct Selected {
     /// The cases, by id.
     pub cases: Vec<Case>,
-    /// Whether whole directories were selected, and all that is in them.
-    pub whole: bool,
+    /// The directories that were selected with all that is in them: what ids are counted from, and
+    /// the directory below it. Empty where only a part was selected.
+    pub whole: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Selected {
+    /// The snapshots in the selected directories that no scenario has.
+    pub fn strays(&self) -> io::Result<Vec<Stray>> {
+        let mut strays = Vec::new();
+        for (base, below) in &self.whole {
+            strays.extend(Shelf::beside(base).strays(below, &self.cases)?);
+        }
+        Ok(strays)
+    }
+
+    /// The snapshots of the selected scenarios that wait for review.
+    pub fn pending(&self) -> Vec<Pending> {
+        let mut bases: Vec<_> = self.cases.iter().map(|case| case.base.as_path()).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        bases.into_iter().flat_map(|base| Shelf::beside(base).pending(&self.cases)).collect()
+    }
 }
 
 impl Selection {
@@ -87,8 +109,13 @@ impl Selection {
         }
         let before = cases.len();
         cases.retain(|case| self.wants(case));
-        let directories = self.paths.iter().all(|path| path.is_dir());
-        Ok(Selected { whole: directories && cases.len() == before, cases })
+        let default = [PathBuf::from(SCENARIOS)];
+        let paths = if self.paths.is_empty() { &default[..] } else { &self.paths[..] };
+        let mut whole = Vec::new();
+        if cases.len() == before && paths.iter().all(|path| path.is_dir()) {
+            whole.extend(paths.iter().map(|path| base_of_directory(path)));
+        }
+        Ok(Selected { cases, whole })
     }
 
     fn wants(&self, case: &Case) -> bool {
@@ -111,12 +138,4 @@ pub fn resolve_file(file: &FoundFile) -> Result<Vec<Case>, Vec<Diagnostic>> {
     let names = probe::names();
     let source = read(&file.path).map_err(|diagnostic| vec![*diagnostic])?;
     resolve(file, &source, KnownNames { probes: &names })
-}
-
-/// The directories that cases are counted from, each once.
-pub fn bases(cases: &[Case]) -> Vec<&Path> {
-    let mut bases: Vec<_> = cases.iter().map(|case| case.base.as_path()).collect();
-    bases.sort_unstable();
-    bases.dedup();
-    bases
 }

@@ -4,11 +4,10 @@ use std::io::{self, BufRead, IsTerminal};
 
 use clap::Subcommand;
 
-use super::select::{Selection, bases};
+use super::select::{Selected, Selection};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
-use crate::scenario::Case;
-use crate::snapshot::{Pending, Shelf};
+use crate::snapshot::{Pending, Stray};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -32,28 +31,28 @@ enum Command {
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     match &arguments.command {
-        Command::Status(selection) => status(&selection.cases()?.cases),
-        Command::Review(selection) => review(&selection.cases()?.cases),
+        Command::Status(selection) => status(&selection.cases()?),
+        Command::Review(selection) => review(&selection.cases()?),
         Command::Accept(selection) => {
-            for pending in pending(&selection.cases()?.cases)? {
+            for pending in selection.cases()?.pending() {
                 done(&pending, "accepted", pending.accept())?;
             }
             Ok(ExitCode::AsExpected)
         }
         Command::Reject(selection) => {
-            for pending in pending(&selection.cases()?.cases)? {
+            for pending in selection.cases()?.pending() {
                 done(&pending, "rejected", pending.reject())?;
             }
             Ok(ExitCode::AsExpected)
         }
         Command::Prune(selection) => {
             let selected = selection.cases()?;
-            if !selected.whole {
+            if selected.whole.is_empty() {
                 return Err(Trouble::Usage(
                     "prune needs whole directories: it removes what no scenario in them has".into(),
                 ));
             }
-            for stray in strays(&selected.cases)? {
+            for stray in strays(&selected)? {
                 let name = stray.file.display().to_string();
                 std::fs::remove_file(&stray.file).map_err(Trouble::environment(name.clone()))?;
                 print(&format!("removed {name}: {}\n", stray.why))?;
@@ -63,35 +62,18 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     }
 }
 
-fn shelves(cases: &[Case]) -> Vec<Shelf> {
-    bases(cases).into_iter().map(Shelf::beside).collect()
-}
-
-fn pending(cases: &[Case]) -> Result<Vec<Pending>, Trouble> {
-    let mut found = Vec::new();
-    for shelf in shelves(cases) {
-        found.extend(shelf.pending().map_err(Trouble::environment("snapshots cannot be read"))?);
-    }
-    Ok(found)
-}
-
-fn strays(cases: &[Case]) -> Result<Vec<crate::snapshot::Stray>, Trouble> {
-    let mut found = Vec::new();
-    for shelf in shelves(cases) {
-        found
-            .extend(shelf.strays(cases).map_err(Trouble::environment("snapshots cannot be read"))?);
-    }
-    Ok(found)
-}
-
 fn done(pending: &Pending, what: &str, result: io::Result<()>) -> Result<(), Trouble> {
     result.map_err(Trouble::environment(pending.file.display().to_string()))?;
     print(&format!("{what} {}\n", pending.record.display()))
 }
 
-fn status(cases: &[Case]) -> Result<ExitCode, Trouble> {
-    let pending = pending(cases)?;
-    let strays = strays(cases)?;
+fn strays(selected: &Selected) -> Result<Vec<Stray>, Trouble> {
+    selected.strays().map_err(Trouble::environment("snapshots cannot be read"))
+}
+
+fn status(selected: &Selected) -> Result<ExitCode, Trouble> {
+    let pending = selected.pending();
+    let strays = strays(selected)?;
     for pending in &pending {
         print(&format!("pending  {}\n", pending.file.display()))?;
     }
@@ -105,8 +87,8 @@ fn status(cases: &[Case]) -> Result<ExitCode, Trouble> {
     Ok(ExitCode::Failure)
 }
 
-fn review(cases: &[Case]) -> Result<ExitCode, Trouble> {
-    let pending = pending(cases)?;
+fn review(selected: &Selected) -> Result<ExitCode, Trouble> {
+    let pending = selected.pending();
     if pending.is_empty() {
         print("nothing waits for review\n")?;
         return Ok(ExitCode::AsExpected);

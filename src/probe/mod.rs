@@ -99,24 +99,42 @@ impl Environment {
     pub fn missing(&self, case: &Case) -> Vec<Missing> {
         let required = case.requires.iter().filter_map(|requirement| match requirement {
             Requirement::Probe(name) => Some(name),
-            Requirement::Kernel(_) => None,
+            Requirement::Condition(_) => None,
         });
         let mut names: Vec<&String> = required.chain(&case.plan.needs.probes).collect();
         names.dedup();
         let mut missing: Vec<Missing> =
             names.into_iter().filter_map(|name| self.missing_probe(name)).collect();
         for requirement in &case.requires {
-            if let Requirement::Kernel(range) = requirement
-                && !range.holds(self.version)
-            {
-                missing.push(Missing::new(
-                    format!("a kernel {range}"),
-                    format!("this is {}", self.release),
-                    "run it on another kernel",
-                ));
+            if let Requirement::Condition(condition) = requirement {
+                missing.extend(self.missing_condition(condition));
             }
         }
         missing.dedup();
+        missing
+    }
+
+    fn missing_condition(&self, condition: &Condition) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        if let Some(range) = condition.kernel.as_ref().filter(|range| !range.holds(self.version)) {
+            let why = format!("this is {}", self.release);
+            missing.push(Missing::new(
+                format!("a kernel {range}"),
+                why,
+                "run it on another kernel",
+            ));
+        }
+        for (name, wanted) in &condition.probe {
+            if *wanted {
+                missing.extend(self.missing_probe(name));
+            } else if self.probe(name) != Some(false) {
+                let why = self
+                    .findings
+                    .get(name)
+                    .map_or("it was not probed", |finding| &finding.evidence);
+                missing.push(Missing::new(format!("no {name}"), why, "run it on another kernel"));
+            }
+        }
         missing
     }
 
@@ -147,8 +165,9 @@ pub fn wanted<'c>(cases: impl IntoIterator<Item = &'c Case>) -> BTreeSet<String>
     let mut wanted = BTreeSet::new();
     for case in cases {
         for requirement in &case.requires {
-            if let Requirement::Probe(name) = requirement {
-                wanted.insert(name.clone());
+            match requirement {
+                Requirement::Probe(name) => drop(wanted.insert(name.clone())),
+                Requirement::Condition(condition) => wanted.extend(condition.probe.keys().cloned()),
             }
         }
         wanted.extend(case.plan.needs.probes.iter().cloned());

@@ -25,6 +25,8 @@ pub struct Console {
     colour: bool,
     verbosity: Verbosity,
     bar: ProgressBar,
+    /// Why the last case was skipped: the same reasons are not said of each of a hundred cases.
+    skipped_for: Vec<String>,
 }
 
 impl Console {
@@ -38,6 +40,7 @@ impl Console {
             colour: choice != anstream::ColorChoice::Never,
             verbosity,
             bar,
+            skipped_for: Vec::new(),
         }
     }
 
@@ -91,6 +94,7 @@ impl Reporter for Console {
             format!("{style}{:<8}{style:#}{}  {}\n", verdict.status.word(), case.id, case.title);
         match verdict.status {
             Status::Pass => {}
+            Status::Skip if verdict.reasons == self.skipped_for => {}
             Status::Skip | Status::Xfail => {
                 verdict
                     .reasons
@@ -100,6 +104,9 @@ impl Reporter for Console {
             Status::Fail | Status::Xpass | Status::Timeout | Status::Broken => {
                 text.push_str(&explain(case, verdict, self.colour));
             }
+        }
+        if verdict.status == Status::Skip {
+            self.skipped_for.clone_from(&verdict.reasons);
         }
         self.say(&text)
     }
@@ -168,7 +175,7 @@ fn explain(case: &Case, verdict: &Verdict, colour: bool) -> String {
     let path = case.path.display();
     match &verdict.recorded {
         Recorded::New { .. } | Recorded::Changed { .. } if told == 0 => text.push_str(&format!(
-            "   next: nsharness run --snapshots new {path}, then nsharness snap review\n"
+            "   next: nsharness run {path} --snapshots new, and then nsharness snap review {path}\n"
         )),
         _ => text.push_str(&format!("   next: nsharness run {path} --keep evidence\n")),
     }

@@ -31,8 +31,10 @@ pub use restrictions::restrictions;
 const STAGING: &[&str] = &["/tmp", "/run", "/mnt", "/var", "/usr", "/etc"];
 /// Size and number of inodes of the sandbox's tmpfs.
 const TMPFS_OPTIONS: &str = "size=256m,nr_inodes=64k,mode=0755";
+/// The source of what the harness mounts, by which its mounts are told from a scenario's.
+pub const MARK: &str = "sandbox";
 /// The devices of a minimal /dev.
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+pub const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
 /// What the first process of a sandbox holds.
 #[derive(Debug)]
@@ -206,7 +208,7 @@ fn enter(maps: &Maps, needs: &Needs, mut wait: impl Read) -> Result<Sandbox, Bre
         .ok_or_else(|| broke("find a directory", Errno::ENOENT))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let flags = if needs.privileged { flags } else { MsFlags::empty() };
-    mount(Some("sandbox"), *staging, Some("tmpfs"), flags, Some(TMPFS_OPTIONS))
+    mount(Some(MARK), *staging, Some("tmpfs"), flags, Some(TMPFS_OPTIONS))
         .map_err(|e| broke("mount tmpfs", e))?;
     chdir(*staging).map_err(|e| broke("chdir", e))?;
     if needs.dev {
@@ -295,7 +297,7 @@ fn mount_view(kind: &str) -> Result<(), Breakage> {
         broke(&format!("mkdir {at}"), Errno::from_raw(e.raw_os_error().unwrap_or(0)))
     })?;
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some(kind), at, Some(kind), safe, None::<&str>)
+    mount(Some(MARK), at, Some(kind), safe, None::<&str>)
         .map_err(|e| broke(&format!("mount {kind}"), e))
 }
 

@@ -66,6 +66,13 @@ impl FoundFile {
     }
 }
 
+/// What the ids of scenarios in a directory are counted from, and the directory as seen from there.
+pub fn base_of_directory(directory: &Path) -> (PathBuf, PathBuf) {
+    let base = scenarios_above(&directory.join("x")).unwrap_or_else(|| directory.to_owned());
+    let below = directory.strip_prefix(&base).unwrap_or(Path::new("")).to_owned();
+    (base, below)
+}
+
 /// The part of a path up to and with its last directory named `scenarios`.
 fn scenarios_above(path: &Path) -> Option<PathBuf> {
     let parent = path.parent()?;

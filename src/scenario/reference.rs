@@ -242,8 +242,9 @@ impl Page<'_> {
         }
         for several in ["anyOf", "oneOf"] {
             if let Some(options) = field[several].as_array() {
-                let kinds: Vec<_> =
+                let mut kinds: Vec<_> =
                     options.iter().filter(|o| o["type"] != "null").map(|o| self.kind(o)).collect();
+                kinds.dedup();
                 return kinds.join(" or ");
             }
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::condition::{Condition, KernelRange};
+use super::condition::Condition;
 use super::decode::Errors;
 use super::expect::{Expect, Known, Scope};
 use super::observe::Observe;
@@ -79,8 +79,8 @@ pub struct StepInfo {
 pub enum Requirement {
     /// A probe that must be true.
     Probe(String),
-    /// A range of kernel versions.
-    Kernel(KernelRange),
+    /// A condition that must hold.
+    Condition(Condition),
 }
 
 /// Names that are defined outside the language.
@@ -404,9 +404,11 @@ impl Resolver<'_> {
                     requires.push(Requirement::Probe(text.clone()));
                 }
                 Kind::Mapping(_) => {
-                    self.errors.known_keys(node, &["kernel"]);
-                    let range = node.get("kernel").and_then(|range| self.errors.decode(range));
-                    requires.extend(range.map(Requirement::Kernel));
+                    self.errors.known_keys(node, &["kernel", "probe"]);
+                    let none = BTreeMap::new();
+                    let condition =
+                        self.scope(&Operation::ALL[0], &none).condition(node, self.errors);
+                    requires.push(Requirement::Condition(condition));
                 }
                 _ => {
                     self.errors

@@ -66,8 +66,7 @@ pub fn schema(probes: &[&str]) -> Value {
                 "type": "array",
                 "items": { "anyOf": [
                     { "enum": probes },
-                    { "type": "object", "required": ["kernel"], "additionalProperties": false,
-                      "properties": { "kernel": { "$ref": "#/$defs/KernelRange" } } }
+                    { "$ref": "#/$defs/Condition" }
                 ] }
             },
             "timeout": {

@@ -126,30 +126,37 @@ impl Shelf {
         }
     }
 
-    /// The snapshots that wait for review.
-    ///
-    /// # Errors
-    /// Where the directory cannot be read.
-    pub fn pending(&self) -> io::Result<Vec<Pending>> {
-        let files = self.files()?;
-        let pending = files.into_iter().filter(|file| name_of(file).ends_with(PENDING_ENDING));
-        Ok(pending.map(|file| Pending { record: file.with_extension(""), file }).collect())
+    /// The snapshots of these cases that wait for review.
+    pub fn pending(&self, cases: &[Case]) -> Vec<Pending> {
+        let records = cases
+            .iter()
+            .filter(|case| Self::beside(&case.base) == *self)
+            .flat_map(|case| self.records(case));
+        records
+            .map(|record| Pending { file: pending_of(&record), record })
+            .filter(|pending| pending.file.exists())
+            .collect()
     }
 
-    /// The snapshots that none of these cases can have; they are all the cases of the directory.
+    /// The records that a case can have: one a variant, and one where no variant applies.
+    fn records(&self, case: &Case) -> Vec<PathBuf> {
+        let variants = case.variants.iter().map(|(name, _)| Some(name.as_str()));
+        variants.chain([None]).map(|variant| self.named(case, variant)).collect()
+    }
+
+    /// The snapshots below a directory that none of these cases can have; they are all its cases.
     ///
     /// # Errors
     /// Where the directory cannot be read.
-    pub fn strays(&self, cases: &[Case]) -> io::Result<Vec<Stray>> {
+    pub fn strays(&self, below: &Path, cases: &[Case]) -> io::Result<Vec<Stray>> {
         let mut possible = BTreeSet::new();
         let mut silent = BTreeSet::new();
         for case in cases.iter().filter(|case| Self::beside(&case.base) == *self) {
-            let variants = case.variants.iter().map(|(name, _)| Some(name.as_str()));
-            let files = variants.chain([None]).map(|variant| self.named(case, variant));
+            let files = self.records(case);
             if case.plan.observe.is_empty() { silent.extend(files) } else { possible.extend(files) }
         }
         let mut strays = Vec::new();
-        for file in self.files()? {
+        for file in files(&self.directory.join(below))? {
             let name = name_of(&file);
             if !name.ends_with(ENDING) && !name.ends_with(PENDING_ENDING) {
                 continue;
@@ -163,28 +170,6 @@ impl Shelf {
             }
         }
         Ok(strays)
-    }
-
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        let mut directories = vec![self.directory.clone()];
-        while let Some(directory) = directories.pop() {
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            for entry in entries {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() {
-                    directories.push(entry.path());
-                } else {
-                    files.push(entry.path());
-                }
-            }
-        }
-        files.sort();
-        Ok(files)
     }
 }
 
@@ -214,6 +199,29 @@ impl Pending {
     pub fn reject(&self) -> io::Result<()> {
         fs::remove_file(&self.file)
     }
+}
+
+/// Every file below a directory; none where there is no directory.
+fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn name_of(file: &Path) -> String {

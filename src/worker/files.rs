@@ -355,6 +355,7 @@ fn stat(state: &State, step: &op::Stat) -> Performed {
         add("rdev", rdev.into());
     }
     add("ino", inode(&found));
+    add("ino_number", Value::Identity(Class::Number, found.stx_ino.to_string()));
     add("dev", device(&found));
     add("atime", time(found.stx_atime.tv_sec, found.stx_atime.tv_nsec));
     add("mtime", time(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec));

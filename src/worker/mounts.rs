@@ -264,7 +264,9 @@ fn explained(mut failure: Failure, context: BorrowedFd<'_>) -> Failure {
         if length == 0 || lines.len() >= 16 {
             break;
         }
-        lines.push(String::from_utf8_lossy(&buffer[..length]).trim().to_owned());
+        // Each line starts with its level: `e`, `w` or `i`.
+        let line = String::from_utf8_lossy(&buffer[..length]).trim().to_owned();
+        lines.push(line.strip_prefix("e ").map_or(line.clone(), str::to_owned));
     }
     if !lines.is_empty() {
         failure.message = Some(lines.join("; "));

@@ -10,7 +10,7 @@ use super::credentials;
 use super::files::{self, device, file_type, inode, names_in, statx_of, text, time, xattr_names};
 use super::namespaces::read_maps;
 use super::perform::{Failure, Named};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{DEVICES, MARK, Sandbox};
 use crate::scenario::observe::{Observe, ObserveMountinfo, ObserveTree, TreeField};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
@@ -99,7 +99,7 @@ pub fn from_outside(
         Observe::Mountinfo(item) => {
             let under =
                 item.under.as_ref().map_or_else(String::new, |path| format!(" under {path}"));
-            (format!("mountinfo of {of}{under}"), mountinfo(item, plan, proc, process))
+            (format!("mountinfo of {of}{under}"), mountinfo(item, proc, process))
         }
         Observe::IdMaps(_) => {
             let maps = read_maps(proc, process).map(|(uid_map, gid_map, setgroups)| {
@@ -393,7 +393,6 @@ fn content(fd: BorrowedFd<'_>) -> Value {
 
 fn mountinfo(
     item: &ObserveMountinfo,
-    plan: &Plan,
     proc: BorrowedFd<'_>,
     process: &str,
 ) -> Result<Value, Failure> {
@@ -406,18 +405,25 @@ fn mountinfo(
     };
     let mut mounts: Vec<(String, Value)> = table
         .lines()
+        .filter(|line| !is_harness(line))
         .filter_map(mount_line)
         .filter(|(at, _)| under.as_ref().is_none_or(|top| is_under(at, top)))
-        // What the harness mounts for `exec` differs from host to host.
-        .filter(|(at, _)| {
-            let needs = &plan.needs;
-            let ours = [(needs.proc, "/proc"), (needs.sys, "/sys"), (needs.dev, "/dev")];
-            !ours.iter().any(|(mounted, place)| *mounted && is_under(at, place))
-        })
         .collect();
     // Stacked mounts keep their order; otherwise the order of the table is the kernel's business.
     mounts.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(Value::List(mounts.into_iter().map(|(_, mount)| mount).collect()))
+}
+
+/// Whether a line of mountinfo is of a /proc, /sys or device that the harness mounted: what is
+/// beneath them differs from host to host.
+fn is_harness(line: &str) -> bool {
+    let Some((before, behind)) = line.split_once(" - ") else { return false };
+    let (mut before, mut behind) = (before.split(' ').skip(3), behind.split(' '));
+    let (root, at) = (before.next().unwrap_or_default(), before.next().unwrap_or_default());
+    let (kind, source) = (behind.next(), behind.next());
+    let device = at.strip_prefix("/dev/").filter(|name| DEVICES.contains(name));
+    (source == Some(MARK) && matches!(kind, Some("proc" | "sysfs")))
+        || device.is_some_and(|name| root.rsplit('/').next() == Some(name))
 }
 
 /// One line of mountinfo: see proc_pid_mountinfo(5).

@@ -58,13 +58,14 @@ fn plant(tree: &BTreeMap<WorldPath, Entry>, sandbox: &Sandbox) -> Result<(), Bre
 }
 
 fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
-    if let Some(parent) =
-        Path::new(path).parent().filter(|p| !p.as_os_str().is_empty() && !p.is_dir())
-    {
-        std::fs::create_dir_all(parent).of("mkdir")?;
-        // The umask of the harness is 0; a directory that nobody described is like any other.
-        for made in parent.ancestors().filter(|p| !p.as_os_str().is_empty()) {
-            rustix::fs::chmod(made, Mode::from_raw_mode(0o755)).of("chmod")?;
+    let parents: Vec<_> =
+        Path::new(path).ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
+    if parents.first().is_some_and(|parent| !parent.is_dir()) {
+        for parent in parents.into_iter().rev() {
+            match rustix::fs::mkdir(parent, Mode::from_raw_mode(0o755)) {
+                Err(rustix::io::Errno::EXIST) => {}
+                result => result.of("mkdir")?,
+            }
         }
     }
     let default_mode = match &entry.kind {
