@@ -32,7 +32,7 @@ fn the_schema_is_current() {
 fn the_reference_is_current() {
     let examples = reference::examples(&root().join("docs/examples")).unwrap();
     let questions: Vec<_> = probe::all().iter().map(|probe| (probe.name, probe.question)).collect();
-    let made = reference::reference(&schema::schema(&probe::names()), &examples, &questions);
+    let made = reference::reference(&schema::plain(&probe::names()), &examples, &questions);
     let command = "nsharness schema --reference docs/examples > docs/scenario-format.md";
     is_current("docs/scenario-format.md", &made, command);
 }
@@ -45,6 +45,33 @@ fn every_example_runs() {
         let done =
             place.run(user, &["run", "docs/examples", "--snapshots", "check"]).expect_code(0);
         assert!(!done.stdout.contains("warning:"), "{}", done.stdout);
+    }
+}
+
+#[test]
+fn an_editor_with_the_schema_accepts_every_scenario_and_not_a_wrong_one() {
+    let schema = schema::schema(&probe::names());
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut files = Vec::new();
+    for directory in ["scenarios", "docs/examples"] {
+        files.extend(nsharness::scenario::discover(&[root().join(directory)]).unwrap());
+    }
+    for file in files {
+        let text = fs::read_to_string(&file.path).unwrap();
+        let scenario: Value = serde_saphyr::from_str(&text).expect("YAML");
+        let wrong: Vec<_> = validator
+            .iter_errors(&scenario)
+            .map(|e| format!("{}: {e}", e.instance_path()))
+            .collect();
+        assert!(wrong.is_empty(), "{}: {wrong:?}", file.id);
+    }
+    for wrong in [
+        "{title: t, steps: [unlinc: {path: a}]}",
+        "{title: t, steps: [unlink: {paht: a}]}",
+        "{steps: []}",
+    ] {
+        let scenario: Value = serde_saphyr::from_str(wrong).unwrap();
+        assert!(!validator.is_valid(&scenario), "{wrong}");
     }
 }
 
@@ -68,7 +95,7 @@ fn every_step_has_an_example_and_every_example_is_shown() {
 /// The keys that the schema allows, by where they stand, each used by some example.
 #[test]
 fn every_key_is_used_by_an_example() {
-    let schema = schema::schema(&probe::names());
+    let schema = schema::plain(&probe::names());
     let examples = reference::examples(&root().join("docs/examples")).unwrap();
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for text in examples.values() {

@@ -15,15 +15,14 @@ pub struct Arguments {
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    let schema = schema::schema(&probe::names());
     match &arguments.reference {
-        None => print(&format!("{schema:#}\n"))?,
+        None => print(&format!("{:#}\n", schema::schema(&probe::names())))?,
         Some(directory) => {
             let examples = reference::examples(directory)
                 .map_err(Trouble::environment(directory.display().to_string()))?;
             let questions: Vec<_> =
                 probe::all().iter().map(|probe| (probe.name, probe.question)).collect();
-            print(&reference::reference(&schema, &examples, &questions))?;
+            print(&reference::reference(&schema::plain(&probe::names()), &examples, &questions))?;
         }
     }
     Ok(ExitCode::AsExpected)

@@ -855,7 +855,7 @@ operations! {
     /// Keeps permitted capabilities over a change of user ids, by prctl(2) with `PR_SET_KEEPCAPS`.
     Credentials Keepcaps = "keepcaps" {
         /// Whether they are kept.
-        on: bool,
+        keep: bool,
     } gives {}
 
     /// Sets no_new_privs by prctl(2); it cannot be taken back.

@@ -116,9 +116,14 @@ impl Page<'_> {
         let _ = write!(self.text, "\n{text}\n");
     }
 
+    /// The example of this name, and those that go on from it: `tree`, `tree-devices`.
     fn example(&mut self, name: &str) {
-        if let Some(example) = self.examples.get(name) {
-            let _ = write!(self.text, "\n```yaml\n{}```\n", example);
+        for (example, text) in self.examples {
+            if example == name
+                || example.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
+            {
+                let _ = write!(self.text, "\n```yaml\n{text}```\n");
+            }
         }
     }
 

@@ -431,7 +431,7 @@ leaf!(
     "Capability",
     json_schema!({
         "description": "A capability of capabilities(7)",
-        "enum": CAPABILITIES
+        "enum": CAPABILITIES.iter().flat_map(|n| [(*n).to_owned(), n.to_uppercase()]).collect::<Vec<_>>()
     })
 );
 

@@ -12,10 +12,68 @@ use super::resolve::{DEFAULT_TIMEOUT, MAX_TIMEOUT};
 use super::scalar::{Name, WorldPath};
 use super::world::{Actor, ENTRY_WORDS, EntryKeys, Nfs, WORLD_MOUNTS};
 
-/// The schema, for editors and for the documentation.
+/// The schema for editors: the plain one, with `${case.x}` allowed wherever a value stands.
 ///
 /// `probes` are the names that `requires` and conditions may use.
 pub fn schema(probes: &[&str]) -> Value {
+    let mut schema = plain(probes);
+    for part in ["world", "steps", "observe"] {
+        allow_case(&mut schema["properties"][part]);
+    }
+    // The operation itself may be the case's.
+    if let Some(steps) = schema["properties"]["steps"]["items"]["anyOf"][0]["anyOf"].as_array_mut()
+    {
+        steps.push(json!({
+            "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
+            "patternProperties": { r"^\$\{case\.": { "type": "object" } }
+        }));
+    }
+    if let Some(definitions) = schema["$defs"].as_object_mut() {
+        definitions.values_mut().for_each(allow_case);
+        let reference = json!({
+            "description": "A value of the case at hand",
+            "type": "string",
+            "pattern": r"\$\{case\.[a-z][a-z0-9_-]*\}"
+        });
+        definitions.insert("CaseValue".into(), reference);
+    }
+    schema
+}
+
+/// Lets a value of the case stand for every value inside of a schema.
+fn allow_case(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            for (key, value) in object.iter_mut() {
+                allow_case(value);
+                match key.as_str() {
+                    "properties" => value
+                        .as_object_mut()
+                        .into_iter()
+                        .flat_map(|p| p.values_mut())
+                        .for_each(or_case),
+                    "items" | "additionalProperties" if value.is_object() => or_case(value),
+                    _ => {}
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(allow_case),
+        _ => {}
+    }
+}
+
+fn or_case(schema: &mut Value) {
+    let mut choice = Map::new();
+    let inner = schema.take();
+    if let Some(description) = inner.get("description") {
+        choice.insert("description".into(), description.clone());
+    }
+    choice.insert("anyOf".into(), json!([inner, { "$ref": "#/$defs/CaseValue" }]));
+    *schema = Value::Object(choice);
+}
+
+/// The schema as the documentation shows it.
+pub fn plain(probes: &[&str]) -> Value {
     let settings = SchemaSettings::draft2020_12();
     let mut generator = settings.into_generator();
     let steps = steps(&mut generator);

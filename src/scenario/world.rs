@@ -279,12 +279,35 @@ pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
         world.setup.extend(decode_mount(item, errors, &mut entries));
     }
     for (key, value) in errors.mapping(node.get("actors"), "a mapping from names to actors") {
-        if let (Some(name), Some(actor)) = (errors.decode::<Name>(key), errors.decode(value)) {
-            world.actors.insert(name, actor);
+        let actor: Option<Actor> = errors.decode(value);
+        if let Some(userns) = value.get("userns") {
+            check_extents(userns, errors);
+        }
+        // An actor that is wrong is there all the same: its steps are not wrong for that.
+        if let Some(name) = errors.decode::<Name>(key) {
+            world.actors.insert(name, actor.unwrap_or_default());
         }
     }
     world.nfs = node.get("nfs").and_then(|nfs| errors.decode(nfs));
     world
+}
+
+/// Reports map lines that the kernel would refuse for every sandbox: id 0 is an extent of its own, and
+/// a line of a map must lie within one extent of the parent's (user_namespaces(7)).
+fn check_extents(userns: &Node, errors: &Errors) {
+    for map in ["uid_map", "gid_map"] {
+        for line in userns.get(map).map_or(&[][..], Node::items) {
+            let numbers: Vec<u32> =
+                line.items().iter().filter_map(|n| n.text()?.parse().ok()).collect();
+            if let [inside, 0, count] = numbers[..]
+                && count > 1
+            {
+                errors
+                    .at(&line.span, "the line spans id 0 and others, which are two extents of the sandbox's own map")
+                    .hint(format!("write two lines: [{inside}, 0, 1], [{}, 1, {}]", inside.saturating_add(1), count - 1));
+            }
+        }
+    }
 }
 
 fn decode_tree(node: &Node, errors: &Errors, count: &mut usize) -> BTreeMap<WorldPath, Entry> {

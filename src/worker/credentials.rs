@@ -58,7 +58,7 @@ pub fn perform(operation: &Operation) -> Performed {
             }
         }
         Operation::Keepcaps(step) => {
-            rustix::thread::set_keep_capabilities(step.on).of("prctl PR_SET_KEEPCAPS")?
+            rustix::thread::set_keep_capabilities(step.keep).of("prctl PR_SET_KEEPCAPS")?
         }
         Operation::NoNewPrivs(_) => {
             rustix::thread::set_no_new_privs(true).of("prctl PR_SET_NO_NEW_PRIVS")?

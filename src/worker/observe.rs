@@ -455,8 +455,11 @@ fn mount_line(line: &str) -> Option<(String, Value)> {
 fn namespaces(proc: BorrowedFd<'_>, process: &str) -> Result<Value, Failure> {
     let mut found = Vec::new();
     for name in ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"] {
-        let link = rustix::fs::readlinkat(proc, format!("{process}/ns/{name}"), Vec::new())
-            .of("readlink")?;
+        let link = match rustix::fs::readlinkat(proc, format!("{process}/ns/{name}"), Vec::new()) {
+            // A kernel that does not have this kind.
+            Err(rustix::io::Errno::NOENT) => continue,
+            link => link.of("readlink")?,
+        };
         found.push((name.to_owned(), Value::Identity(Class::Ns, text(link.as_bytes()))));
     }
     Ok(Value::Map(found))
