@@ -8,7 +8,7 @@ use serde_json::json;
 use super::condition::Condition;
 use super::decode::Errors;
 use super::operation::Described;
-use super::scalar::{Errno, Name};
+use super::scalar::{Errno, Mode, Name};
 use super::yaml::{Kind, Node};
 
 /// An expected outcome.
@@ -174,7 +174,21 @@ impl Scope<'_> {
     fn when(&self, node: &Node, errors: &Errors) -> Expect {
         errors.known_keys(node, &["when"]);
         let mut branches = Vec::new();
-        for item in errors.list(node.get("when"), "a list of branches") {
+        let items = errors.list(node.get("when"), "a list of branches");
+        if items.is_empty() {
+            errors
+                .at(&node.span, "a condition without branches")
+                .hint("as in `when: [ { kernel: \">=6.6\", then: ok }, { then: EINVAL } ]`");
+        }
+        let open = |item: &Node| item.get("kernel").is_none() && item.get("probe").is_none();
+        if let Some(index) = items.iter().position(open)
+            && let Some(behind) = items.get(index + 1)
+        {
+            errors
+                .at(&behind.span, "this branch is never taken")
+                .label("the one before it has no condition");
+        }
+        for item in items {
             errors.known_keys(item, &["kernel", "probe", "then"]);
             let condition = self.condition(item, errors);
             let Some(then) = item.get("then") else {
@@ -224,15 +238,18 @@ impl Scope<'_> {
                     error.choices(name, known);
                 }
             }
-            if let Some(matcher) = self.matcher(value, errors) {
+            if let Some(matcher) = self.matcher(name, value, errors) {
                 values.insert(name.to_owned(), matcher);
             }
         }
         Expect::Values(values)
     }
 
-    fn matcher(&self, node: &Node, errors: &Errors) -> Option<Matcher> {
+    fn matcher(&self, name: &str, node: &Node, errors: &Errors) -> Option<Matcher> {
         let Kind::Mapping(entries) = &node.kind else {
+            if name == "mode" && !matches!(node.kind, Kind::Sequence(_)) {
+                errors.decode::<Mode>(node)?;
+            }
             return wanted(node, errors).map(Matcher::Is);
         };
         let [(key, value)] = entries.as_slice() else {
@@ -249,8 +266,8 @@ impl Scope<'_> {
             "not" => wanted(value, errors).map(Matcher::Not),
             "contains" => texts().map(Matcher::Contains),
             "lacks" => texts().map(Matcher::Lacks),
-            "same_as" => self.value_of(value, errors).map(Matcher::SameAs),
-            "differs_from" => self.value_of(value, errors).map(Matcher::DiffersFrom),
+            "same_as" => self.value_of(name, value, errors).map(Matcher::SameAs),
+            "differs_from" => self.value_of(name, value, errors).map(Matcher::DiffersFrom),
             other => {
                 errors
                     .at(&key.span, format!("unknown comparison `{}`", other.escape_debug()))
@@ -260,7 +277,7 @@ impl Scope<'_> {
         }
     }
 
-    fn value_of(&self, node: &Node, errors: &Errors) -> Option<ValueOf> {
+    fn value_of(&self, name: &str, node: &Node, errors: &Errors) -> Option<ValueOf> {
         let text = node.text().unwrap_or_default();
         let (step, value) = match text.split_once('.') {
             Some((step, value)) => (step, Some(value.to_owned())),
@@ -277,15 +294,18 @@ impl Scope<'_> {
                 .choices(step, self.earlier.keys().map(Name::as_str));
             return None;
         };
-        if let Some(value) = &value
-            && !described.values.iter().any(|(known, _)| known == value)
-        {
+        let wanted = value.as_deref().unwrap_or(name);
+        if !described.values.iter().any(|(known, _)| *known == wanted) {
             errors
                 .at(
                     &node.span,
-                    format!("`{}` gives no value `{}`", described.word, value.escape_debug()),
+                    format!(
+                        "the step `{step}` is a `{}` and gives no value `{}`",
+                        described.word,
+                        wanted.escape_debug()
+                    ),
                 )
-                .choices(value, described.values.iter().map(|(known, _)| *known));
+                .choices(wanted, described.values.iter().map(|(known, _)| *known));
         }
         Some(ValueOf { step, value })
     }

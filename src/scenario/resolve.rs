@@ -162,15 +162,21 @@ fn substitute(node: &Node, case: Option<&Node>, errors: &Errors) -> Node {
         Kind::Sequence(items) => {
             Kind::Sequence(items.iter().map(|item| substitute(item, case, errors)).collect())
         }
-        Kind::Mapping(entries) => Kind::Mapping(
-            entries
-                .iter()
-                .filter(|(key, _)| key.text() != Some("cases"))
-                .map(|(key, value)| {
-                    (substitute(key, case, errors), substitute(value, case, errors))
-                })
-                .collect(),
-        ),
+        Kind::Mapping(entries) => {
+            let mut substituted: Vec<(Node, Node)> = Vec::with_capacity(entries.len());
+            for (key, value) in entries.iter().filter(|(key, _)| key.text() != Some("cases")) {
+                let new = substitute(key, case, errors);
+                if substituted.iter().any(|(other, _)| other.text() == new.text()) {
+                    let word = new.text().unwrap_or_default().escape_debug();
+                    errors.at(
+                        &key.span,
+                        format!("in this case the key `{word}` stands twice in one mapping"),
+                    );
+                }
+                substituted.push((new, substitute(value, case, errors)));
+            }
+            Kind::Mapping(substituted)
+        }
     };
     Node { span: node.span.clone(), kind }
 }
@@ -185,7 +191,12 @@ fn substitute_scalar(
     let mut result = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
-        let Some(length) = rest[start..].find('}') else { break };
+        let Some(length) = rest[start..].find('}') else {
+            errors
+                .at(&node.span, "`${` without `}`")
+                .hint("a case variable is written as `${case.x}`");
+            break;
+        };
         let reference = &rest[start + 2..start + length];
         result.push_str(&rest[..start]);
         let value = reference.strip_prefix("case.").and_then(|name| Some((name, case?.get(name)?)));
@@ -245,6 +256,8 @@ struct Seen {
 #[derive(Clone, Default)]
 struct SeenActor {
     open: BTreeSet<Name>,
+    /// Whether a step has ended its process.
+    ended: bool,
     /// Whether its working directory may be another than the root of the sandbox.
     moved: bool,
 }
@@ -303,7 +316,8 @@ impl Resolver<'_> {
         let step_nodes = errors.list(root.get("steps"), "a list of steps");
         if root.get("steps").is_none() {
             errors.at(&root.span, "`steps` is missing").label("needs `steps:`");
-        } else if step_nodes.is_empty() && root.get("observe").is_none() {
+        } else if step_nodes.is_empty() && root.get("observe").is_none_or(|o| o.items().is_empty())
+        {
             let span = root.get("steps").map_or(0..0, |s| s.span.clone());
             errors
                 .at(&span, "no steps and nothing to observe")
@@ -362,6 +376,11 @@ impl Resolver<'_> {
         match root.get("title") {
             Some(node) => {
                 let title: String = self.errors.decode(node).unwrap_or_default();
+                if node.text().is_some_and(|text| !node.is_absent() && text.trim().is_empty()) {
+                    self.errors
+                        .at(&node.span, "the title is empty")
+                        .hint("the title states the fact that the scenario shows");
+                }
                 if title.contains('\n') || title.chars().count() > 200 {
                     self.errors.at(&node.span, "a title is one line of at most 200 characters");
                 }
@@ -405,6 +424,11 @@ impl Resolver<'_> {
                 }
                 Kind::Mapping(_) => {
                     self.errors.known_keys(node, &["kernel", "probe"]);
+                    if node.entries().is_empty() {
+                        self.errors
+                            .at(&node.span, "an empty requirement")
+                            .hint("as in `{ kernel: \">=5.12\" }`");
+                    }
                     let none = BTreeMap::new();
                     let condition =
                         self.scope(&Operation::ALL[0], &none).condition(node, self.errors);
@@ -461,7 +485,10 @@ impl Resolver<'_> {
 
         let actor = match body.get("as") {
             Some(node) => self.actor(node, known),
-            None => "main".parse().ok(),
+            None => {
+                let main: Name = "main".parse().ok()?;
+                self.is_there(&main, &key.span, known).then_some(main)
+            }
         };
         let scope = self.scope(described, &known.labels);
         let expect = body.get("expect").and_then(|node| scope.expect(node, errors));
@@ -487,13 +514,25 @@ impl Resolver<'_> {
 
     fn actor(&self, node: &Node, known: &Seen) -> Option<Name> {
         let name: Name = self.errors.decode(node)?;
-        if known.actors.contains_key(&name) {
-            return Some(name);
+        self.is_there(&name, &node.span, known).then_some(name)
+    }
+
+    /// Whether an actor exists at this point; if not, that is an error.
+    fn is_there(&self, name: &Name, span: &Range<usize>, known: &Seen) -> bool {
+        match known.actors.get(name) {
+            Some(actor) if actor.ended => {
+                self.errors
+                    .at(span, format!("the actor `{name}` has ended by a step `exit` before"));
+                false
+            }
+            Some(_) => true,
+            None => {
+                self.errors
+                    .at(span, format!("unknown actor `{name}`"))
+                    .choices(name.as_str(), known.actors.keys().map(Name::as_str));
+                false
+            }
         }
-        self.errors
-            .at(&node.span, format!("unknown actor `{name}`"))
-            .choices(name.as_str(), known.actors.keys().map(Name::as_str));
-        None
     }
 
     /// What cannot be said by types alone: fields that exclude each other, names of open files,
@@ -533,6 +572,21 @@ impl Resolver<'_> {
             _ => {}
         }
         match operation {
+            Operation::Exit(_) => {
+                if let Some(state) = known.actors.get_mut(actor) {
+                    state.ended = true;
+                }
+            }
+            Operation::Fsconfig(config) => {
+                let given =
+                    [config.command.is_some(), config.value.is_some(), config.value_fd.is_some()];
+                if given.into_iter().filter(|given| *given).count() > 1 {
+                    errors.at(
+                        &body.span,
+                        "`fsconfig` takes one of `value`, `value_fd` and `command`",
+                    );
+                }
+            }
             Operation::Setxattr(set) => {
                 exactly_one("value", "hex");
                 let digits = |h: &String| {
@@ -647,12 +701,8 @@ impl Resolver<'_> {
             | Observe::Process(a) => a.actors.names().to_vec(),
         };
         for name in names {
-            if !known.actors.contains_key(&name) {
-                let span = body.get("as").map_or(&body.span, |n| &n.span);
-                self.errors
-                    .at(span, format!("unknown actor `{name}`"))
-                    .choices(name.as_str(), known.actors.keys().map(Name::as_str));
-            }
+            let span = body.get("as").map_or(&body.span, |n| &n.span);
+            self.is_there(&name, span, known);
         }
     }
 

@@ -170,7 +170,7 @@ impl FromStr for WorldPath {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         plain_path(text)?;
-        if text.starts_with('/') {
+        if text.starts_with('/') && text != "/" {
             return Err(format!(
                 "`{}` starts at the root, which a scenario cannot see\nwrite it relative to the sandbox: `{}`",
                 text.escape_debug(),

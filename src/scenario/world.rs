@@ -1,6 +1,7 @@
 //! The state before the first step: trees, mounts, actors and an NFS export.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -280,6 +281,19 @@ pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
     }
     for (key, value) in errors.mapping(node.get("actors"), "a mapping from names to actors") {
         let actor: Option<Actor> = errors.decode(value);
+        for key in ["root", "cwd"] {
+            let path = value.get(key).filter(|node| {
+                node.text()
+                    .and_then(|text| text.parse::<StepPath>().ok())
+                    .is_some_and(|path| path.climbs_out())
+            });
+            if let Some(path) = path {
+                errors
+                    .at(&path.span, format!("{} leaves the sandbox by `..`", path.describe()))
+                    .hint("an actor starts at the root of the sandbox; name the place from there");
+            }
+        }
+        no_minus_one(value, errors);
         if let Some(userns) = value.get("userns") {
             check_extents(userns, errors);
         }
@@ -290,6 +304,19 @@ pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
     }
     world.nfs = node.get("nfs").and_then(|nfs| errors.decode(nfs));
     world
+}
+
+/// Reports ids that are -1 as the kernel sees them, which stands for no id.
+fn no_minus_one(node: &Node, errors: &Errors) {
+    for key in ["uid", "gid"] {
+        if let Some(id) =
+            node.get(key).filter(|id| id.text().and_then(|t| t.parse().ok()) == Some(u32::MAX))
+        {
+            errors
+                .at(&id.span, "4294967295 is the id -1, which stands for no id")
+                .hint("the highest id is 4294967294");
+        }
+    }
 }
 
 /// Reports map lines that the kernel would refuse for every sandbox: id 0 is an extent of its own, and
@@ -311,7 +338,8 @@ fn check_extents(userns: &Node, errors: &Errors) {
 }
 
 fn decode_tree(node: &Node, errors: &Errors, count: &mut usize) -> BTreeMap<WorldPath, Entry> {
-    let mut tree = BTreeMap::new();
+    let mut tree: BTreeMap<WorldPath, Entry> = BTreeMap::new();
+    let mut spans = Vec::new();
     for (key, value) in errors.mapping(Some(node), "a mapping from paths to entries") {
         *count += 1;
         if *count > MAX_ENTRIES {
@@ -323,10 +351,45 @@ fn decode_tree(node: &Node, errors: &Errors, count: &mut usize) -> BTreeMap<Worl
         }
         let path: Option<WorldPath> = errors.decode(key);
         if let (Some(path), Some(entry)) = (path, decode_entry(value, errors)) {
+            if tree.contains_key(&path) {
+                errors
+                    .at(&key.span, format!("`{path}` stands twice in one tree"))
+                    .hint("remove one of the two");
+            }
+            spans.push((path.clone(), key.span.clone(), value.span.clone()));
             tree.insert(path, entry);
         }
     }
+    for (path, key, value) in spans {
+        check_place(&path, &key, &value, &tree, errors);
+    }
     tree
+}
+
+/// Reports an entry below one that is no directory, and a hard link to nothing.
+fn check_place(
+    path: &WorldPath,
+    key: &Range<usize>,
+    value: &Range<usize>,
+    tree: &BTreeMap<WorldPath, Entry>,
+    errors: &Errors,
+) {
+    for (at, _) in path.as_str().match_indices('/') {
+        let above: Option<WorldPath> = path.as_str()[..at].parse().ok();
+        let Some((above, entry)) = above.and_then(|above| tree.get_key_value(&above)) else {
+            continue;
+        };
+        if !matches!(entry.kind, EntryKind::Dir | EntryKind::Symlink(_)) {
+            errors.at(key, format!("`{above}` is no directory, so nothing can be below it"));
+        }
+    }
+    let Some(Entry { kind: EntryKind::Hardlink(target), .. }) = tree.get(path) else { return };
+    if !tree.contains_key(target) {
+        errors.at(value, format!("a hard link to `{target}`, which is not in this tree")).choices(
+            target.as_str(),
+            tree.keys().filter(|other| *other != path).map(WorldPath::as_str),
+        );
+    }
 }
 
 fn decode_mount(node: &Node, errors: &Errors, count: &mut usize) -> Option<Setup> {
@@ -344,6 +407,15 @@ fn decode_mount(node: &Node, errors: &Errors, count: &mut usize) -> Option<Setup
         }
     }
     let operation = errors.decode(node)?;
+    for (key, value) in node.entries().first().map_or(&[][..], |(_, body)| body.entries()) {
+        match key.text().unwrap_or_default() {
+            "at" | "from" | "upper" | "work" => drop(errors.decode::<WorldPath>(value)),
+            "lower" | "data" => {
+                value.items().iter().for_each(|layer| drop(errors.decode::<WorldPath>(layer)))
+            }
+            _ => {}
+        }
+    }
     Some(Setup::Mount { line, operation })
 }
 
@@ -378,6 +450,17 @@ fn decode_entry(node: &Node, errors: &Errors) -> Option<Entry> {
         );
         return None;
     };
+    if keys.mode.is_some() && matches!(kind, EntryKind::Symlink(_)) {
+        errors.at(&node.span, "a symbolic link has no mode").hint("remove `mode`");
+    }
+    let own =
+        keys.mode.is_some() || keys.uid.is_some() || keys.gid.is_some() || !keys.xattrs.is_empty();
+    if own && matches!(kind, EntryKind::Hardlink(_)) {
+        errors
+            .at(&node.span, "a hard link has no attributes of its own")
+            .hint("give them to the file that it names");
+    }
+    no_minus_one(node, errors);
     let size = match &kind {
         EntryKind::File(data) => data.len() as u64,
         EntryKind::Sparse(size) => *size,
