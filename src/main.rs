@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if std::env::var_os(nsharness::worker::PROGRAM_NAME).is_some() {
-        nsharness::worker::print_credentials();
-        return ExitCode::SUCCESS;
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        return nsharness::worker::run_program(&arguments).into();
     }
     nsharness::cli::main().into()
 }

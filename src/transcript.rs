@@ -138,12 +138,15 @@ impl Transcript {
         }
     }
 
-    /// Renumbers all identities in the order in which they appear.
+    /// Renumbers all identities in the order in which they appear: those of the outcomes, and those of
+    /// the observations.
     pub fn normalise(&mut self) {
         let mut numbers = Numbers::default();
         for outcome in &mut self.outcomes {
             numbers.outcome(outcome);
         }
+        // By themselves, so that a snapshot does not change with what steps asked for.
+        let mut numbers = Numbers::default();
         for observation in &mut self.observations {
             match &mut observation.found {
                 Ok(value) => numbers.value(value),

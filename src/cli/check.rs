@@ -11,9 +11,8 @@ pub struct Arguments {
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    let files = arguments.selection.files()?;
+    let (files, mut errors) = arguments.selection.files();
     let mut cases = 0;
-    let mut errors = Vec::new();
     for file in &files {
         match resolve_file(file) {
             Ok(found) => cases += found.len(),
@@ -23,6 +22,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     if !errors.is_empty() {
         return Err(Trouble::Invalid(errors));
     }
-    print(&format!("{} files with {cases} scenarios are valid\n", files.len()))?;
+    let of =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    print(&format!("{} with {}: valid\n", of(files.len(), "file"), of(cases, "scenario")))?;
     Ok(ExitCode::AsExpected)
 }

@@ -57,21 +57,21 @@ impl Selected {
 
 impl Selection {
     /// Finds the files; a word that is no path selects ids below `scenarios/`.
-    pub fn files(&self) -> Result<Vec<FoundFile>, Trouble> {
+    ///
+    /// Beside the files stands what is wrong with the paths.
+    pub fn files(&self) -> (Vec<FoundFile>, Vec<Diagnostic>) {
         let default = PathBuf::from(SCENARIOS);
         let (paths, words): (Vec<&PathBuf>, Vec<&PathBuf>) = self
             .paths
             .iter()
             .partition(|path| path.symlink_metadata().is_ok() || !default.is_dir());
-        let mut files = Vec::new();
-        if !paths.is_empty() {
-            let paths: Vec<_> = paths.into_iter().cloned().collect();
-            files = discover(&paths).map_err(Trouble::Invalid)?;
-        }
+        let paths: Vec<_> = paths.into_iter().cloned().collect();
+        let (mut files, mut errors) = discover(&paths);
         if self.paths.is_empty() || !words.is_empty() {
-            let all = discover(&[default]).map_err(Trouble::Invalid)?;
+            let (all, wrong) = discover(&[default]);
+            errors.extend(wrong);
             if self.paths.is_empty() {
-                return Ok(all);
+                return (all, errors);
             }
             for word in words {
                 let part = word.to_string_lossy();
@@ -84,20 +84,19 @@ impl Selection {
                             .hint(format!(
                                 "and no id in {SCENARIOS}/ contains it: `nsharness list` shows them"
                             ));
-                    return Err(Trouble::Invalid(vec![diagnostic]));
+                    errors.push(diagnostic);
                 }
             }
             files.sort();
             files.dedup();
         }
-        Ok(files)
+        (files, errors)
     }
 
     /// Reads and resolves all selected cases.
     pub fn cases(&self) -> Result<Selected, Trouble> {
-        let files = self.files()?;
+        let (files, mut errors) = self.files();
         let mut cases = Vec::new();
-        let mut errors = Vec::new();
         for file in &files {
             match resolve_file(file) {
                 Ok(found) => cases.extend(found),

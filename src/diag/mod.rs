@@ -155,9 +155,14 @@ impl Window {
         let end = floor(text, span.end.clamp(start, to));
         let end = if end == start { (start + 1).min(to).max(start) } else { end };
         let end = if text.is_char_boundary(end) { end } else { to };
-        // Tabs and other control characters would move the caret: they are shown as one column each.
-        let shown: String =
-            text[from..to].chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
+        // A control character would move the caret or write to the terminal: blanks stand for its bytes.
+        let shown: String = text[from..to]
+            .chars()
+            .flat_map(|c| {
+                let blanks = if c.is_control() { c.len_utf8() } else { 0 };
+                std::iter::repeat_n(' ', blanks).chain((blanks == 0).then_some(c))
+            })
+            .collect();
         let (line, _) = source.line_column(start);
         Self { text: shown, line, span: start - from..end - from }
     }

@@ -12,10 +12,19 @@ pub fn did_you_mean<'a>(
     candidates
         .into_iter()
         .map(|candidate| (distance(&folded, &candidate.to_ascii_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().max(folded.len()) / 3 + 1)
-        .filter(|(distance, candidate)| *distance < candidate.len())
+        .filter(|(distance, candidate)| *distance <= allowed(candidate.len().min(folded.len())))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// How many edits a slip of this length can have.
+fn allowed(length: usize) -> usize {
+    match length {
+        0..=2 => 0,
+        3..=4 => 1,
+        5..=8 => 2,
+        _ => 3,
+    }
 }
 
 /// Edit distance in which two neighbouring letters that changed places count as one edit.

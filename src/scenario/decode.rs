@@ -4,7 +4,7 @@
 //! end the decoding, so that one `nsharness check` shows the whole of what is to mend. The values
 //! decoded along the way are dropped when there was any error.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,12 +19,26 @@ use crate::diag::{Diagnostic, Source, did_you_mean};
 pub struct Errors {
     source: Arc<Source>,
     found: RefCell<Vec<Diagnostic>>,
+    /// How many bytes the substitution of case variables may still make.
+    room: Cell<usize>,
+    /// Keys that may stand beside those of the struct being decoded, for suggestions.
+    beside: Cell<&'static [&'static str]>,
 }
+
+/// More errors than this of one file help nobody.
+const MAX_ERRORS: usize = 100;
+/// Most bytes that the cases of one file may come to.
+const MAX_SUBSTITUTED: usize = 32 << 20;
 
 impl Errors {
     /// No errors yet.
     pub fn new(source: &Arc<Source>) -> Self {
-        Self { source: Arc::clone(source), found: RefCell::default() }
+        Self {
+            source: Arc::clone(source),
+            found: RefCell::default(),
+            room: Cell::new(MAX_SUBSTITUTED),
+            beside: Cell::new(&[]),
+        }
     }
 
     /// Adds one, unless the same was said of the same place: each case decodes the file anew.
@@ -32,7 +46,7 @@ impl Errors {
         let mut found = self.found.borrow_mut();
         let known =
             found.iter().any(|d| d.span == diagnostic.span && d.message == diagnostic.message);
-        if !known {
+        if !known && found.len() < MAX_ERRORS {
             found.push(diagnostic);
         }
     }
@@ -43,6 +57,36 @@ impl Errors {
             errors: self,
             diagnostic: Some(Diagnostic::at(&self.source, span.clone(), message)),
         }
+    }
+
+    /// Takes the size of a node from what substitution may make; too much is an error, once.
+    pub fn take_room(&self, node: &Node) {
+        let size = 64 + node.text().map_or(0, str::len);
+        if self.has_room() && size > self.room.get() {
+            let message =
+                format!("the cases of this file come to more than {} MiB", MAX_SUBSTITUTED >> 20);
+            self.at(&node.span, message).hint("divide the file, or use fewer cases");
+            self.room.set(0);
+        } else {
+            self.room.set(self.room.get().saturating_sub(size));
+        }
+    }
+
+    /// Whether substitution may go on.
+    pub fn has_room(&self) -> bool {
+        self.room.get() > 0
+    }
+
+    /// Decodes a step whose shared fields were taken out: they are among the keys that are suggested.
+    pub fn decode_step<'n, T: de::Deserialize<'n>>(
+        &'n self,
+        node: &'n Node,
+        shared: &'static [&'static str],
+    ) -> Option<T> {
+        self.beside.set(shared);
+        let step = self.decode(node);
+        self.beside.set(&[]);
+        step
     }
 
     /// The source that the errors are about.
@@ -142,6 +186,9 @@ impl Drop for ErrorAt<'_> {
 }
 
 fn choose(word: &str, choices: &[&str]) -> Option<String> {
+    if word == "<<" {
+        return Some("merge keys are not part of the language".to_owned());
+    }
     if let Some(near) = did_you_mean(word, choices.iter().copied()) {
         return Some(format!("did you mean `{near}`?"));
     }
@@ -249,9 +296,14 @@ impl<'n> Decoder<'n> {
         error
     }
 
-    fn number<T: std::str::FromStr>(self) -> Result<T, Error> {
+    fn number<T: std::str::FromStr>(
+        self,
+        least: impl Into<i128>,
+        most: impl Into<i128>,
+    ) -> Result<T, Error> {
         let text = self.text("a whole number")?;
-        text.parse().map_err(|_| self.wrong_type("a whole number"))
+        let expected = format!("a whole decimal number from {} to {}", least.into(), most.into());
+        text.parse().map_err(|_| self.wrong_type(&expected))
     }
 
     fn at(self, node: &'n Node) -> Self {
@@ -262,7 +314,7 @@ impl<'n> Decoder<'n> {
 macro_rules! numbers {
     ($($method:ident $visit:ident $type:ty),*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            visitor.$visit(self.number::<$type>()?).map_err(|e: Error| e.or_span(&self.node.span))
+            visitor.$visit(self.number::<$type>(<$type>::MIN, <$type>::MAX)?).map_err(|e: Error| e.or_span(&self.node.span))
         }
     )*};
 }
@@ -356,7 +408,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
             } else {
                 self.errors
                     .at(&entry.0.span, format!("unknown key `{}`", key.escape_debug()))
-                    .choices(key, fields.iter().copied());
+                    .choices(key, fields.iter().chain(self.errors.beside.get()).copied());
             }
         }
         visitor

@@ -26,9 +26,9 @@ pub struct FoundFile {
 
 /// Finds the scenario files of the given files and directories, sorted by id, each once.
 ///
-/// # Errors
-/// One diagnostic for each path that does not exist, cannot be read or holds no scenario.
-pub fn discover(paths: &[PathBuf]) -> Result<Vec<FoundFile>, Vec<Diagnostic>> {
+/// Beside them stands one diagnostic for each path that does not exist, cannot be read or holds no
+/// scenario.
+pub fn discover(paths: &[PathBuf]) -> (Vec<FoundFile>, Vec<Diagnostic>) {
     let mut found = Vec::new();
     let mut errors = Vec::new();
     for path in paths {
@@ -54,7 +54,7 @@ pub fn discover(paths: &[PathBuf]) -> Result<Vec<FoundFile>, Vec<Diagnostic>> {
     }
     found.sort();
     found.dedup();
-    if errors.is_empty() { Ok(found) } else { Err(errors) }
+    (found, errors)
 }
 
 impl FoundFile {
@@ -117,11 +117,12 @@ pub fn read(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
     let name = path.display().to_string();
     let whole = |message: String| Box::new(Diagnostic::whole(&name, message));
     let fail = |error: &io::Error| Box::new(unreadable(path, error));
-    let file = fs::File::open(path).map_err(|e| fail(&e))?;
-    let meta = file.metadata().map_err(|e| fail(&e))?;
+    // Looked at before it is opened: to open a pipe would wait for a writer.
+    let meta = fs::metadata(path).map_err(|e| fail(&e))?;
     if !meta.is_file() {
         return Err(whole("not a regular file".into()));
     }
+    let file = fs::File::open(path).map_err(|e| fail(&e))?;
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| fail(&e))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {

@@ -607,7 +607,8 @@ operations! {
         /// Mounts beneath the topmost mount there (`MOVE_MOUNT_BENEATH`, Linux 6.5).
         #[serde(default, skip_serializing_if = "is_false")]
         beneath: bool,
-        /// Adds the mount to the peer group of the mount at `at` instead (`MOVE_MOUNT_SET_GROUP`, Linux 5.15).
+        /// Moves nothing: the mount at `at` joins the peer group of `mount` or `from`
+        /// (`MOVE_MOUNT_SET_GROUP`, Linux 5.15).
         #[serde(default, skip_serializing_if = "is_false")]
         set_group: bool,
     } gives {}
@@ -871,13 +872,14 @@ operations! {
 
     /// Runs a program in a child of the actor by execve(2) and waits for it. A model abstains here.
     Exec Exec = "exec" {
-        /// The program; an entry of the world's tree made by `program: credentials` tells the
-        /// credentials that it runs with.
+        /// The program. An entry of the world's tree made by `program: credentials` tells the
+        /// credentials that it runs with; with the arguments `echo TEXT...`, `exit STATUS` or
+        /// `signal NUMBER` it prints, exits with that status, or ends itself by that signal.
         path: StepPath,
         /// Arguments behind the program's name.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         args: Vec<String>,
-        /// The whole environment.
+        /// The environment; `NSHARNESS_PROGRAM` is added to it.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         env: BTreeMap<String, String>,
     } gives {
@@ -1123,6 +1125,25 @@ words! {
         Cgroup,
         /// The boot-time and monotonic clocks.
         Time,
+    }
+}
+
+impl MountFlag {
+    /// The attribute of a mount that the new mount API has for a flag of mount(2): relatime is its
+    /// default and so the empty set.
+    pub fn attribute(self) -> Option<&'static [MountAttribute]> {
+        match self {
+            Self::Ro => Some(&[MountAttribute::Ro]),
+            Self::Nosuid => Some(&[MountAttribute::Nosuid]),
+            Self::Nodev => Some(&[MountAttribute::Nodev]),
+            Self::Noexec => Some(&[MountAttribute::Noexec]),
+            Self::Noatime => Some(&[MountAttribute::Noatime]),
+            Self::Nodiratime => Some(&[MountAttribute::Nodiratime]),
+            Self::Strictatime => Some(&[MountAttribute::Strictatime]),
+            Self::Nosymfollow => Some(&[MountAttribute::Nosymfollow]),
+            Self::Relatime => Some(&[]),
+            _ => None,
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use super::condition::Condition;
 use super::decode::Errors;
 use super::expect::{Expect, Known, Scope};
 use super::observe::Observe;
-use super::operation::{Described, Namespace, Operation};
+use super::operation::{Described, MountApi, Namespace, Operation};
 use super::plan::{COMMON_IDS, Needs, Plan, PlanStep};
 use super::scalar::{Name, StepPath};
-use super::world::{self, EntryKind, Setup, World};
+use super::world::{self, EntryKind, MAX_ACTORS, Setup, World};
 use super::yaml::{self, Kind, Node};
 use crate::diag::{Diagnostic, Source};
 
@@ -23,12 +23,25 @@ pub const SCENARIO_KEYS: &[&str] = &[
 ];
 /// The keys that every step may have beside its operation's own.
 pub const STEP_KEYS: &[&str] = &["as", "id", "expect", "known"];
+/// What a shell calls some of the steps.
+const SHELL_WORDS: &[(&str, &str)] = &[
+    ("cat", "read"),
+    ("cd", "chdir"),
+    ("echo", "write"),
+    ("ln", "link"),
+    ("ls", "list"),
+    ("mv", "rename"),
+    ("pwd", "getcwd"),
+    ("rm", "unlink"),
+    ("run", "exec"),
+    ("touch", "write"),
+    ("id", "getcred"),
+    ("mountpoint", "mounted"),
+];
 /// Most steps of one scenario.
 pub const MAX_STEPS: usize = 1000;
 /// Most cases of one scenario.
 pub const MAX_CASES: usize = 100;
-/// Most actors of one scenario.
-pub const MAX_ACTORS: usize = 16;
 /// The time a scenario may take if it does not say, in seconds.
 pub const DEFAULT_TIMEOUT: u64 = 10;
 /// The longest time a scenario may ask for, in seconds.
@@ -108,7 +121,11 @@ pub fn resolve(
         let case_names: Vec<String> = table.iter().map(|(name, _)| name.clone()).collect();
         for index in 0..table.len().max(1) {
             let case = table.get(index);
-            let body = substitute(&root, case.map(|(_, values)| *values), &errors);
+            let body = without_cases(&root);
+            let body = substitute(&body, case.map(|(_, values)| *values), &errors);
+            if !errors.has_room() {
+                break;
+            }
             let case = case.map(|(name, _)| name.as_str());
             let resolver = Resolver { file, errors: &errors, names, case_names: &case_names, case };
             cases.extend(resolver.case(&body));
@@ -152,8 +169,18 @@ fn case_table<'n>(node: Option<&'n Node>, errors: &Errors) -> Vec<(String, &'n N
     table
 }
 
-/// Replaces `${case.x}` everywhere but in `cases` by the values of one case.
+/// A scenario without its cases, which are values and not part of what is decoded.
+fn without_cases(root: &Node) -> Node {
+    let entries = root.entries().iter().filter(|(key, _)| key.text() != Some("cases")).cloned();
+    Node { span: root.span.clone(), kind: Kind::Mapping(entries.collect()) }
+}
+
+/// Replaces `${case.x}` everywhere by the values of one case, and `$${` by `${`.
 fn substitute(node: &Node, case: Option<&Node>, errors: &Errors) -> Node {
+    if !errors.has_room() {
+        return node.clone();
+    }
+    errors.take_room(node);
     let kind = match &node.kind {
         Kind::Scalar { text, plain } if text.contains("${") => {
             return substitute_scalar(node, text, *plain, case, errors);
@@ -164,9 +191,10 @@ fn substitute(node: &Node, case: Option<&Node>, errors: &Errors) -> Node {
         }
         Kind::Mapping(entries) => {
             let mut substituted: Vec<(Node, Node)> = Vec::with_capacity(entries.len());
-            for (key, value) in entries.iter().filter(|(key, _)| key.text() != Some("cases")) {
+            for (key, value) in entries {
                 let new = substitute(key, case, errors);
-                if substituted.iter().any(|(other, _)| other.text() == new.text()) {
+                let changed = new.text() != key.text();
+                if changed && substituted.iter().any(|(other, _)| other.text() == new.text()) {
                     let word = new.text().unwrap_or_default().escape_debug();
                     errors.at(
                         &key.span,
@@ -191,23 +219,36 @@ fn substitute_scalar(
     let mut result = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
-        let Some(length) = rest[start..].find('}') else {
+        let escaped = rest[..start].ends_with('$');
+        let Some(length) = rest[start..].find('}').or(escaped.then_some(2)) else {
             errors
                 .at(&node.span, "`${` without `}`")
                 .hint("a case variable is written as `${case.x}`");
             break;
         };
         let reference = &rest[start + 2..start + length];
+        if rest[..start].ends_with('$') {
+            result.push_str(&rest[..start - 1]);
+            result.push_str("${");
+            rest = &rest[start + 2..];
+            continue;
+        }
         result.push_str(&rest[..start]);
         let value = reference.strip_prefix("case.").and_then(|name| Some((name, case?.get(name)?)));
         match value {
             Some((_, value))
                 if rest.len() == text.len() && start == 0 && length + 1 == text.len() =>
             {
+                errors.take_room(value);
                 return Node { span: node.span.clone(), kind: value.kind.clone() };
             }
             Some((name, value)) => match value.text() {
-                Some(text) => result.push_str(text),
+                Some(text) => {
+                    errors.take_room(value);
+                    if errors.has_room() {
+                        result.push_str(text);
+                    }
+                }
                 None => {
                     errors
                         .at(
@@ -297,10 +338,7 @@ impl Resolver<'_> {
         }
         if world.actors.len() > MAX_ACTORS {
             let span = root.get("world").map_or(0..0, |w| w.span.clone());
-            errors.at(
-                &span,
-                format!("{} actors, at most {MAX_ACTORS} are allowed", world.actors.len()),
-            );
+            errors.at(&span, format!("more than {MAX_ACTORS} actors"));
         }
         let mut known = Seen {
             actors: world
@@ -460,7 +498,8 @@ impl Resolver<'_> {
         let word = key.text().unwrap_or_default();
         let Some(described) = Operation::ALL.iter().find(|d| d.word == word) else {
             let error = errors.at(&key.span, format!("unknown step `{}`", word.escape_debug()));
-            match crate::diag::did_you_mean(word, words.iter().copied()) {
+            let meant = SHELL_WORDS.iter().find(|(shell, _)| *shell == word).map(|(_, step)| *step);
+            match meant.or_else(|| crate::diag::did_you_mean(word, words.iter().copied())) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint("docs/scenario-format.md lists all steps"),
             };
@@ -481,7 +520,7 @@ impl Resolver<'_> {
             .collect();
         let own = Node { span: body.span.clone(), kind: Kind::Mapping(own) };
         let step = Node { span: node.span.clone(), kind: Kind::Mapping(vec![(key.clone(), own)]) };
-        let operation: Option<Operation> = errors.decode(&step);
+        let operation: Option<Operation> = errors.decode_step(&step, STEP_KEYS);
 
         let actor = match body.get("as") {
             Some(node) => self.actor(node, known),
@@ -527,9 +566,14 @@ impl Resolver<'_> {
             }
             Some(_) => true,
             None => {
-                self.errors
-                    .at(span, format!("unknown actor `{name}`"))
-                    .choices(name.as_str(), known.actors.keys().map(Name::as_str));
+                let error = self.errors.at(span, format!("unknown actor `{name}`"));
+                if known.actors.len() == 1 {
+                    error.hint(
+                        "describe it in `actors:` of the world, or leave `as` out for `main`",
+                    );
+                } else {
+                    error.choices(name.as_str(), known.actors.keys().map(Name::as_str));
+                }
                 false
             }
         }
@@ -575,6 +619,14 @@ impl Resolver<'_> {
             Operation::Exit(_) => {
                 if let Some(state) = known.actors.get_mut(actor) {
                     state.ended = true;
+                }
+            }
+            Operation::Overlay(overlay) if overlay.api == MountApi::New => {
+                let lost = overlay.flags.iter().zip(body.get("flags").map_or(&[][..], Node::items));
+                for (_, node) in lost.filter(|(flag, _)| flag.attribute().is_none()) {
+                    errors
+                        .at(&node.span, format!("the new mount API has no {}", node.describe()))
+                        .hint("attributes of a mount are ro, nosuid, nodev, noexec, noatime, nodiratime, relatime, strictatime, nosymfollow");
                 }
             }
             Operation::Fsconfig(config) => {
@@ -675,8 +727,9 @@ impl Resolver<'_> {
                 continue;
             }
             if !state.open.contains(&name) {
+                let what = if key == "mount" { "mount" } else { "open file" };
                 self.errors
-                    .at(&node.span, format!("`{actor}` has no open file `{name}`"))
+                    .at(&node.span, format!("`{actor}` has no {what} `{name}`"))
                     .choices(name.as_str(), state.open.iter().map(Name::as_str));
             }
             if matches!(operation, Operation::Close(_)) {
@@ -721,8 +774,18 @@ impl Resolver<'_> {
                 needs.ids.push(COMMON_IDS);
                 step.groups.iter().for_each(|gid| need_id(needs, Some(*gid)));
             }
-            Operation::WriteUidMap(step) => need_raw_map(needs, &step.text),
-            Operation::WriteGidMap(step) => need_raw_map(needs, &step.text),
+            Operation::WriteUidMap(step) => {
+                [Some(&step.text), step.then.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|text| need_raw_map(needs, text));
+            }
+            Operation::WriteGidMap(step) => {
+                [Some(&step.text), step.then.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|text| need_raw_map(needs, text));
+            }
             Operation::MountSetattr(step) => {
                 if let Some(maps) = &step.idmap {
                     need_maps(needs, &maps.uid_map.0);

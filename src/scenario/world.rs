@@ -18,6 +18,8 @@ pub const WORLD_MOUNTS: &[&str] =
     &["tree", "mount", "overlay", "bind", "rbind", "move", "remount", "propagation"];
 /// The words that a tree entry without further keys may be.
 pub const ENTRY_WORDS: &[&str] = &["dir", "file", "fifo", "socket"];
+/// Most actors of one scenario.
+pub const MAX_ACTORS: usize = 16;
 /// Most entries in all trees of a world.
 pub const MAX_ENTRIES: usize = 10_000;
 /// Most bytes of content in one file of a tree.
@@ -92,7 +94,7 @@ pub enum EntryKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Program {
-    /// Tells the ids, groups and capabilities that it runs with.
+    /// Tells the ids, groups and capabilities that it runs with, or does what its arguments say.
     Credentials,
 }
 
@@ -279,7 +281,8 @@ pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
     for item in errors.list(node.get("mounts"), "a list of mounts") {
         world.setup.extend(decode_mount(item, errors, &mut entries));
     }
-    for (key, value) in errors.mapping(node.get("actors"), "a mapping from names to actors") {
+    let actors = errors.mapping(node.get("actors"), "a mapping from names to actors");
+    for (key, value) in actors.iter().take(2 * MAX_ACTORS) {
         let actor: Option<Actor> = errors.decode(value);
         for key in ["root", "cwd"] {
             let path = value.get(key).filter(|node| {

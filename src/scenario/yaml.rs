@@ -4,6 +4,7 @@
 //! number) and every error of a file at once, so it is decoded from this tree and not straight
 //! from the parser. Anchors, aliases and tags are not part of the language.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -124,6 +125,8 @@ struct Open {
     /// `Some` in a mapping, holding the key that waits for its value.
     key: Option<Option<Node>>,
     entries: Vec<(Node, Node)>,
+    /// Where each key stands among the entries.
+    keys: HashMap<String, usize>,
     items: Vec<Node>,
 }
 
@@ -182,7 +185,13 @@ impl Builder<'_> {
             return Err(Diagnostic::at(self.source, span, "the file is nested too deeply")
                 .label(format!("deeper than {MAX_DEPTH} levels")));
         }
-        self.stack.push(Open { span, key, entries: Vec::new(), items: Vec::new() });
+        self.stack.push(Open {
+            span,
+            key,
+            entries: Vec::new(),
+            keys: HashMap::new(),
+            items: Vec::new(),
+        });
         Ok(())
     }
 
@@ -203,7 +212,7 @@ impl Builder<'_> {
             return Err(Diagnostic::at(self.source, node.span, "a key must be a plain word")
                 .label("expected `key: value`"));
         };
-        if let Some((first, _)) = open.entries.iter().find(|(key, _)| key.text() == Some(text)) {
+        if let Some((first, _)) = open.keys.get(text).and_then(|index| open.entries.get(*index)) {
             let (line, _) = self.source.line_column(first.span.start);
             return Err(Diagnostic::at(
                 self.source,
@@ -213,6 +222,7 @@ impl Builder<'_> {
             .label(format!("already given on line {line}"))
             .hint("remove one of the two"));
         }
+        open.keys.insert(text.to_owned(), open.entries.len());
         *pending = Some(node);
         Ok(())
     }

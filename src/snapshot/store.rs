@@ -256,7 +256,10 @@ fn write(file: &Path, case: &Case, content: &str) -> io::Result<()> {
     let directory = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let temporary = directory.join(format!(".{}.{}", name_of(file), std::process::id()));
-    let source = case.path.display().to_string();
+    // From the directory that ids are counted from, wherever the command was run.
+    let below = case.path.strip_prefix(&case.base).unwrap_or(&case.path);
+    let source =
+        Path::new(case.base.file_name().unwrap_or_default()).join(below).display().to_string();
     let text = format!(
         "---\nsource: {}\nexpression: {}\n---\n{content}",
         serde_json::to_string(&source)?,

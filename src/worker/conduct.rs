@@ -152,9 +152,10 @@ impl<'p> Conductor<'p> {
                 let observation = match &item {
                     Item::ByActor(name) => self.ask_to_observe(index, name)?,
                     Item::FromOutside(name) => {
-                        let process = name
-                            .as_ref()
-                            .map_or_else(|| "self".to_owned(), |name| self.process(name));
+                        let process = match name {
+                            Some(name) => self.process(name)?,
+                            None => "self".to_owned(),
+                        };
                         observe::from_outside(
                             observe,
                             self.plan,
@@ -171,18 +172,22 @@ impl<'p> Conductor<'p> {
     }
 
     /// The directory of an actor in the sandbox's proc.
-    fn process(&self, name: &Name) -> String {
+    fn process(&self, name: &Name) -> Result<String, Breakage> {
         match self.actors.get(name) {
-            Some(Place::There { pid, .. }) => pid.to_string(),
-            _ => "self".to_owned(),
+            Some(Place::There { pid, .. }) => Ok(pid.to_string()),
+            Some(Place::Here(_)) => Ok("self".to_owned()),
+            None => Err(breakage(name, "it is not there")),
         }
     }
 
     fn take(&mut self, index: usize, step: &PlanStep) -> Result<Outcome, Breakage> {
-        let of = of(&step.operation).map(|name| match self.actors.get(name) {
-            Some(Place::There { pid, .. }) => *pid,
-            _ => 1,
-        });
+        let of = match of(&step.operation).map(|name| (name, self.actors.get(name))) {
+            None => None,
+            Some((_, Some(Place::There { pid, .. }))) => Some(*pid),
+            // The first process of the sandbox: the actor is in it.
+            Some((_, Some(Place::Here(_)))) => Some(1),
+            Some((name, None)) => return Err(breakage(name, "it is not there")),
+        };
         let sandbox = self.sandbox;
         let single = self.plan.needs.ids.is_empty();
         let mut outcome = match self.actors.get_mut(&step.actor) {
@@ -196,7 +201,7 @@ impl<'p> Conductor<'p> {
                     other => return Err(breakage(&step.actor, &format!("answered {other:?}"))),
                 }
             }
-            None => return Err(breakage(&step.actor, "it was never forked")),
+            None => return Err(breakage(&step.actor, "it is not there")),
         };
         match (&step.operation, &mut outcome) {
             (Operation::Fork(fork), Outcome::Ok(_)) => self.welcome(&fork.child)?,
@@ -242,7 +247,10 @@ impl<'p> Conductor<'p> {
                     other => Err(breakage(name, &format!("answered {other:?}"))),
                 }
             }
-            _ => Ok(observe::by_actor(&self.plan.observe[index], self.plan, self.sandbox, name)),
+            None => Err(breakage(name, "it is not there")),
+            Some(Place::Here(_)) => {
+                Ok(observe::by_actor(&self.plan.observe[index], self.plan, self.sandbox, name))
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Ids, groups, capabilities and process attributes.
 
+use nix::sys::signal::{Signal, raise};
 use nix::unistd::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -127,8 +128,19 @@ pub fn credentials() -> Values {
     values
 }
 
-/// What `program: credentials` does: prints the credentials that it runs with, for `exec`.
-pub fn print_credentials() {
-    let text = serde_json::to_string(&credentials()).unwrap_or_default();
-    println!("{text}");
+/// What `program: credentials` does: prints the credentials that it runs with, or does what its
+/// arguments say. Returns its exit status.
+pub fn run_program(arguments: &[String]) -> u8 {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["echo", texts @ ..] => println!("{}", texts.join(" ")),
+        ["exit", status] => return status.parse().unwrap_or(2),
+        ["signal", number] => {
+            let signal = number.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
+            let _ = signal.map(raise);
+        }
+        // An interpreter is given the name of its script, and tells its credentials too.
+        _ => println!("{}", serde_json::to_string(&credentials()).unwrap_or_default()),
+    }
+    0
 }

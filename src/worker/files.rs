@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags,
+    Access, AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RawDir, RenameFlags,
     StatVfsMountFlags, Statx, StatxAttributes, StatxFlags, Timespec, Timestamps, Uid, XattrFlags,
     makedev,
 };
@@ -417,12 +417,16 @@ pub fn mount_root(found: &Statx) -> Option<bool> {
     found.stx_attributes_mask.contains(attribute).then(|| found.stx_attributes.contains(attribute))
 }
 
-/// The names in an open directory, without `.` and `..`, sorted.
+/// The names in an open directory from its start, without `.` and `..`, sorted.
+///
+/// By getdents64(2) itself: readdir(3) hides the ENOENT of a directory that was removed.
 pub fn names_in(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<String>> {
+    rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
     let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = text(entry.file_name().to_bytes());
+    let mut buffer = Vec::with_capacity(16 << 10);
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let name = text(entry?.file_name().to_bytes());
         if name != "." && name != ".." {
             names.push(name);
         }
@@ -433,22 +437,7 @@ pub fn names_in(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<String>> {
 
 fn list(state: &State, step: &op::List) -> Performed {
     let names = match target(state, step.path.as_ref(), step.fd.as_ref(), "getdents64")? {
-        Target::Fd(fd) => {
-            rustix::fs::seek(fd, rustix::fs::SeekFrom::Start(0)).of("lseek")?;
-            // `read_from` would open the directory anew, and what is asked is what this very file lists.
-            let mut dir =
-                nix::dir::Dir::from_fd(fd.try_clone_to_owned().of("dup")?).of("getdents64")?;
-            let mut names = Vec::new();
-            for entry in dir.iter() {
-                let entry = entry.of("getdents64")?;
-                let name = text(entry.file_name().to_bytes());
-                if name != "." && name != ".." {
-                    names.push(name);
-                }
-            }
-            names.sort();
-            names
-        }
+        Target::Fd(fd) => names_in(fd).of("getdents64")?,
         Target::Path(path) => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let fd = rustix::fs::open(path, flags, Mode::empty()).of("open")?;

@@ -31,7 +31,7 @@ use crate::scenario::plan::Plan;
 use crate::sys::SharedBuffer;
 use crate::transcript::{Breakage, End, Observation, Outcome, Transcript};
 
-pub use credentials::{PROGRAM_NAME, print_credentials};
+pub use credentials::{PROGRAM_NAME, run_program};
 
 /// Most bytes of outcomes and observations of one plan.
 const TRANSCRIPT_BYTES: usize = 64 << 20;

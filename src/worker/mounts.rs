@@ -244,16 +244,8 @@ fn overlay(step: &op::Overlay) -> Result<(), Failure> {
 }
 
 fn new_attributes(flags: &[MountFlag]) -> MountAttrFlags {
-    flags.iter().fold(MountAttrFlags::empty(), |all, flag| {
-        all | match flag {
-            MountFlag::Ro => MountAttrFlags::MOUNT_ATTR_RDONLY,
-            MountFlag::Nosuid => MountAttrFlags::MOUNT_ATTR_NOSUID,
-            MountFlag::Nodev => MountAttrFlags::MOUNT_ATTR_NODEV,
-            MountFlag::Noexec => MountAttrFlags::MOUNT_ATTR_NOEXEC,
-            MountFlag::Noatime => MountAttrFlags::MOUNT_ATTR_NOATIME,
-            _ => MountAttrFlags::empty(),
-        }
-    })
+    let all: Vec<_> = flags.iter().filter_map(|flag| flag.attribute()).flatten().copied().collect();
+    MountAttrFlags::from_bits_retain(attributes(&all) as u32)
 }
 
 /// Adds what the kernel wrote into the log of a file system context: see fsopen(2).

@@ -303,7 +303,9 @@ impl Walk<'_> {
             }
             TreeField::Time => add("mtime", time(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec)),
             TreeField::Dev => add("dev", device(found)),
-            TreeField::Ino => add("ino", inode(found)),
+            TreeField::Ino if !fields.iter().any(|(key, _)| key == "ino") => {
+                fields.push(("ino".to_owned(), inode(found)));
+            }
             _ => {}
         }
     }

@@ -85,7 +85,7 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
             0o644
         }
         EntryKind::Program(_) => {
-            // The program is this very binary: see `print_credentials`.
+            // The program is this very binary: see `run_program`.
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
             let own = rustix::fs::openat(&sandbox.proc, "self/exe", flags, Mode::empty())
                 .of("open /proc/self/exe")?;
