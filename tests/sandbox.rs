@@ -15,19 +15,19 @@ use rstest::rstest;
 #[derive(Debug, PartialEq)]
 struct Traces {
     mounts: String,
-    namespaces: BTreeSet<String>,
+    processes: BTreeSet<String>,
 }
 
 fn traces(place: &Place) -> Traces {
     // Processes of this test's own copy of the binary, by what they run.
     let binary = place.path().join("nsharness");
-    let namespaces = fs::read_dir("/proc")
+    let processes = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|process| fs::read_link(process.join("exe")).is_ok_and(|exe| exe == binary))
         .map(|process| process.display().to_string())
         .collect();
-    Traces { mounts: fs::read_to_string("/proc/self/mountinfo").unwrap(), namespaces }
+    Traces { mounts: fs::read_to_string("/proc/self/mountinfo").unwrap(), processes }
 }
 
 const BUSY: &str = "\
@@ -87,7 +87,7 @@ fn a_scenario_that_hangs_is_ended_with_all_it_started(
     let done = place.run(user, &["run"]).expect_code(1);
     assert!(done.stdout.contains("timeout a"), "{}", done.stdout);
     assert!(began.elapsed() < Duration::from_secs(8), "took {:?}", began.elapsed());
-    assert_eq!(traces(&place).namespaces, BTreeSet::new());
+    assert_eq!(traces(&place).processes, BTreeSet::new());
 }
 
 #[rstest]
@@ -160,7 +160,8 @@ fn a_worker_that_is_killed_makes_its_scenario_broken_and_the_others_go_on() {
         done.stdout
     );
     assert!(done.stdout.contains("pass    b"), "{}", done.stdout);
-    assert!(!std::path::Path::new(&format!("/proc/{sandbox}")).exists(), "the sandbox lives on");
+    // It is killed with its parent; that it is reaped is up to whoever inherits it.
+    wait_for(|| has_ended(sandbox).then_some(()));
 }
 
 #[test]
@@ -180,12 +181,39 @@ fn a_sandbox_whose_first_process_is_killed_is_broken() {
     assert!(done.stdout.contains("broken  a"), "{}", done.stdout);
 }
 
+#[test]
+fn a_supervisor_that_is_killed_takes_everything_with_it() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", &HANGS.replace("timeout: 1", "timeout: 60"));
+    let mut child = place
+        .command(User::Own)
+        .args(["run", "--jobs", "2"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let supervisor = child.id();
+    let worker = wait_for(|| child_of(supervisor).filter(|worker| child_of(*worker).is_some()));
+    let sandbox = child_of(worker).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for(|| (has_ended(worker) && has_ended(sandbox)).then_some(()));
+    wait_for(|| traces(&place).processes.is_empty().then_some(()));
+}
+
 fn kill(pid: u32) {
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(pid as i32),
         nix::sys::signal::Signal::SIGKILL,
     )
     .unwrap();
+}
+
+fn has_ended(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    status
+        .rsplit(") ")
+        .next()
+        .is_none_or(|rest| rest.is_empty() || rest.starts_with('Z') || rest.starts_with('X'))
 }
 
 fn child_of(parent: u32) -> Option<u32> {

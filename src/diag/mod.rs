@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 pub use suggest::did_you_mean;
 
@@ -107,17 +107,22 @@ impl Diagnostic {
         let mut group = match &self.span {
             Some(span) => {
                 let window = Window::around(&self.source, span);
-                let snippet = Snippet::source(window.text)
-                    .line_start(window.line)
-                    .path(self.source.name.as_str())
-                    .fold(false)
-                    .annotation(
+                let snippet =
+                    Snippet::source(window.text).line_start(window.line).fold(false).annotation(
                         AnnotationKind::Primary.span(window.span).label(self.label.as_str()),
                     );
-                title.element(snippet)
+                if window.cut {
+                    // What is shown starts in the middle of a line: the place is that in the file.
+                    let (line, column) = self.source.line_column(span.start);
+                    let origin =
+                        Origin::path(self.source.name.as_str()).line(line).char_column(column);
+                    title.element(origin).element(snippet)
+                } else {
+                    title.element(snippet.path(self.source.name.as_str()))
+                }
             }
             None => {
-                let origin = annotate_snippets::Origin::path(self.source.name.as_str());
+                let origin = Origin::path(self.source.name.as_str());
                 Group::with_title(title).element(origin)
             }
         };
@@ -139,6 +144,8 @@ struct Window {
     text: String,
     line: usize,
     span: Range<usize>,
+    /// Whether the start of the line is left out.
+    cut: bool,
 }
 
 impl Window {
@@ -164,7 +171,7 @@ impl Window {
             })
             .collect();
         let (line, _) = source.line_column(start);
-        Self { text: shown, line, span: start - from..end - from }
+        Self { text: shown, line, span: start - from..end - from, cut: from > line_start }
     }
 }
 

@@ -5,14 +5,17 @@ mod ids;
 mod restrictions;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, chdir, pivot_root};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -45,6 +48,15 @@ pub struct Sandbox {
     pub proc: OwnedFd,
 }
 
+/// A sandbox as its parent sees it.
+#[derive(Debug)]
+pub struct Started {
+    /// Its first process.
+    pub child: Child,
+    /// Closed when the parent ends, which the child looks for before it relies on being killed then.
+    _lifeline: PipeWriter,
+}
+
 /// Starts a process in a sandbox and runs `first` in it; the process ends with `first`.
 ///
 /// # Errors
@@ -54,7 +66,7 @@ pub fn start(
     maps: &Maps,
     needs: &Needs,
     first: impl FnOnce(Result<Sandbox, Breakage>),
-) -> Result<Child, Breakage> {
+) -> Result<Started, Breakage> {
     let (wait, go) = std::io::pipe()
         .map_err(|e| broke("pipe", Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
     let drop_root = match ids {
@@ -82,13 +94,16 @@ pub fn start(
         }
         Some(child) => {
             drop(wait);
-            // The child reads the end of file as a failure, and one byte as success.
+            let mut lifeline = go;
             if !needs.privileged && !maps.is_single() {
-                write_maps(ids, maps, child.pid)?;
+                if let Err(breakage) = write_maps(ids, maps, child.pid) {
+                    let _ = kill(child.pid, Signal::SIGKILL);
+                    let _ = waitpid(child.pid, None);
+                    return Err(breakage);
+                }
+                let _ = lifeline.write_all(&[1]);
             }
-            let mut go = go;
-            let _ = go.write_all(&[1]);
-            Ok(child)
+            Ok(Started { child, _lifeline: lifeline })
         }
     }
 }
@@ -189,13 +204,17 @@ fn run_helper(program: &Path, pid: Pid, lines: &[(u32, u32, u32)]) -> Result<(),
 }
 
 /// In the new process: maps, ids, the mount tree, the pivot.
-fn enter(maps: &Maps, needs: &Needs, mut wait: impl Read) -> Result<Sandbox, Breakage> {
-    // Ends with the worker, whatever happens to it. The parent may have ended before this call: then
-    // the pipe below is at its end.
+fn enter(maps: &Maps, needs: &Needs, mut wait: PipeReader) -> Result<Sandbox, Breakage> {
+    // Ends with the worker, whatever happens to it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|e| broke("prctl PR_SET_PDEATHSIG", errno(e)))?;
     if !needs.privileged {
         become_root(maps, &mut wait)?;
+    }
+    // A parent that ended before the signal was asked for sends none.
+    let mut lifeline = [PollFd::new(wait.as_fd(), PollFlags::empty())];
+    if poll(&mut lifeline, PollTimeout::ZERO) != Ok(0) {
+        return Err(broke("look for the parent", Errno::ECHILD));
     }
     close_standard_streams()?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -241,7 +260,7 @@ fn close_standard_streams() -> Result<(), Breakage> {
         .map_err(|e| broke("dup2", errno(e)))
 }
 
-fn become_root(maps: &Maps, wait: &mut impl Read) -> Result<(), Breakage> {
+fn become_root(maps: &Maps, wait: &mut PipeReader) -> Result<(), Breakage> {
     // Having changed ids, the process is not dumpable, and its files in /proc belong to the host's root.
     let dumpable = rustix::process::DumpableBehavior::Dumpable;
     rustix::process::set_dumpable_behavior(dumpable)

@@ -19,6 +19,8 @@ use crate::diag::{Diagnostic, Source, did_you_mean};
 pub struct Errors {
     source: Arc<Source>,
     found: RefCell<Vec<Diagnostic>>,
+    /// Places whose value is not known because of an error that was reported.
+    spoiled: RefCell<Vec<Range<usize>>>,
     /// How many bytes the substitution of case variables may still make.
     room: Cell<usize>,
     /// Keys that may stand beside those of the struct being decoded, for suggestions.
@@ -36,6 +38,7 @@ impl Errors {
         Self {
             source: Arc::clone(source),
             found: RefCell::default(),
+            spoiled: RefCell::default(),
             room: Cell::new(MAX_SUBSTITUTED),
             beside: Cell::new(&[]),
         }
@@ -46,7 +49,9 @@ impl Errors {
         let mut found = self.found.borrow_mut();
         let known =
             found.iter().any(|d| d.span == diagnostic.span && d.message == diagnostic.message);
-        if !known && found.len() < MAX_ERRORS {
+        let spoiled = self.spoiled.borrow();
+        let follows = diagnostic.span.as_ref().is_some_and(|span| spoiled.contains(span));
+        if !known && !follows && found.len() < MAX_ERRORS {
             found.push(diagnostic);
         }
     }
@@ -57,6 +62,11 @@ impl Errors {
             errors: self,
             diagnostic: Some(Diagnostic::at(&self.source, span.clone(), message)),
         }
+    }
+
+    /// Says that what is decoded at a place is not what the author wrote: errors there only follow.
+    pub fn spoil(&self, span: &Range<usize>) {
+        self.spoiled.borrow_mut().push(span.clone());
     }
 
     /// Takes the size of a node from what substitution may make; too much is an error, once.

@@ -110,7 +110,7 @@ impl Scope<'_> {
                 if items.is_empty() {
                     errors
                         .at(&node.span, "an empty list of outcomes")
-                        .hint("expected `[EPERM, EACCES]`");
+                        .hint("as in `[EPERM, EACCES]`");
                 }
                 Some(Expect::AnyOf(
                     items.iter().filter_map(|item| self.expect(item, errors)).collect(),
@@ -131,6 +131,10 @@ impl Scope<'_> {
     }
 
     fn word(&self, node: &Node, errors: &Errors) -> Option<Expect> {
+        if node.is_absent() {
+            errors.at(&node.span, "a value is missing").label("expected ok, an errno or values");
+            return None;
+        }
         match node.text().unwrap_or_default() {
             "ok" => Some(Expect::Ok),
             word @ ("true" | "false") => {

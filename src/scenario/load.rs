@@ -130,6 +130,9 @@ pub fn read(path: &Path) -> Result<Arc<Source>, Box<Diagnostic>> {
         diagnostic.hint = Some("divide it: one scenario a file".into());
         return Err(diagnostic);
     }
+    if bytes.contains(&0) {
+        return Err(whole("this is a binary file and no scenario".into()));
+    }
     let binary = |at: usize| {
         let line = bytes[..at].iter().filter(|b| **b == b'\n').count() + 1;
         let mut diagnostic = whole(format!("a byte on line {line} is not text"));

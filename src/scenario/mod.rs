@@ -1,9 +1,12 @@
 //! The language: YAML files to plans, with every error placed in the file.
 
+mod cases;
+mod check;
 pub mod condition;
 mod decode;
 pub mod expect;
 pub mod load;
+mod needs;
 pub mod observe;
 pub mod operation;
 pub mod plan;
@@ -11,6 +14,7 @@ pub mod reference;
 mod resolve;
 pub mod scalar;
 pub mod schema;
+pub mod words;
 pub mod world;
 mod yaml;
 

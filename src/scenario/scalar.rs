@@ -488,7 +488,12 @@ pub struct IdMap(pub Vec<(u32, u32, u32)>);
 
 impl<'de> Deserialize<'de> for IdMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let lines = Vec::<(u32, u32, u32)>::deserialize(deserializer)?;
+        let lines = Vec::<(u32, u32, u32)>::deserialize(deserializer).map_err(|error| {
+            // What serde says of a list in a list helps only those who know what is meant.
+            de::Error::custom(format!(
+                "{error}\nan id map is a list of lines, as in [[0, 1000, 1], [1, 100000, 65536]]"
+            ))
+        })?;
         let map = Self(lines);
         map.check().map_err(de::Error::custom)?;
         Ok(map)

@@ -101,7 +101,8 @@ impl Node {
 /// not a scalar or stands twice, or nesting beyond [`MAX_DEPTH`].
 pub fn parse(source: &Arc<Source>) -> Result<Node, Box<Diagnostic>> {
     let mut builder = Builder { source, stack: Vec::new(), root: None };
-    for event in Parser::new_from_str(&source.text) {
+    let options = granit_parser::options! { emit_unresolved_aliases: true };
+    for event in Parser::new_from_str_with_options(&source.text, options) {
         let (event, span) = event.map_err(|error| Box::new(scan_error(source, &error)))?;
         let span = span.byte_range().unwrap_or(0..0);
         builder.event(event, span).map_err(Box::new)?;
@@ -243,6 +244,10 @@ fn scan_error(source: &Arc<Source>, error: &granit_parser::ScanError) -> Diagnos
     if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
         diagnostic.message = "the file is nested too deeply".into();
         diagnostic = diagnostic.label(format!("deeper than {MAX_DEPTH} levels"));
+    }
+    let line = source.text[line_start..].lines().next().unwrap_or("");
+    if diagnostic.message.contains("mapping values are not allowed") && line.contains(": ") {
+        diagnostic.hint = Some("a text that has `: ` in it needs quotes".into());
     }
     diagnostic
 }

@@ -80,16 +80,17 @@ impl Worker {
         self.buffer.clear();
         let started = Instant::now();
         let log = Log { buffer: &self.buffer };
-        let child = sandbox::start(&self.ids, &maps, &plan.needs, |sandbox| match sandbox {
+        let sandbox = sandbox::start(&self.ids, &maps, &plan.needs, |sandbox| match sandbox {
             Ok(sandbox) => conduct::conduct(plan, &sandbox, &log),
             Err(breakage) => log.add(&Part::Broke(breakage)),
         });
-        let child = match child {
-            Ok(child) => child,
+        let sandbox = match sandbox {
+            Ok(sandbox) => sandbox,
             Err(breakage) => return answer(Transcript::broken(breakage)),
         };
         let limit = Duration::from_millis(plan.timeout_ms);
-        let in_time = wait(&child, limit.saturating_sub(started.elapsed()));
+        let child = &sandbox.child;
+        let in_time = wait(child, limit.saturating_sub(started.elapsed()));
         if !in_time {
             // The child is the first process of its pid namespace: everything in it ends too.
             let _ = kill(child.pid, Signal::SIGKILL);
