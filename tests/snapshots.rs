@@ -51,8 +51,8 @@ fn a_record_is_in_the_format_of_insta() {
     ---
     tree at d:
       .: { type: dir, mode: "0755", owner: "0:0" }
-      f: { type: file, mode: "0644", owner: "0:0", size: 3, content: one, nlink: 2, ino: ino#2 }
-      g: { type: file, mode: "0644", owner: "0:0", size: 3, content: one, nlink: 2, ino: ino#2 }
+      f: { type: file, mode: "0644", owner: "0:0", size: 3, content: one, nlink: 2, ino: ino#1 }
+      g: { type: file, mode: "0644", owner: "0:0", size: 3, content: one, nlink: 2, ino: ino#1 }
     "#);
 }
 

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Gid, Pid, Uid, chdir, pivot_root};
+use nix::unistd::{Gid, Pid, Uid, chdir, getppid, pivot_root};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -78,12 +78,11 @@ pub fn start(
     if let Some(id) = drop_root {
         set_effective(id, id).map_err(|e| broke("seteuid", e))?;
     }
+    let parent = getppid();
     let child = sys::clone_namespaces(clone_flags(needs));
-    if drop_root.is_some()
-        && !matches!(child, Ok(None))
-        && let Err(errno) = set_effective(0, 0)
-    {
-        return Err(broke("seteuid back to root", errno));
+    if drop_root.is_some() && !matches!(child, Ok(None)) {
+        set_effective(0, 0).map_err(|e| broke("seteuid back to root", e))?;
+        die_with(parent);
     }
     match child.map_err(|e| broke("clone", e))? {
         None => {
@@ -105,6 +104,15 @@ pub fn start(
             }
             Ok(Started { child, _lifeline: lifeline })
         }
+    }
+}
+
+/// Has this process killed when its parent ends. A change of ids takes that back (prctl(2),
+/// PR_SET_PDEATHSIG), and of a parent that ended meanwhile no signal comes any more.
+pub fn die_with(parent: Pid) {
+    let kill = Some(rustix::process::Signal::KILL);
+    if rustix::process::set_parent_process_death_signal(kill).is_err() || getppid() != parent {
+        sys::exit_now(1);
     }
 }
 

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, setsid};
+use nix::unistd::{Pid, getpid, setsid};
 
 use super::Witness;
 use crate::channel;
+use crate::sandbox::die_with;
 use crate::scenario::plan::Plan;
 use crate::sys;
 use crate::transcript::{Breakage, Transcript};
@@ -67,12 +68,13 @@ impl Host {
 
     fn start_worker(&mut self) -> io::Result<Slot> {
         let (ours, theirs) = UnixStream::pair()?;
+        let supervisor = getpid();
         match sys::fork()? {
             None => {
                 drop(ours);
                 // The copies of the other workers' sockets would keep them from seeing the end.
                 self.workers.clear();
-                serve(theirs)
+                serve(theirs, supervisor)
             }
             Some(pid) => Ok(Slot { pid, socket: ours, jobs: VecDeque::new() }),
         }
@@ -99,6 +101,12 @@ impl Host {
         Ok(job.map(|job| (job.ticket, answer)))
     }
 
+    /// Whether a worker has closed its socket.
+    fn has_ended(&self, index: usize) -> bool {
+        let mut fds = [PollFd::new(self.workers[index].socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
     /// Starts another worker in place of one, and gives it what the other had not begun.
     fn replace(&mut self, index: usize) -> io::Result<()> {
         let slot = &mut self.workers[index];
@@ -107,17 +115,18 @@ impl Host {
         let waiting = std::mem::take(&mut slot.jobs);
         self.workers[index] = self.start_worker()?;
         for job in waiting {
-            self.give(index, job)?;
+            self.give(index, job);
         }
         Ok(())
     }
 
-    fn give(&mut self, index: usize, mut job: Job) -> io::Result<()> {
+    /// Gives a worker a plan. One that has died meanwhile does not take it, but still has it: that it
+    /// died is seen when its answer is waited for, and then the plan goes to another.
+    fn give(&mut self, index: usize, mut job: Job) {
         let slot = &mut self.workers[index];
-        slot.socket.write_all(&job.message)?;
+        let _ = slot.socket.write_all(&job.message);
         job.deadline = Instant::now() + job.time;
         slot.jobs.push_back(job);
-        Ok(())
     }
 }
 
@@ -149,15 +158,12 @@ impl Witness for Host {
         let Some(index) = index else { return Err(io::Error::other("every worker is busy")) };
         let time = Duration::from_millis(plan.timeout_ms) + GRACE;
         let job = Job { ticket, message: channel::encode(plan)?, time, deadline: Instant::now() };
-        let again = job.message.clone();
-        match self.give(index, job) {
-            Err(_) if self.workers[index].jobs.is_empty() => {
-                // It was killed while it was idle: nothing was asked of it, so another one is asked.
-                self.replace(index)?;
-                self.give(index, Job { ticket, message: again, time, deadline: Instant::now() })
-            }
-            result => result,
+        if self.workers[index].jobs.is_empty() && self.has_ended(index) {
+            // It was killed while it was idle: nothing was asked of it, so nothing is broken.
+            self.replace(index)?;
         }
+        self.give(index, job);
+        Ok(())
     }
 
     fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>> {
@@ -202,9 +208,9 @@ impl Drop for Host {
 
 /// The whole life of a worker process: a session of its own, so that the keys of a terminal reach
 /// the supervisor alone, and no longer than the supervisor.
-fn serve(mut socket: UnixStream) -> ! {
+fn serve(mut socket: UnixStream, supervisor: Pid) -> ! {
     let _ = setsid();
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    die_with(supervisor);
     let Ok(worker) = Worker::new() else { sys::exit_now(1) };
     loop {
         match channel::receive::<Plan>(&mut socket) {

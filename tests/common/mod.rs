@@ -76,7 +76,14 @@ impl Place {
     pub fn command(&self, user: User) -> Command {
         let binary = self.path().join("nsharness");
         if !binary.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_nsharness"), &binary).unwrap();
+            // By another process: a file that this one had open for writing could not be executed as
+            // long as a child that another test just forked still has it open.
+            let copied = Command::new("cp")
+                .arg(env!("CARGO_BIN_EXE_nsharness"))
+                .arg(&binary)
+                .status()
+                .unwrap();
+            assert!(copied.success());
             fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
         }
         let mut command = match user {
