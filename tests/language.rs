@@ -139,6 +139,38 @@ fn every_key_is_used_by_an_example() {
     assert!(missing.is_empty(), "no example uses: {}", missing.join(", "));
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever a file says, it is a scenario or is told what is wrong at a place in the file.
+    #[test]
+    fn a_file_that_was_edited_at_random_is_resolved_or_refused(
+        which in proptest::prelude::any::<proptest::sample::Index>(),
+        edits in proptest::collection::vec(
+            (proptest::prelude::any::<proptest::sample::Index>(), "[ -~\n]{0,3}|\\PC{1,2}|\\$\\{case\\.[a-z]\\}|- |: |\\[|\\{", 0..4_usize),
+            1..6,
+        ),
+    ) {
+        let examples = reference::examples(&root().join("docs/examples")).unwrap();
+        let mut text: Vec<char> = which.get(&examples.into_values().collect::<Vec<_>>()).chars().collect();
+        for (at, new, gone) in edits {
+            let from = at.index(text.len() + 1);
+            let to = (from + gone).min(text.len());
+            text.splice(from..to, new.chars());
+        }
+        let text: String = text.into_iter().collect();
+        let source = std::sync::Arc::new(nsharness::diag::Source { name: "edited".into(), text });
+        let file = nsharness::scenario::FoundFile { id: "edited".into(), path: "edited".into(), base: "".into() };
+        let names = nsharness::scenario::KnownNames { probes: &probe::names() };
+        if let Err(errors) = nsharness::scenario::resolve(&file, &source, names) {
+            proptest::prop_assert!(!errors.is_empty());
+            for error in errors {
+                proptest::prop_assert!(error.render(false).contains(&error.message));
+            }
+        }
+    }
+}
+
 /// Notes which keys a scenario uses, by where they stand. It is parsed by another YAML parser than the
 /// project's own, so that a key that ours loses is missed.
 fn uses(text: &str, used: &mut BTreeMap<String, BTreeSet<String>>) {

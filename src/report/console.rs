@@ -173,12 +173,18 @@ fn explain(case: &Case, verdict: &Verdict, colour: bool) -> String {
         diff.lines().for_each(|line| text.push_str(&format!("        {line}\n")));
     }
     let path = case.path.display();
-    match &verdict.recorded {
-        Recorded::New { .. } | Recorded::Changed { .. } if told == 0 => text.push_str(&format!(
-            "   next: nsharness run {path} --snapshots new, and then nsharness snap review {path}\n"
-        )),
-        _ => text.push_str(&format!("   next: nsharness run {path} --keep evidence\n")),
-    }
+    let next = match &verdict.recorded {
+        Recorded::New { pending, .. } | Recorded::Changed { pending, .. } if told == 0 => {
+            let run = if *pending {
+                String::new()
+            } else {
+                format!("nsharness run {path} --snapshots new, and then ")
+            };
+            format!("{run}nsharness snap review {path}")
+        }
+        _ => format!("nsharness run {path} --keep evidence"),
+    };
+    text.push_str(&format!("   next: {next}\n"));
     text
 }
 

@@ -56,9 +56,11 @@ impl<W: Write> Reporter for Json<W> {
         let recorded = match &verdict.recorded {
             Recorded::Nothing => json!(null),
             Recorded::Same => json!({ "state": "same" }),
-            Recorded::New { file } => json!({ "state": "new", "file": file }),
-            Recorded::Changed { file, diff } => {
-                json!({ "state": "changed", "file": file, "diff": diff })
+            Recorded::New { file, pending } => {
+                json!({ "state": "new", "file": file, "pending": pending })
+            }
+            Recorded::Changed { file, diff, pending } => {
+                json!({ "state": "changed", "file": file, "diff": diff, "pending": pending })
             }
             Recorded::Unreadable { file, why } => {
                 json!({ "state": "unreadable", "file": file, "why": why })

@@ -121,8 +121,12 @@ impl Shelf {
                 Recorded::Unreadable { file, why: format!("it cannot be written: {error}") }
             }
             (Ok(()), Mode::Accept, _) => Recorded::Same,
-            (Ok(()), _, None) => Recorded::New { file },
-            (Ok(()), _, Some(old)) => Recorded::Changed { file, diff: difference(&old, content) },
+            (Ok(()), _, None) => Recorded::New { file, pending: mode == Mode::New },
+            (Ok(()), _, Some(old)) => Recorded::Changed {
+                file,
+                diff: difference(&old, content),
+                pending: mode == Mode::New,
+            },
         }
     }
 

@@ -113,6 +113,8 @@ pub enum Recorded {
     New {
         /// The file that would hold it.
         file: String,
+        /// Whether it was written for review.
+        pending: bool,
     },
     /// They differ.
     Changed {
@@ -120,6 +122,8 @@ pub enum Recorded {
         file: String,
         /// Both, line by line.
         diff: String,
+        /// Whether the new one was written for review.
+        pending: bool,
     },
     /// The record cannot be read.
     Unreadable {
@@ -221,7 +225,7 @@ pub fn judge(
     };
     let complaint = match &recorded {
         Recorded::Nothing | Recorded::Same => None,
-        Recorded::New { file } => {
+        Recorded::New { file, .. } => {
             Some(format!("the observations were never recorded: {file} is new"))
         }
         Recorded::Changed { file, .. } => Some(format!("the observations differ from {file}")),
