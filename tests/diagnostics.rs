@@ -100,6 +100,14 @@ fn a_directory_without_a_scenario_is_named() {
 }
 
 #[test]
+fn two_files_with_one_id_are_named() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", PASSES);
+    place.write("scenarios/a.yml", PASSES);
+    insta::assert_snapshot!(place.run(User::Own, &["check"]).expect_code(3).stderr);
+}
+
+#[test]
 fn a_path_that_does_not_exist_is_named() {
     let place = Place::new();
     insta::assert_snapshot!(place.run(User::Own, &["check", "nowhere.yaml"]).expect_code(3).stderr);

@@ -6,91 +6,144 @@ use crate::missing::Missing;
 use crate::scenario::scalar::Errno;
 use crate::transcript::Breakage;
 
-fn sysctl(name: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
-    Some(text.trim().to_owned())
+const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
+const DEBIAN: &str = "kernel.unprivileged_userns_clone";
+const LIMIT: &str = "user.max_user_namespaces";
+
+/// What can be seen of a host's restrictions.
+struct Host {
+    /// Whether this process was chrooted.
+    chrooted: bool,
+    /// Whether a seccomp filter is in force.
+    filtered: bool,
+    /// The value of a sysctl, where there is one.
+    sysctl: fn(&str) -> Option<String>,
 }
 
-fn status_field(name: &str) -> Option<String> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.split(':').next() == Some(name))?;
-    line.split_once(':').map(|(_, value)| value.trim().to_owned())
-}
-
-/// Whether this process was chrooted: its root is not the root of its mount namespace.
-///
-/// `/proc/self/mountinfo` leaves out what the root cannot reach, so then no line is mounted at `/`.
-fn is_chrooted() -> bool {
-    fs::read_to_string("/proc/self/mountinfo")
-        .is_ok_and(|table| !table.lines().any(|line| line.split(' ').nth(4) == Some("/")))
+impl Host {
+    fn look() -> Self {
+        // mountinfo leaves out what the root cannot reach: in a chroot to a plain directory no line
+        // is mounted at `/`.
+        let mounted_at_root =
+            |table: String| table.lines().any(|line| line.split(' ').nth(4) == Some("/"));
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self {
+            chrooted: fs::read_to_string("/proc/self/mountinfo")
+                .is_ok_and(|table| !mounted_at_root(table)),
+            filtered: status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])),
+            sysctl: |name| {
+                let text =
+                    fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+                Some(text.trim().to_owned())
+            },
+        }
+    }
 }
 
 /// The restrictions of this host that explain why a sandbox could not be made; empty where none does.
 pub fn restrictions(breakage: &Breakage) -> Vec<Missing> {
+    explain(breakage, &Host::look())
+}
+
+fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
     let is = |errno: i32| breakage.errno == Some(Errno(errno));
-    let at = |stage: &str| breakage.stage.starts_with(&format!("sandbox: {stage}"));
+    // Only the making of the sandbox is explained: what fails in a world failed by itself.
+    let Some(stage) = breakage.stage.strip_prefix("sandbox: ") else { return Vec::new() };
+    let denied = is(libc::EPERM) || is(libc::EACCES);
+    let set_to = |name: &str, value: &str| (host.sysctl)(name).as_deref() == Some(value);
     let mut found = Vec::new();
-    if at("clone") && is(nix::libc::EPERM) {
-        if is_chrooted() {
-            found.push(Missing::new(
-                "user namespaces",
-                "this process is in a chroot, where the kernel refuses to make one (user_namespaces(7))",
-                "run outside of the chroot, or enter it by pivot_root",
-            ));
-        }
-        if sysctl("kernel.unprivileged_userns_clone").as_deref() == Some("0") {
-            found.push(Missing::new(
-                "user namespaces",
-                "kernel.unprivileged_userns_clone is 0",
-                "sysctl kernel.unprivileged_userns_clone=1, or run as root",
-            ));
-        }
-    }
-    if at("clone") && is(nix::libc::ENOSPC) {
-        let limit = sysctl("user.max_user_namespaces").unwrap_or_else(|| "unknown".into());
-        found.push(Missing::new(
+    let mut add =
+        |what: &str, why: String, remedy: &str| found.push(Missing::new(what, why, remedy));
+
+    if stage == "clone" && is(libc::EPERM) && host.chrooted {
+        add(
             "user namespaces",
-            format!("the limit user.max_user_namespaces ({limit} here, perhaps less in an ancestor) is reached"),
+            "this process is in a chroot, where the kernel refuses to make one (user_namespaces(7))".into(),
+            "run outside of the chroot, or enter it by pivot_root",
+        );
+    }
+    if stage == "clone" && is(libc::EPERM) && set_to(DEBIAN, "0") {
+        add(
+            "user namespaces",
+            format!("{DEBIAN} is 0"),
+            "sysctl kernel.unprivileged_userns_clone=1, or run as root",
+        );
+    }
+    if stage == "clone" && is(libc::ENOSPC) {
+        let limit = (host.sysctl)(LIMIT).unwrap_or_else(|| "unknown".into());
+        add(
+            "user namespaces",
+            format!("the limit {LIMIT} ({limit} here, perhaps less in an ancestor) is reached"),
             "sysctl user.max_user_namespaces=10000",
-        ));
+        );
     }
-    if is(nix::libc::EPERM) || is(nix::libc::EACCES) {
-        let apparmor = "kernel.apparmor_restrict_unprivileged_userns";
-        if sysctl(apparmor).as_deref() == Some("1") {
-            found.push(Missing::new(
-                "unrestricted user namespaces",
-                format!(
-                    "AppArmor takes the capabilities away in new user namespaces ({apparmor} is 1)"
-                ),
-                format!("sysctl {apparmor}=0, or an AppArmor profile with `userns,` for nsharness"),
-            ));
-        }
+    if stage == "clone" && is(libc::EINVAL) {
+        add("user namespaces", "this kernel is built without them".into(), "use another kernel");
     }
-    if at("clone")
-        && (is(nix::libc::EPERM) || is(nix::libc::ENOSYS))
-        && found.is_empty()
-        && status_field("Seccomp").as_deref() == Some("2")
-    {
+    if denied && set_to(APPARMOR, "1") {
+        add(
+            "unrestricted user namespaces",
+            format!(
+                "AppArmor takes the capabilities away in new user namespaces ({APPARMOR} is 1)"
+            ),
+            "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,` for nsharness",
+        );
+    }
+    if ["fsconfig proc", "fsmount proc", "mount proc"].contains(&stage) && is(libc::EPERM) {
+        add(
+            "a whole /proc",
+            "parts of /proc are covered here, as container engines do, so the kernel refuses a new one (mount_too_revealing)".into(),
+            "run the container with --security-opt systempaths=unconfined, or outside of it",
+        );
+    }
+    // A filter says nothing of what it forbids: it is named where nothing else explains the refusal.
+    if found.is_empty() && host.filtered && (is(libc::EPERM) || is(libc::ENOSYS)) {
         found.push(Missing::new(
             "user namespaces",
             "a seccomp filter is in force, as container engines set it by default",
             "run the container with --security-opt seccomp=unconfined",
         ));
     }
-    if at("clone") && is(nix::libc::EINVAL) {
-        found.push(Missing::new(
-            "user namespaces",
-            "this kernel is built without them",
-            "use another kernel",
-        ));
-    }
-    let proc = ["fsconfig proc", "fsmount proc", "mount proc"].into_iter().any(at);
-    if proc && is(nix::libc::EPERM) {
-        found.push(Missing::new(
-            "a whole /proc",
-            "parts of /proc are covered here, as container engines do, so the kernel refuses a new one (mount_too_revealing)",
-            "run the container with --security-opt systempaths=unconfined, or outside of it",
-        ));
-    }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: Host = Host { chrooted: false, filtered: false, sysctl: |_| None };
+
+    fn broke(stage: &str, errno: i32) -> Breakage {
+        Breakage { stage: stage.into(), detail: String::new(), errno: Some(Errno(errno)) }
+    }
+
+    fn whys(breakage: &Breakage, host: &Host) -> String {
+        explain(breakage, host).into_iter().map(|missing| missing.why + "\n").collect()
+    }
+
+    #[test]
+    fn a_host_without_restrictions_explains_nothing() {
+        assert_eq!(whys(&broke("sandbox: clone", libc::EPERM), &FREE), "");
+    }
+
+    #[test]
+    fn each_restriction_is_named() {
+        let clone = broke("sandbox: clone", libc::EPERM);
+        let debian = Host { sysctl: |name| (name == DEBIAN).then(|| "0".into()), ..FREE };
+        assert!(whys(&clone, &debian).contains("kernel.unprivileged_userns_clone is 0"));
+        let apparmor = Host { sysctl: |name| (name == APPARMOR).then(|| "1".into()), ..FREE };
+        for stage in ["sandbox: write uid_map", "sandbox: make / private"] {
+            assert!(whys(&broke(stage, libc::EACCES), &apparmor).contains("AppArmor"));
+        }
+        assert!(whys(&clone, &Host { chrooted: true, ..FREE }).contains("chroot"));
+        assert!(whys(&clone, &Host { filtered: true, ..FREE }).contains("seccomp"));
+        assert!(whys(&broke("sandbox: clone", libc::ENOSPC), &FREE).contains(LIMIT));
+    }
+
+    #[test]
+    fn a_refusal_in_a_world_is_not_explained_away() {
+        let all = Host { chrooted: true, filtered: true, sysctl: |_| Some("1".into()) };
+        assert_eq!(whys(&broke("world: line 4: mount", libc::EPERM), &all), "");
+        assert_eq!(whys(&broke("actor box: chroot", libc::EPERM), &all), "");
+    }
 }

@@ -54,6 +54,18 @@ pub fn discover(paths: &[PathBuf]) -> (Vec<FoundFile>, Vec<Diagnostic>) {
     }
     found.sort();
     found.dedup();
+    for pair in
+        found.windows(2).filter(|pair| pair[0].id == pair[1].id && pair[0].base == pair[1].base)
+    {
+        let name = pair[1].path.display().to_string();
+        errors.push(
+            Diagnostic::whole(
+                name,
+                format!("it has the id `{}`, as {} has", pair[1].id, pair[0].path.display()),
+            )
+            .hint("rename one of the two: ids and snapshots do not have the ending"),
+        );
+    }
     (found, errors)
 }
 

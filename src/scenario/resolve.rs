@@ -43,6 +43,8 @@ const SHELL_WORDS: &[(&str, &str)] = &[
 ];
 /// Most steps of one scenario.
 pub const MAX_STEPS: usize = 1000;
+/// Most observations of one scenario.
+pub const MAX_OBSERVATIONS: usize = 100;
 /// The time a scenario may take if it does not say, in seconds.
 pub const DEFAULT_TIMEOUT: u64 = 10;
 /// The longest time a scenario may ask for, in seconds.
@@ -230,7 +232,15 @@ impl Resolver<'_> {
             }
         }
         let mut observe = Vec::new();
-        for node in errors.list(root.get("observe"), "a list of observations") {
+        let observations = errors.list(root.get("observe"), "a list of observations");
+        if let Some(node) = observations.get(MAX_OBSERVATIONS) {
+            let count = observations.len();
+            errors.at(
+                &node.span,
+                format!("{count} observations, at most {MAX_OBSERVATIONS} are allowed"),
+            );
+        }
+        for node in observations.iter().take(MAX_OBSERVATIONS) {
             if let Some(item) = errors.decode::<Observe>(node) {
                 self.checker().check_observe(&item, node, &known);
                 observe.push(item);

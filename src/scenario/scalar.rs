@@ -11,6 +11,9 @@ use crate::diag::did_you_mean;
 /// Longest path in a scenario, in bytes: longer ones than `PATH_MAX` are there to be refused by the kernel.
 const MAX_PATH: usize = 8192;
 
+/// Most lines of an id map, since Linux 4.15.
+const MAX_MAP_LINES: usize = 340;
+
 /// Derives serde and the schema of a leaf from its `FromStr` and `Display`.
 macro_rules! leaf {
     ($type:ty, $name:literal, $schema:expr) => {
@@ -514,6 +517,12 @@ impl IdMap {
         const RAW: &str = "to test how the kernel answers a bad map, use the step `write_uid_map`";
         if self.0.is_empty() {
             return Err(format!("an id map without lines\n{RAW}"));
+        }
+        if self.0.len() > MAX_MAP_LINES {
+            return Err(format!(
+                "an id map of {} lines\nthe kernel takes {MAX_MAP_LINES} (user_namespaces(7))",
+                self.0.len()
+            ));
         }
         for (index, line) in self.0.iter().enumerate() {
             let (inside, outside, count) = *line;
