@@ -100,7 +100,9 @@ impl Run<'_> {
     fn begin(&mut self, index: usize, witness: &mut dyn Witness) -> io::Result<()> {
         let case = &self.cases[index];
         let missing = self.environment.missing(case);
-        if missing.is_empty() {
+        if let Some(why) = self.environment.broken(case) {
+            self.finished.insert(index, (Verdict::broken(why), Duration::ZERO));
+        } else if missing.is_empty() {
             witness.submit(index, &case.plan)?;
             self.started.insert(index, Instant::now());
         } else {

@@ -33,6 +33,25 @@ pub struct Finding {
     pub value: Option<bool>,
     /// What the answer rests on.
     pub evidence: String,
+    /// Whether asking broke: then nothing that depends on the answer was asked, and nothing is known.
+    pub broke: bool,
+}
+
+impl Finding {
+    /// An answer.
+    fn answer(value: bool, evidence: impl Into<String>) -> Self {
+        Self { value: Some(value), evidence: evidence.into(), broke: false }
+    }
+
+    /// A question that cannot be asked on this host.
+    fn none(evidence: impl Into<String>) -> Self {
+        Self { value: None, evidence: evidence.into(), broke: false }
+    }
+
+    /// A question that broke.
+    fn broken(evidence: impl Into<String>) -> Self {
+        Self { value: None, evidence: evidence.into(), broke: true }
+    }
 }
 
 /// An environment as far as it was probed.
@@ -112,6 +131,14 @@ impl Environment {
         }
         missing.dedup();
         missing
+    }
+
+    /// Why it is not even known whether a case can be asked here: a probe that it needs broke.
+    pub fn broken(&self, case: &Case) -> Option<String> {
+        wanted([case]).into_iter().find_map(|name| {
+            let finding = self.findings.get(&name)?;
+            finding.broke.then(|| format!("the probe {name} broke: {}", finding.evidence))
+        })
     }
 
     fn missing_condition(&self, condition: &Condition) -> Vec<Missing> {
@@ -212,7 +239,7 @@ fn plan(name: &str, text: &str) -> Result<Plan, String> {
 fn ask_scenario(name: &str, text: &str, witness: &mut dyn Witness) -> io::Result<Finding> {
     let plan = match plan(name, text) {
         Ok(plan) => plan,
-        Err(error) => return Ok(Finding { value: None, evidence: error }),
+        Err(error) => return Ok(Finding::broken(error)),
     };
     witness.submit(usize::MAX, &plan)?;
     let answer = loop {
@@ -220,34 +247,46 @@ fn ask_scenario(name: &str, text: &str, witness: &mut dyn Witness) -> io::Result
             break answer;
         }
         if crate::sys::interrupted() {
-            return Ok(Finding { value: None, evidence: "interrupted".into() });
+            return Ok(Finding::none("interrupted"));
         }
     };
-    Ok(match answer {
+    let transcript = match answer {
+        Answer::Asked(transcript) => transcript,
         Answer::Missing(missing) => {
             let reasons: Vec<_> = missing.iter().map(ToString::to_string).collect();
-            Finding { value: None, evidence: reasons.join("; ") }
+            return Ok(Finding::none(reasons.join("; ")));
         }
-        Answer::Asked(transcript) => match (&transcript.end, transcript.outcomes.last()) {
-            (End::Completed, Some(Outcome::Ok(_))) => {
-                let word = plan.steps.last().map_or("", |step| step.operation.word());
-                Finding { value: Some(true), evidence: format!("{word}: ok") }
-            }
-            (End::Completed, Some(outcome)) => {
-                let word = plan.steps.last().map_or("", |step| step.operation.word());
-                Finding { value: Some(false), evidence: format!("{word}: {outcome}") }
-            }
-            (End::Broke(breakage), _) => Finding { value: None, evidence: breakage.to_string() },
-            (End::TimedOut | End::Completed, _) => {
-                Finding { value: None, evidence: "it was not answered in time".into() }
-            }
-        },
+    };
+    let word = plan.steps.last().map_or("", |step| step.operation.word());
+    let last = transcript.outcomes.get(plan.steps.len() - 1);
+    Ok(match (&transcript.end, last) {
+        (End::Completed, Some(Outcome::Ok(_))) => Finding::answer(true, format!("{word}: ok")),
+        (End::Completed, Some(outcome)) => Finding::answer(false, format!("{word}: {outcome}")),
+        (End::Completed, None) => Finding::broken("its last step was not answered"),
+        (End::Broke(breakage), _) => Finding::broken(breakage.to_string()),
+        (End::TimedOut, _) => Finding::broken("it was not answered in time"),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A case that depends on a probe is not skipped when nobody knows the answer.
+    #[test]
+    fn a_probe_that_broke_is_told_from_one_that_says_no() {
+        let text = "{title: t, requires: [overlay], steps: [stat: {path: .}]}";
+        let source = Arc::new(Source { name: "t".into(), text: text.into() });
+        let file = FoundFile { id: "t".into(), path: "t".into(), base: PathBuf::new() };
+        let case = crate::scenario::resolve(&file, &source, KnownNames { probes: &names() })
+            .unwrap()
+            .remove(0);
+        let mut environment = Environment::of_host(false);
+        environment.findings.insert("overlay".into(), Finding::answer(false, "EPERM"));
+        assert!(environment.broken(&case).is_none() && environment.missing(&case).len() == 1);
+        environment.findings.insert("overlay".into(), Finding::broken("sandbox: clone: EIO"));
+        assert!(environment.broken(&case).is_some());
+    }
 
     #[test]
     fn every_probe_that_is_a_scenario_can_be_asked() {

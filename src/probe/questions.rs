@@ -39,7 +39,8 @@ const fn scenario(
 const NEWER: &str = "run it on a newer kernel";
 const OTHER: &str = "run it on another kernel";
 
-/// Every probe.
+/// Every probe. What the question is about stands in the steps: a world that cannot be set up is no
+/// answer.
 pub const ALL: &[Probe] = &[
     Probe {
         name: "root",
@@ -114,8 +115,8 @@ pub const ALL: &[Probe] = &[
         "overlay.userxattr",
         "Can a rootless overlay keep its marks in user.* attributes? (Linux 5.11, and 6.6 for a layer on tmpfs)",
         NEWER,
-        "{title: userxattr, world: {tree: {l/d/f: file, u: dir, w: dir, m: dir},
-            mounts: [overlay: {at: m, lower: [l], upper: u, work: w, options: [userxattr]}]}, steps: [
+        "{title: userxattr, world: {tree: {l/d/f: file, u: dir, w: dir, m: dir}}, steps: [
+            overlay: {at: m, lower: [l], upper: u, work: w, options: [userxattr]},
             unlink: {path: m/d/f}, rmdir: {path: m/d}, mkdir: {path: m/d},
             getxattr: {path: u/d, name: user.overlay.opaque}]}",
     ),
@@ -171,17 +172,13 @@ pub const ALL: &[Probe] = &[
     ),
 ];
 
-fn finding(value: bool, evidence: impl Into<String>) -> Finding {
-    Finding { value: Some(value), evidence: evidence.into() }
-}
-
 fn root(environment: &Environment) -> Finding {
     match (environment.uid, environment.privileged) {
-        (0, true) => finding(true, "uid 0 and --privileged"),
+        (0, true) => Finding::answer(true, "uid 0 and --privileged"),
         (0, false) => {
-            finding(false, "running as root, but real root on this machine was not allowed")
+            Finding::answer(false, "running as root, but real root on this machine was not allowed")
         }
-        (uid, _) => finding(false, format!("running as uid {uid}")),
+        (uid, _) => Finding::answer(false, format!("running as uid {uid}")),
     }
 }
 
@@ -189,14 +186,14 @@ fn ids(_: &Environment) -> Finding {
     match IdSource::detect().maps(&[COMMON_IDS]) {
         Ok(maps) => {
             let lines: Vec<_> = maps.uid.iter().map(|(i, o, c)| format!("{i} {o} {c}")).collect();
-            finding(true, format!("uid_map {}", lines.join(", ")))
+            Finding::answer(true, format!("uid_map {}", lines.join(", ")))
         }
         Err(missing) => {
             let reasons: Vec<_> = missing
                 .iter()
                 .map(|missing| format!("{}: {}", missing.what, missing.why))
                 .collect();
-            finding(false, reasons.join("; "))
+            Finding::answer(false, reasons.join("; "))
         }
     }
 }
@@ -210,18 +207,21 @@ fn knows(file_system: &str) -> bool {
 fn nfs(_: &Environment) -> Finding {
     let missing: Vec<_> = ["nfs4", "nfsd"].into_iter().filter(|kind| !knows(kind)).collect();
     if !missing.is_empty() {
-        return finding(
+        return Finding::answer(
             false,
             format!("this kernel has no {} in /proc/filesystems", missing.join(" and no ")),
         );
     }
     // An NFS server of the host would be the host's: it is started in throwaway kernels only.
-    finding(false, "an NFS server is not started on the host, and there are no guest kernels yet")
+    Finding::answer(
+        false,
+        "an NFS server is not started on the host, and there are no guest kernels yet",
+    )
 }
 
 fn aufs(_: &Environment) -> Finding {
     let module = Path::new("/sys/module/aufs").exists();
-    finding(
+    Finding::answer(
         knows("aufs") || module,
         if knows("aufs") { "in /proc/filesystems" } else { "not in /proc/filesystems" },
     )

@@ -96,6 +96,13 @@ fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
             "run the container with --security-opt systempaths=unconfined, or outside of it",
         );
     }
+    if stage == "mount sysfs" && is(libc::EPERM) {
+        add(
+            "a whole /sys",
+            "parts of /sys are covered here, as container engines do, so the kernel refuses a new one (mount_too_revealing)".into(),
+            "run the container with --security-opt systempaths=unconfined, or outside of it",
+        );
+    }
     // A filter says nothing of what it forbids: it is named where nothing else explains the refusal.
     if found.is_empty() && host.filtered && (is(libc::EPERM) || is(libc::ENOSYS)) {
         found.push(Missing::new(

@@ -152,6 +152,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// A case of which it is not even known whether it can be asked.
+    pub fn broken(why: String) -> Self {
+        Self { status: Status::Broken, reasons: vec![why], ..Self::skip(Vec::new()) }
+    }
+
     /// A case that cannot be asked here.
     pub fn skip(missing: Vec<Missing>) -> Self {
         Self {
