@@ -165,7 +165,8 @@ proptest::proptest! {
         if let Err(errors) = nsharness::scenario::resolve(&file, &source, names) {
             proptest::prop_assert!(!errors.is_empty());
             for error in errors {
-                proptest::prop_assert!(error.render(false).contains(&error.message));
+                let rendered = error.render(false);
+                proptest::prop_assert!(rendered.contains(&error.message), "{:?} is not in {rendered:?}", error.message);
             }
         }
     }

@@ -57,7 +57,7 @@ impl Diagnostic {
         Self {
             source: Arc::clone(source),
             span: Some(span),
-            message: message.into(),
+            message: one_line(&message.into()),
             label: String::new(),
             hint: None,
         }
@@ -69,7 +69,7 @@ impl Diagnostic {
         Self {
             source: Arc::new(source),
             span: None,
-            message: message.into(),
+            message: one_line(&message.into()),
             label: String::new(),
             hint: None,
         }
@@ -137,6 +137,18 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place(), self.message)
     }
+}
+
+/// A message on one line: words of the file may stand in it, whatever they are.
+fn one_line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len());
+    for c in message.chars() {
+        // Controls, and the marks that turn the direction of writing.
+        let hidden = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}');
+        if hidden { line.extend(c.escape_unicode()) } else { line.push(c) }
+    }
+    line
 }
 
 /// The part of a source that is shown: the first line of the span, cut where it is too long.
