@@ -122,7 +122,7 @@ pub const ALL: &[Probe] = &[
     ),
     scenario(
         "overlay.redirect_dir",
-        "May a rootless overlay without userxattr set redirect_dir=on? (until Linux 6.6 or so)",
+        "May a rootless overlay without userxattr set redirect_dir=on? (yes on 6.1, no on 6.12 and later)",
         OTHER,
         "{title: redirect, world: {tree: {l: dir, u: dir, w: dir, m: dir}}, steps: [
             overlay: {at: m, lower: [l], upper: u, work: w, options: [redirect_dir=on]}]}",

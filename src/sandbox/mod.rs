@@ -81,7 +81,10 @@ pub fn start(
     let parent = getppid();
     let child = sys::clone_namespaces(clone_flags(needs));
     if drop_root.is_some() && !matches!(child, Ok(None)) {
-        set_effective(0, 0).map_err(|e| broke("seteuid back to root", e))?;
+        if set_effective(0, 0).is_err() {
+            // Nothing sensible can be done without one's own ids; the sandbox ends with this process.
+            sys::exit_now(1);
+        }
         die_with(parent);
     }
     match child.map_err(|e| broke("clone", e))? {

@@ -10,11 +10,6 @@ macro_rules! words {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum $name { $($(#[doc = $doc])+ $(#[$default])? $variant),+ }
-
-        impl $name {
-            /// Every word of it.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-        }
     )+};
 }
 

@@ -33,17 +33,6 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status.
-    pub const ALL: &[Self] = &[
-        Self::Pass,
-        Self::Fail,
-        Self::Xfail,
-        Self::Xpass,
-        Self::Skip,
-        Self::Broken,
-        Self::Timeout,
-    ];
-
     /// The word in reports.
     pub fn word(self) -> &'static str {
         match self {
@@ -55,11 +44,6 @@ impl Status {
             Self::Broken => "broken",
             Self::Timeout => "timeout",
         }
-    }
-
-    /// Whether it makes a run a failure.
-    pub fn is_failure(self) -> bool {
-        matches!(self, Self::Fail | Self::Xpass | Self::Timeout)
     }
 }
 
