@@ -14,6 +14,7 @@ mod mounts;
 mod namespaces;
 mod observe;
 mod perform;
+mod processor;
 mod roots;
 mod world;
 
@@ -30,6 +31,8 @@ use crate::sandbox::{self, IdSource, restrictions};
 use crate::scenario::plan::Plan;
 use crate::sys::SharedBuffer;
 use crate::transcript::{Breakage, End, Observation, Outcome, Transcript};
+
+use processor::OneProcessor;
 
 pub use credentials::{PROGRAM_NAME, run_program};
 
@@ -80,10 +83,12 @@ impl Worker {
         self.buffer.clear();
         let started = Instant::now();
         let log = Log { buffer: &self.buffer };
+        let stay = OneProcessor::stay();
         let sandbox = sandbox::start(&self.ids, &maps, &plan.needs, |sandbox| match sandbox {
             Ok(sandbox) => conduct::conduct(plan, &sandbox, &log),
             Err(breakage) => log.add(&Part::Broke(breakage)),
         });
+        drop(stay);
         let sandbox = match sandbox {
             Ok(sandbox) => sandbox,
             Err(breakage) => return answer(Transcript::broken(breakage)),
