@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::scenario::scalar::Errno;
 
 /// What one witness answered to a plan.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transcript {
     /// One for each step that was taken.
     pub outcomes: Vec<Outcome>,
@@ -24,7 +25,7 @@ pub struct Transcript {
 }
 
 /// How a transcript ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum End {
     /// Every step was taken and every observation made.
     Completed,
@@ -35,7 +36,7 @@ pub enum End {
 }
 
 /// Why a scenario could not be asked to its end.
-#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{stage}: {detail}")]
 pub struct Breakage {
     /// What was being done, as in `sandbox: clone` or `world: line 12: overlay`.
@@ -47,7 +48,7 @@ pub struct Breakage {
 }
 
 /// What one step gave.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Success.
     Ok(Values),
@@ -119,7 +120,7 @@ impl fmt::Display for Class {
 }
 
 /// Something recorded after the steps.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// What was observed, as in `tree at upper` or `mountinfo of host`.
     pub title: String,
@@ -142,23 +143,25 @@ impl Transcript {
     /// the observations.
     pub fn normalise(&mut self) {
         let mut numbers = Numbers::default();
-        for outcome in &mut self.outcomes {
-            numbers.outcome(outcome);
-        }
+        self.outcomes.iter_mut().for_each(|outcome| numbers.outcome(outcome));
         // By themselves, so that a snapshot does not change with what steps asked for.
         let mut numbers = Numbers::default();
-        for observation in &mut self.observations {
-            match &mut observation.found {
-                Ok(value) => numbers.value(value),
-                Err(outcome) => numbers.outcome(outcome),
-            }
-        }
+        self.observations.iter_mut().for_each(|observation| numbers.observation(observation));
+    }
+
+    /// Names all identities by numbers that tell nothing of the machine; the same ones stay the same.
+    pub fn anonymise(&mut self) {
+        let mut numbers = Numbers { anonymous: true, ..Numbers::default() };
+        self.outcomes.iter_mut().for_each(|outcome| numbers.outcome(outcome));
+        self.observations.iter_mut().for_each(|observation| numbers.observation(observation));
     }
 }
 
 #[derive(Default)]
 struct Numbers {
     seen: BTreeMap<Class, BTreeMap<String, usize>>,
+    /// Whether identities stay what they are.
+    anonymous: bool,
 }
 
 impl Numbers {
@@ -168,17 +171,68 @@ impl Numbers {
         }
     }
 
+    fn observation(&mut self, observation: &mut Observation) {
+        match &mut observation.found {
+            Ok(value) => self.value(value),
+            Err(outcome) => self.outcome(outcome),
+        }
+    }
+
     fn value(&mut self, value: &mut Value) {
         match value {
             Value::Identity(class, key) => {
                 let seen = self.seen.entry(*class).or_default();
                 let next = seen.len() + 1;
                 let number = *seen.entry(std::mem::take(key)).or_insert(next);
-                *value = Value::Text(format!("{class}#{number}"));
+                if self.anonymous {
+                    *key = number.to_string();
+                } else {
+                    *value = Value::Text(format!("{class}#{number}"));
+                }
             }
             Value::List(items) => items.iter_mut().for_each(|item| self.value(item)),
             Value::Map(fields) => fields.iter_mut().for_each(|(_, field)| self.value(field)),
             Value::Bool(_) | Value::Number(_) | Value::Text(_) => {}
+        }
+    }
+}
+
+/// The longest content that is shown as text; beyond, its digest is.
+const CONTENT_BYTES: usize = 4096;
+
+/// Bytes as text: what is not UTF-8 is written as `\xNN`.
+pub fn text(bytes: &[u8]) -> String {
+    bytes.utf8_chunks().fold(String::new(), |mut text, chunk| {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+        text
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes that read as text, which nothing but line ends and tabs controls.
+fn as_text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| !text.chars().any(|c| c.is_control() && !"\n\t".contains(c)))
+}
+
+impl Value {
+    /// Bytes as text where they read as text, else as hexadecimal digits.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        as_text(bytes).map_or_else(|| format!("hex:{}", hex(bytes)).into(), Self::from)
+    }
+
+    /// The content of a file, or its digest where it is long or not text.
+    pub fn of_content(bytes: &[u8]) -> Self {
+        match as_text(bytes) {
+            Some(text) if bytes.len() <= CONTENT_BYTES => text.into(),
+            _ => format!("sha256:{}", &hex(&Sha256::digest(bytes))[..16]).into(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::decode::Errors;
 use super::observe::Observe;
-use super::operation::{Described, MountApi, Operation};
+use super::operation::{Described, MAX_READ, MountApi, Operation};
 use super::scalar::{Name, StepPath};
 use super::world::MAX_ACTORS;
 use super::yaml::Node;
@@ -121,6 +121,15 @@ impl Checker<'_> {
                         &body.span,
                         "`fsconfig` takes one of `value`, `value_fd` and `command`",
                     );
+                }
+            }
+            Operation::Read(read) => {
+                if let Some(node) = body.get("length")
+                    && read.length.is_some_and(|length| length > MAX_READ)
+                {
+                    errors
+                        .at(&node.span, format!("one step reads at most {MAX_READ} bytes"))
+                        .hint("read a part of the file, by `offset` and `length`");
                 }
             }
             Operation::Setxattr(set) => {

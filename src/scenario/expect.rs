@@ -409,7 +409,7 @@ impl fmt::Display for ValueOf {
 pub fn schema() -> serde_json::Value {
     let words: Vec<_> = ["ok", "true", "false"].into_iter().chain(Errno::names()).collect();
     json!({
-        "description": "What the step gives. Without it the step must succeed, unless another witness speaks.",
+        "description": "What the step gives. Without it kernel and model decide: they must agree, and where one of them says nothing the step must succeed.",
         "anyOf": [
             { "enum": words },
             { "type": "boolean" },

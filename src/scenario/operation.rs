@@ -16,6 +16,12 @@ pub use super::words::{
 
 use super::scalar::{Capability, DeviceNumber, IdMap, Mode, Name, StepPath, Timestamp};
 
+/// Most bytes that one step reads. What is read stands in a transcript as JSON, where a byte may take
+/// six.
+pub const MAX_READ: u32 = 1 << 20;
+/// How many bytes a step reads where it does not say.
+const DEFAULT_READ: u32 = 64 << 10;
+
 /// Declares the operations: the enum, a struct for each with its fields, and their tables.
 macro_rules! operations {
     ($(
@@ -134,7 +140,7 @@ operations! {
         /// Where to read, by pread(2); otherwise from the file's position.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         offset: Option<u64>,
-        /// The most bytes to read; 64 KiB if left out.
+        /// The most bytes to read, up to 1 MiB; 64 KiB if left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         length: Option<u32>,
     } gives { "data": "the bytes as text", "length": "how many bytes" }
@@ -904,6 +910,29 @@ operations! {
         "bounding": "bounding set",
         "ambient": "ambient set",
         "no_new_privs": "true or false",
+    }
+}
+
+impl Read {
+    /// The most bytes that are read.
+    pub fn limit(&self) -> usize {
+        self.length.unwrap_or(DEFAULT_READ).min(MAX_READ) as usize
+    }
+}
+
+impl Setxattr {
+    /// The bytes of the value, given as text or as hexadecimal digits.
+    pub fn bytes(&self) -> Vec<u8> {
+        match (&self.value, &self.hex) {
+            (Some(text), _) => text.as_bytes().to_vec(),
+            (None, digits) => digits
+                .as_deref()
+                .unwrap_or_default()
+                .as_bytes()
+                .chunks(2)
+                .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+                .collect(),
+        }
     }
 }
 

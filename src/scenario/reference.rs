@@ -42,7 +42,8 @@ aliases and tags are not part of the language; unknown keys are errors; numbers 
 modes, which are octal. `nsharness check` finds every error of a file at once.
 
 Each case of a scenario runs in fresh user, mount and pid namespaces, on a tmpfs that is its root.
-Paths of the world are relative to that root. A step without `expect` must succeed.
+Paths of the world are relative to that root. A step without `expect`
+gives what kernel and model agree on; where the model says nothing it must succeed.
 ";
 
 /// The page.

@@ -284,6 +284,11 @@ pub struct Errno(pub i32);
 macro_rules! errnos {
     ($($name:ident)*) => {
         const ERRNOS: &[(&str, i32)] = &[$((stringify!($name), nix::libc::$name)),*];
+
+        #[allow(missing_docs, reason = "errno(3) documents them")]
+        impl Errno {
+            $(pub const $name: Self = Self(nix::libc::$name);)*
+        }
     };
 }
 

@@ -7,11 +7,10 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use super::credentials::PROGRAM_NAME;
-use super::files::text;
 use super::perform::{Named, Performed, c_string, failure};
 use crate::scenario::operation::Operation;
 use crate::sys;
-use crate::transcript::{Outcome, Value, Values};
+use crate::transcript::{Outcome, Value, Values, text};
 
 /// How much of what a program prints is kept.
 const OUTPUT_BYTES: usize = 64 << 10;

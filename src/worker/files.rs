@@ -14,10 +14,8 @@ use crate::scenario::operation::{
     self as op, AccessPurpose, LockKind, NodeType, OpenFlag, Operation, RenameFlag, XattrFlag,
 };
 use crate::scenario::scalar::{Name, StepPath, Timestamp};
-use crate::transcript::{Class, Outcome, Value};
+use crate::transcript::{Class, Outcome, Value, text};
 
-/// How much is read if a step does not say.
-const READ_LENGTH: usize = 64 << 10;
 /// The longest value or list of an extended attribute: `XATTR_SIZE_MAX`.
 const XATTR_BYTES: usize = 64 << 10;
 
@@ -217,17 +215,6 @@ fn follow(yes: bool) -> AtFlags {
     if yes { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW }
 }
 
-/// Bytes as text: what is not UTF-8 is written as `\xNN`.
-pub fn text(bytes: &[u8]) -> String {
-    bytes.utf8_chunks().fold(String::new(), |mut text, chunk| {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-        text
-    })
-}
-
 /// The flags of open(2).
 fn open_flags(flags: &[OpenFlag]) -> OFlags {
     flags.iter().fold(OFlags::CLOEXEC, |all, flag| {
@@ -273,7 +260,7 @@ fn read(state: &State, step: &op::Read) -> Performed {
             (opened.as_fd(), true)
         }
     };
-    let limit = step.length.map_or(READ_LENGTH, |length| (length as usize).min(16 << 20));
+    let limit = step.limit();
     let mut data = vec![0; limit];
     let mut length = 0;
     loop {
@@ -464,8 +451,8 @@ pub fn xattr_names(list: &[u8]) -> Vec<String> {
 }
 
 fn setxattr(state: &State, step: &op::Setxattr) -> Performed {
-    let decoded = step.hex.as_deref().map(decode_hex).unwrap_or_default();
-    let value = step.value.as_ref().map_or(decoded.as_slice(), |text| text.as_bytes());
+    let value = step.bytes();
+    let value = value.as_slice();
     let flags = match step.flag {
         None => XattrFlags::empty(),
         Some(XattrFlag::Create) => XattrFlags::CREATE,
@@ -480,14 +467,6 @@ fn setxattr(state: &State, step: &op::Setxattr) -> Performed {
         Target::Path(path) => rustix::fs::lsetxattr(path, name, value, flags).of("lsetxattr")?,
     }
     Ok(Outcome::done())
-}
-
-fn decode_hex(digits: &str) -> Vec<u8> {
-    digits
-        .as_bytes()
-        .chunks(2)
-        .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }
 
 fn statfs(step: &op::Statfs) -> Performed {

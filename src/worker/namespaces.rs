@@ -5,11 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
 
-use super::files::text;
 use super::perform::{Failure, Named, Performed, State, Step};
 use crate::sandbox::namespace_flag;
 use crate::scenario::operation::Operation;
-use crate::transcript::{Outcome, Value};
+use crate::transcript::{Outcome, Value, text};
 
 /// Longest map file that is read: 340 lines of at most 34 bytes.
 const MAP_BYTES: usize = 16 << 10;

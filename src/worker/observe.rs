@@ -4,20 +4,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx};
-use sha2::{Digest, Sha256};
 
 use super::credentials;
-use super::files::{self, device, file_type, inode, names_in, statx_of, text, time, xattr_names};
+use super::files::{self, device, file_type, inode, names_in, statx_of, time, xattr_names};
 use super::namespaces::read_maps;
 use super::perform::{Failure, Named};
 use crate::sandbox::{DEVICES, MARK, Sandbox};
 use crate::scenario::observe::{Observe, ObserveMountinfo, ObserveTree, TreeField};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
-use crate::transcript::{Class, Observation, Outcome, Value};
+use crate::transcript::{Class, Observation, Outcome, Value, text};
 
-/// The longest content that is recorded as text; beyond, its digest is.
-const CONTENT_BYTES: usize = 4096;
 /// Most entries of one tree.
 const MAX_ENTRIES: usize = 20_000;
 /// Deepest tree.
@@ -347,7 +344,7 @@ impl Walk<'_> {
                 {
                     "present".into()
                 }
-                Ok(length) => printable(&value[..length]),
+                Ok(length) => Value::of_bytes(&value[..length]),
                 Err(error) => ErrnoName(error.raw_os_error()).to_string().into(),
             };
             xattrs.push((attribute, shown));
@@ -364,31 +361,12 @@ fn is_mount_root(directory: BorrowedFd<'_>, name: &str) -> bool {
             != Some(false)
 }
 
-/// Text as itself, anything else as hexadecimal digits.
-fn printable(bytes: &[u8]) -> Value {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(|c| c.is_control() && !"\n\t".contains(c)) => text.into(),
-        _ => format!("hex:{}", hex(bytes)).into(),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The content of a file, or its digest where it is long or not text.
+/// The content of a file.
 fn content(fd: BorrowedFd<'_>) -> Value {
-    let bytes = match read_all(fd, 32 << 20) {
-        Ok(bytes) => bytes,
-        Err(error) => return ErrnoName(error.raw_os_error()).to_string().into(),
-    };
-    if bytes.len() <= CONTENT_BYTES
-        && let Value::Text(text) = printable(&bytes)
-        && !text.starts_with("hex:")
-    {
-        return text.into();
+    match read_all(fd, 32 << 20) {
+        Ok(bytes) => Value::of_content(&bytes),
+        Err(error) => ErrnoName(error.raw_os_error()).to_string().into(),
     }
-    format!("sha256:{}", &hex(&Sha256::digest(&bytes))[..16]).into()
 }
 
 // ---- mount tables ----

@@ -1,9 +1,8 @@
 //! Root and working directories.
 
-use super::files::text;
 use super::perform::{Named, Performed, State};
 use crate::scenario::operation::Operation;
-use crate::transcript::Outcome;
+use crate::transcript::{Outcome, text};
 
 pub fn perform(state: &mut State, operation: &Operation) -> Performed {
     match operation {
