@@ -7,6 +7,7 @@ pub mod cli;
 pub mod diag;
 pub mod exit_code;
 pub mod missing;
+pub mod model;
 pub mod probe;
 pub mod report;
 pub mod run;

@@ -27,6 +27,19 @@ pub enum Observe {
     Process(ObserveActors),
 }
 
+impl Observe {
+    /// How many observations it comes to: one an actor.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Tree(_) | Self::Layer(_) => 1,
+            Self::Mountinfo(of) => of.actors.names().len(),
+            Self::IdMaps(of) | Self::Credentials(of) | Self::Namespaces(of) | Self::Process(of) => {
+                of.actors.names().len()
+            }
+        }
+    }
+}
+
 /// Which tree, and what of it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

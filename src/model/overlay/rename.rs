@@ -1,0 +1,306 @@
+//! Renames: fs/overlayfs/dir.c ovl_rename().
+
+use std::rc::Rc;
+
+use super::copy_up::Need;
+use super::options::Redirect;
+use super::xattrs::Mark;
+use super::{Child, Overlay};
+use crate::model::halt::{Halt, Res, refuse};
+use crate::model::machine::{Cred, DentryId, Machine};
+use crate::model::rules::overlay as rules;
+use crate::model::vfs::{Access, RenameHow};
+use crate::scenario::scalar::Errno;
+
+/// Longest redirect that is a path: `ovl_redirect_max`.
+const REDIRECT_MAX: usize = 256;
+
+/// One side of a rename.
+#[derive(Clone, Copy)]
+struct Side {
+    dentry: DentryId,
+    dir: DentryId,
+    is_dir: bool,
+}
+
+impl Machine<'_> {
+    /// Renames a file of an overlay.
+    pub fn ovl_rename(
+        &mut self,
+        cred: &Rc<Cred>,
+        old: DentryId,
+        new_dir: DentryId,
+        new_name: &str,
+        target: Option<DentryId>,
+        how: RenameHow,
+    ) -> Res<()> {
+        let _ = cred;
+        let fs = self.overlay(old)?;
+        self.deny(how.whiteout, &rules::RENAME_WHITEOUT, Errno::EINVAL)?;
+        let old_dir = self.dentries[old].parent;
+        let from = Side { dentry: old, dir: old_dir, is_dir: self.is_dir(old) };
+        let to = target.map(|dentry| Side { dentry, dir: new_dir, is_dir: self.is_dir(dentry) });
+        let exchanged = to.filter(|_| how.exchange);
+        let replaced = to.filter(|_| !how.exchange);
+        self.ovl_may_move(&fs, from)?;
+        if let Some(other) = exchanged {
+            self.ovl_may_move(&fs, other)?;
+        }
+        let mut whiteouts = Vec::new();
+        if let Some(Side { dentry, is_dir: true, .. }) = replaced
+            && !self.node(dentry)?.is_pure_upper()
+        {
+            whiteouts = self.whiteouts_in_empty(&fs, dentry)?;
+        }
+        let over_whiteout = self.name_of(new_dir, new_name)? == Child::Missing { whiteout: true };
+        let hides = exchanged.is_none() && self.is_lower_positive(&fs, old)?;
+        self.copy_up(old, Need::Metadata)?;
+        self.copy_up(new_dir, Need::Metadata)?;
+        if let Some(other) = exchanged {
+            self.copy_up(other.dentry, Need::Metadata)?;
+        } else if let Some(other) = replaced {
+            if self.needs_index(&fs, other.dentry)? {
+                self.copy_up(other.dentry, Need::Metadata)?;
+            }
+            self.store_nlink(&fs, other.dentry)?;
+        }
+        self.ovl_want_write(&fs)?;
+        let cleared = match replaced {
+            Some(other) if !whiteouts.is_empty() => {
+                Some(self.clear_empty(&fs, other.dentry, &whiteouts)?)
+            }
+            _ => None,
+        };
+        let same_dir = old_dir == new_dir;
+        if !same_dir {
+            if self.node(old)?.has_origin() {
+                self.set_impure(&fs, new_dir)?;
+            }
+            if let Some(other) = exchanged
+                && self.node(other.dentry)?.has_origin()
+            {
+                self.set_impure(&fs, old_dir)?;
+            }
+        }
+        let (old_upper, new_upper) =
+            self.uppers_of(&fs, from, new_dir, new_name, to, cleared, over_whiteout)?;
+        self.mark_moved(&fs, from, new_dir, same_dir)?;
+        if let Some(other) = exchanged {
+            self.mark_moved(&fs, other, old_dir, same_dir)?;
+        }
+        self.rename_upper(
+            &fs,
+            from,
+            new_dir,
+            new_name,
+            old_upper,
+            new_upper,
+            Upper {
+                exchange: exchanged.is_some(),
+                hides: hides && self.by(&rules::RENAME_LEAVES_WHITEOUT),
+                over_whiteout,
+            },
+        )?;
+        self.move_names(&fs, from, new_dir, new_name, to, how.exchange)
+    }
+
+    /// Whether a directory may get another name (`ovl_can_move`).
+    fn ovl_may_move(&self, fs: &Overlay, side: Side) -> Res<()> {
+        let bound = fs.config.redirect != Redirect::On
+            && side.is_dir
+            && self.node(side.dentry)?.is_merged_or_lower(true);
+        self.deny(bound, &rules::RENAME_DIR_EXDEV, Errno::EXDEV)
+    }
+
+    /// What the upper layer has at both names, which must be what the overlay knows.
+    #[expect(clippy::too_many_arguments, reason = "both sides of a rename")]
+    fn uppers_of(
+        &mut self,
+        fs: &Overlay,
+        from: Side,
+        new_dir: DentryId,
+        new_name: &str,
+        to: Option<Side>,
+        cleared: Option<DentryId>,
+        over_whiteout: bool,
+    ) -> Res<(DentryId, Option<DentryId>)> {
+        let (old_dir, new_dir) = (self.upper_of(from.dir)?, self.upper_of(new_dir)?);
+        self.may(&fs.mounter, fs.upper_place(old_dir)?, Access::CHANGE_DIR)?;
+        self.may(&fs.mounter, fs.upper_place(new_dir)?, Access::CHANGE_DIR)?;
+        let old_name = Rc::clone(&self.dentries[from.dentry].name);
+        let old_upper = self.fs_lookup(old_dir, &old_name)?;
+        let expected = self.node(from.dentry)?.upper;
+        let Some(old) = old_upper.filter(|_| self.is_same_upper(old_upper, expected)) else {
+            return self.stale();
+        };
+        let new = self.fs_lookup(new_dir, new_name)?;
+        let known = match to {
+            Some(to) => cleared.or(self.node(to.dentry)?.upper),
+            None => None,
+        };
+        let as_known = match (known, new) {
+            (Some(_), _) => self.is_same_upper(new, known),
+            (None, Some(new)) => over_whiteout && self.is_whiteout(fs, fs.upper_place(new)?)?,
+            (None, None) => !over_whiteout,
+        };
+        if !as_known || self.is_same_upper(Some(old), new) {
+            return self.stale();
+        }
+        Ok((old, new))
+    }
+
+    /// Says on what is moved where the lower layers have it, or that they do not.
+    fn mark_moved(
+        &mut self,
+        fs: &Overlay,
+        side: Side,
+        new_dir: DentryId,
+        same_dir: bool,
+    ) -> Res<()> {
+        let node = self.node(side.dentry)?;
+        if node.is_merged_or_lower(side.is_dir) {
+            return self.set_redirect(fs, side.dentry, same_dir);
+        }
+        let hides_nothing = side.is_dir && !node.opaque;
+        if let (true, true, Some(upper)) =
+            (hides_nothing, self.node(new_dir)?.is_merged(true), self.node(side.dentry)?.upper)
+            && self.by(&rules::RENAME_OPAQUE)
+        {
+            self.set_opaque(fs, upper, Errno::EXDEV)?;
+            self.node_mut(side.dentry)?.opaque = true;
+        }
+        Ok(())
+    }
+
+    /// Says on a file of the upper layer at which path the lower layers have it (`ovl_set_redirect`).
+    pub(super) fn set_redirect(
+        &mut self,
+        fs: &Overlay,
+        dentry: DentryId,
+        same_dir: bool,
+    ) -> Res<()> {
+        let absolute = !same_dir || self.is_lower_hard_link(dentry)?;
+        if let Some(redirect) = &self.node(dentry)?.redirect
+            && (!absolute || redirect.starts_with('/'))
+        {
+            return Ok(());
+        }
+        let redirect: Rc<str> = if absolute {
+            self.path_below(dentry)?.into()
+        } else {
+            Rc::clone(&self.dentries[dentry].name)
+        };
+        let upper = self.upper_of(dentry)?;
+        let value = redirect.as_bytes().to_vec();
+        match self.try_mark(fs, upper, Mark::Redirect, &value) {
+            Ok(true) => {}
+            Ok(false) | Err(Halt::Refused(_)) => return refuse(Errno::EXDEV),
+            Err(halt) => return Err(halt),
+        }
+        self.node_mut(dentry)?.redirect = Some(redirect);
+        Ok(())
+    }
+
+    fn is_lower_hard_link(&self, dentry: DentryId) -> Res<bool> {
+        if self.is_dir(dentry) {
+            return Ok(false);
+        }
+        let lower = self.node(dentry)?.top_lower();
+        Ok(lower.is_some_and(|(_, lower)| self.inodes[self.real(self.inode(lower))].nlink > 1))
+    }
+
+    /// The path of a file in the lower layers, from the root of the overlay (`ovl_get_redirect`).
+    fn path_below(&self, dentry: DentryId) -> Res<String> {
+        let mut path = String::new();
+        let mut at = dentry;
+        loop {
+            let parent = self.dentries[at].parent;
+            if parent == at {
+                break;
+            }
+            let name = match &self.node(at)?.redirect {
+                Some(redirect) => redirect,
+                None => &self.dentries[at].name,
+            };
+            path.insert_str(0, name);
+            if name.starts_with('/') {
+                break;
+            }
+            path.insert(0, '/');
+            at = parent;
+        }
+        self.deny(path.len() > REDIRECT_MAX, &rules::REDIRECT_TOO_LONG, Errno::EXDEV)?;
+        Ok(path)
+    }
+
+    /// Renames in the upper layer, and leaves a whiteout where a lower layer has the old name.
+    #[expect(clippy::too_many_arguments, reason = "both sides of a rename")]
+    fn rename_upper(
+        &mut self,
+        fs: &Overlay,
+        from: Side,
+        new_dir: DentryId,
+        new_name: &str,
+        old: DentryId,
+        new: Option<DentryId>,
+        upper: Upper,
+    ) -> Res<()> {
+        let new_dir = self.upper_of(new_dir)?;
+        // A whiteout that is in the way changes places with what hides the old name.
+        let switches = upper.over_whiteout && (upper.hides || from.is_dir);
+        let how = RenameHow {
+            noreplace: false,
+            exchange: upper.exchange || (switches && new.is_some()),
+            whiteout: upper.hides && !upper.over_whiteout,
+        };
+        self.fs_rename(&fs.mounter, old, new_dir, new_name, new, how)?;
+        if let (true, false, Some(new)) = (switches, upper.hides, new) {
+            self.clean_up(fs, new);
+        }
+        Ok(())
+    }
+
+    /// Moves the names of the overlay.
+    fn move_names(
+        &mut self,
+        fs: &Overlay,
+        from: Side,
+        new_dir: DentryId,
+        new_name: &str,
+        to: Option<Side>,
+        exchange: bool,
+    ) -> Res<()> {
+        let old_name = Rc::clone(&self.dentries[from.dentry].name);
+        self.node_mut(from.dir)?.children.remove(&old_name);
+        if let Some(to) = to {
+            if exchange {
+                self.place_name(to.dentry, from.dir, old_name)?;
+            } else {
+                self.forget(to.dentry)?;
+                if fs.indexed && to.is_dir {
+                    self.clean_index_entry(fs, to.dentry)?;
+                } else if fs.indexed {
+                    self.count_link(fs, to.dentry, false)?;
+                }
+            }
+        }
+        self.place_name(from.dentry, new_dir, new_name.into())
+    }
+
+    fn place_name(&mut self, dentry: DentryId, dir: DentryId, name: Rc<str>) -> Res<()> {
+        self.dentries[dentry].parent = dir;
+        self.dentries[dentry].name = Rc::clone(&name);
+        self.node_mut(dir)?.children.insert(name, Child::There(dentry));
+        Ok(())
+    }
+}
+
+/// What a rename does in the upper layer.
+#[derive(Clone, Copy)]
+struct Upper {
+    exchange: bool,
+    /// A lower layer has the old name.
+    hides: bool,
+    /// The new name is that of a whiteout.
+    over_whiteout: bool,
+}

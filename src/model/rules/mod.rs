@@ -1,0 +1,205 @@
+//! The registry of rules: what the model believes, each with its source.
+//!
+//! A rule is one condition and its effect at one place of the model, which cites it by
+//! [`Citations::by`]. A rule that is left out (by a mutation check, or because the kernel that is
+//! modelled does not have it) is as if its condition had never held.
+
+use std::cell::RefCell;
+
+use crate::model::profile::Profile;
+use crate::scenario::condition::KernelVersion;
+
+/// One numbered statement of the semantics.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its stable name: family, operation, what is special, as in `overlay.rename.dir-exdev`.
+    pub id: &'static str,
+    /// What it says, in one sentence.
+    pub statement: &'static str,
+    /// Where that can be read: a kernel document and section, a man page, a kernel function or commit.
+    pub source: &'static str,
+    /// The first version of the kernel that has it.
+    pub since: Option<KernelVersion>,
+    /// Where older stable kernels got it: the first version of each.
+    pub backports: &'static [KernelVersion],
+    /// The first version of the kernel that no longer has it.
+    pub until: Option<KernelVersion>,
+    /// The probe that says whether it holds, which outranks the versions: distributions backport.
+    pub probe: Option<&'static str>,
+    /// What documentation or POSIX says instead, where the kernel deviates from it.
+    pub quirk: Option<&'static str>,
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+/// Declares rules: a constant name, the id, the statement, the source, and what else there is.
+macro_rules! rules {
+    ($($name:ident $id:literal $statement:literal $source:literal
+        $(since $since:tt)? $(backports [$($backport:tt),+])? $(until $until:tt)? $(probe $probe:literal)?
+        $(quirk $quirk:literal)? ;)+) => {
+        $(
+            #[doc = $statement]
+            pub static $name: $crate::model::rules::Rule = $crate::model::rules::Rule {
+                id: $id,
+                statement: $statement,
+                source: $source,
+                since: $crate::model::rules::optional!($($crate::model::rules::version!($since))?),
+                backports: &[$($($crate::model::rules::version!($backport)),+)?],
+                until: $crate::model::rules::optional!($($crate::model::rules::version!($until))?),
+                probe: $crate::model::rules::optional!($($probe)?),
+                quirk: $crate::model::rules::optional!($($quirk)?),
+            };
+        )+
+        /// The rules of this family, in their order.
+        pub static ALL: &[&$crate::model::rules::Rule] = &[$(&$name),+];
+    };
+}
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($value:expr) => {
+        Some($value)
+    };
+}
+/// `(6, 13)` or `(6, 18, 11)` as a version.
+macro_rules! version {
+    (($major:literal, $minor:literal)) => {
+        $crate::scenario::condition::KernelVersion($major, $minor, 0)
+    };
+    (($major:literal, $minor:literal, $patch:literal)) => {
+        $crate::scenario::condition::KernelVersion($major, $minor, $patch)
+    };
+}
+pub(crate) use {optional, version};
+
+pub mod cred;
+pub mod files;
+pub mod idmap;
+pub mod mount;
+pub mod nfs;
+pub mod overlay;
+pub mod ownership;
+pub mod propagation;
+pub mod roots;
+pub mod userns;
+
+/// Every family with its rules.
+pub static FAMILIES: &[(&str, &[&Rule])] = &[
+    ("files", files::ALL),
+    ("cred", cred::ALL),
+    ("ownership", ownership::ALL),
+    ("userns", userns::ALL),
+    ("idmap", idmap::ALL),
+    ("mount", mount::ALL),
+    ("propagation", propagation::ALL),
+    ("roots", roots::ALL),
+    ("overlay", overlay::ALL),
+    ("nfs", nfs::ALL),
+];
+
+/// Every rule, by family.
+pub fn all() -> impl Iterator<Item = &'static Rule> {
+    FAMILIES.iter().flat_map(|(_, rules)| rules.iter().copied())
+}
+
+/// The rule of this id.
+pub fn find(id: &str) -> Option<&'static Rule> {
+    all().find(|rule| rule.id == id)
+}
+
+impl Rule {
+    /// Whether a kernel of this profile has it.
+    pub fn applies(&self, profile: &Profile) -> bool {
+        if let Some(answer) = self.probe.and_then(|name| profile.probe(name)) {
+            return answer;
+        }
+        self.in_version(profile.version)
+    }
+
+    fn in_version(&self, version: KernelVersion) -> bool {
+        let KernelVersion(major, minor, _) = version;
+        let since = |first: &KernelVersion| version >= *first;
+        let same = |first: &KernelVersion| (first.0, first.1) == (major, minor);
+        let has = self.since.as_ref().is_none_or(since)
+            || self.backports.iter().any(|first| same(first) && since(first));
+        has && self.until.is_none_or(|until| version < until)
+    }
+}
+
+/// The rules that decided something, in the order in which they did.
+#[derive(Debug, Default)]
+pub struct Citations {
+    cited: RefCell<Vec<&'static Rule>>,
+    /// The rule that is left out, by the check that the scenarios would notice.
+    #[cfg(debug_assertions)]
+    left_out: Option<&'static Rule>,
+}
+
+impl Citations {
+    /// Those of a model that lacks a rule: for the mutation check alone, and not there in a release.
+    #[cfg(debug_assertions)]
+    pub fn without(rule: &'static Rule) -> Self {
+        Self { left_out: Some(rule), ..Self::default() }
+    }
+
+    /// Whether the rule decides: it is cited if it does. To be asked after its condition, so that
+    /// what is cited is what mattered.
+    pub fn by(&self, profile: &Profile, rule: &'static Rule) -> bool {
+        #[cfg(debug_assertions)]
+        if self.left_out == Some(rule) {
+            return false;
+        }
+        if !rule.applies(profile) {
+            return false;
+        }
+        let mut cited = self.cited.borrow_mut();
+        if !cited.contains(&rule) {
+            cited.push(rule);
+        }
+        true
+    }
+
+    /// What was cited since this was last asked.
+    pub fn take(&self) -> Vec<&'static Rule> {
+        std::mem::take(&mut self.cited.borrow_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_stable_kernel_has_what_it_got_later() {
+        let rule = find("mount.point.unmounted").expect("a rule");
+        let has = |major, minor, patch| rule.in_version(KernelVersion(major, minor, patch));
+        assert!(has(6, 15, 0) && has(6, 12, 26) && has(6, 12, 101) && has(7, 2, 0));
+        assert!(!has(6, 12, 25) && !has(6, 13, 12) && !has(6, 6, 0) && !has(5, 10, 300));
+    }
+
+    #[test]
+    fn every_rule_has_an_id_of_its_family_that_no_other_has() {
+        let mut seen = BTreeSet::new();
+        for (family, rules) in FAMILIES {
+            for rule in *rules {
+                assert!(rule.id.starts_with(&format!("{family}.")), "{}", rule.id);
+                assert!(seen.insert(rule.id), "{} stands twice", rule.id);
+                assert!(!rule.source.is_empty() && rule.statement.ends_with('.'), "{}", rule.id);
+                assert!(
+                    rule.id
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c)),
+                    "{}",
+                    rule.id
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! chmod, chown, utimes, truncate: what is asked of `notify_change`.
+
+use std::rc::Rc;
+
+use super::names::is_member;
+use crate::model::halt::{Res, refuse};
+use crate::model::ids::{IdKind, cap};
+use crate::model::machine::{
+    Cred, DentryId, FileType, FsType, Idmap, InodeId, Kid, Machine, NO_ID, Place, Time,
+};
+use crate::model::rules::nfs as nfs_rules;
+use crate::model::rules::{idmap as idmap_rules, ownership as rules};
+use crate::scenario::scalar::{Errno, Timestamp};
+
+const SETUID: u32 = 0o4000;
+const SETGID: u32 = 0o2000;
+const GROUP_EXECUTE: u32 = 0o010;
+/// The attribute that holds the capabilities of a file.
+pub const FILE_CAPABILITIES: &str = "security.capability";
+
+/// A change of a file's attributes (`struct iattr`).
+///
+/// What is asked of [`Machine::notify_change`] has ids as they are seen through the mount; what a
+/// file system is asked by `fs_setattr` has them as they are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// The owner.
+    pub uid: Option<Kid>,
+    /// The group.
+    pub gid: Option<Kid>,
+    /// The length.
+    pub size: Option<u64>,
+    /// The access time.
+    pub atime: Option<Time>,
+    /// The modification time.
+    pub mtime: Option<Time>,
+    /// Takes the set-user-ID bit away (`ATTR_KILL_SUID`).
+    pub drop_setuid: bool,
+    /// Takes the set-group-ID bit away (`ATTR_KILL_SGID`).
+    pub drop_setgid: bool,
+    /// Takes the file's capabilities away (`ATTR_KILL_PRIV`).
+    pub drop_capabilities: bool,
+    /// Both times become now, which who may write may do (`ATTR_TOUCH`).
+    pub touch: bool,
+    /// Times are set to what the caller says (`ATTR_TIMES_SET`).
+    pub own_times: bool,
+    /// Rights were asked before (`ATTR_FORCE`).
+    pub force: bool,
+}
+
+impl Machine<'_> {
+    /// Whether anything may be changed through a mount (`mnt_want_write`).
+    pub fn want_write(&self, place: Place) -> Res<()> {
+        let mount = &self.mounts[place.mount];
+        let read_only = mount.flags.ro || self.supers[mount.sb].readonly;
+        self.deny(read_only, &rules::CHANGE_READ_ONLY, Errno::EROFS)
+    }
+
+    fn idmap_at(&self, place: Place) -> Option<Rc<Idmap>> {
+        self.mounts[place.mount].idmap.clone()
+    }
+
+    /// Changes a mode (`chmod_common`).
+    pub fn vfs_chmod(&mut self, cred: &Rc<Cred>, place: Place, mode: u32) -> Res<()> {
+        self.want_write(place)?;
+        let change = Change { mode: Some(mode), ..Change::default() };
+        self.notify_change(cred, self.idmap_at(place).as_deref(), place.dentry, change)
+    }
+
+    /// Changes owner and group, by the ids of the caller's user namespace (`chown_common`).
+    pub fn vfs_chown(
+        &mut self,
+        cred: &Rc<Cred>,
+        place: Place,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    ) -> Res<()> {
+        // -1 stands for no change.
+        let (uid, gid) = (uid.filter(|id| *id != NO_ID), gid.filter(|id| *id != NO_ID));
+        self.want_write(place)?;
+        let mut change = Change {
+            uid: self.mapped_for_chown(cred, IdKind::User, uid)?,
+            gid: self.mapped_for_chown(cred, IdKind::Group, gid)?,
+            ..Change::default()
+        };
+        let idmap = self.idmap_at(place);
+        self.drop_for_chown(cred, idmap.as_deref(), place.dentry, &mut change);
+        self.notify_change(cred, idmap.as_deref(), place.dentry, change)
+    }
+
+    /// What chown takes from what is no directory.
+    pub fn drop_for_chown(
+        &self,
+        cred: &Cred,
+        idmap: Option<&Idmap>,
+        dentry: DentryId,
+        change: &mut Change,
+    ) {
+        let inode = self.inode(dentry);
+        if self.file_type(inode) == FileType::Dir {
+            return;
+        }
+        let mode = self.inodes[self.real(inode)].mode;
+        change.drop_setuid = mode & SETUID != 0 && self.by(&rules::CHOWN_SETUID);
+        change.drop_setgid =
+            self.setgid_goes(cred, idmap, inode, mode) && self.by(&rules::CHOWN_SETGID);
+        change.drop_capabilities = true;
+    }
+
+    fn mapped_for_chown(&self, cred: &Cred, kind: IdKind, id: Option<u32>) -> Res<Option<Kid>> {
+        let Some(id) = id else { return Ok(None) };
+        match self.kid(cred.userns, kind, id) {
+            Some(kid) => Ok(Some(kid)),
+            None => self.refuse_by(&rules::CHOWN_UNMAPPED, Errno::EINVAL),
+        }
+    }
+
+    /// Sets times (`vfs_utimes`); the caller has seen to it that not both are left as they are.
+    pub fn vfs_utimes(
+        &mut self,
+        cred: &Rc<Cred>,
+        place: Place,
+        atime: Option<Timestamp>,
+        mtime: Option<Timestamp>,
+    ) -> Res<()> {
+        self.want_write(place)?;
+        let touch = (atime, mtime) == (Some(Timestamp::Now), Some(Timestamp::Now));
+        let now = self.now();
+        let time = |asked: Option<Timestamp>| match asked {
+            None | Some(Timestamp::Omit) => None,
+            Some(Timestamp::Now) => Some(now),
+            Some(Timestamp::Seconds(seconds)) => Some(Time::Set(seconds)),
+        };
+        let change = Change {
+            atime: time(atime),
+            mtime: time(mtime),
+            touch,
+            own_times: !touch,
+            ..Change::default()
+        };
+        self.notify_change(cred, self.idmap_at(place).as_deref(), place.dentry, change)
+    }
+
+    /// Sets a length (`vfs_truncate`).
+    pub fn vfs_truncate(&mut self, cred: &Rc<Cred>, place: Place, size: u64) -> Res<()> {
+        match self.file_type(self.inode(place.dentry)) {
+            FileType::File => {}
+            FileType::Dir => return self.refuse_by(&rules::TRUNCATE_DIR, Errno::EISDIR),
+            _ => return self.refuse_by(&rules::TRUNCATE_OTHER, Errno::EINVAL),
+        }
+        self.may(cred, place, super::Access::WRITE)?;
+        self.want_write(place)?;
+        self.do_truncate(cred, place, size)
+    }
+
+    /// Sets the length of a file that is open for writing.
+    pub fn vfs_ftruncate(&mut self, cred: &Rc<Cred>, place: Place, size: u64) -> Res<()> {
+        let other = self.file_type(self.inode(place.dentry)) != FileType::File;
+        self.deny(other, &rules::TRUNCATE_OTHER, Errno::EINVAL)?;
+        self.do_truncate(cred, place, size)
+    }
+
+    /// What O_TRUNC does to a file that was opened.
+    pub fn truncate_opened(&mut self, cred: &Rc<Cred>, place: Place) -> Res<()> {
+        self.do_truncate(cred, place, 0)
+    }
+
+    /// Sets the length of a file that may be written to (`do_truncate`).
+    fn do_truncate(&mut self, cred: &Rc<Cred>, place: Place, size: u64) -> Res<()> {
+        let idmap = self.idmap_at(place);
+        let mut change = self.privileges_to_drop(cred, idmap.as_deref(), place.dentry);
+        change.size = Some(size);
+        self.notify_change(cred, idmap.as_deref(), place.dentry, change)
+    }
+
+    /// Takes set-user-ID, set-group-ID and capabilities from a file that is about to be written to
+    /// (`file_remove_privs`); a write of nothing takes nothing.
+    pub fn strip_privileges(&mut self, cred: &Rc<Cred>, place: Place, empty: bool) -> Res<()> {
+        if empty {
+            return Ok(());
+        }
+        let idmap = self.idmap_at(place);
+        let change = self.privileges_to_drop(cred, idmap.as_deref(), place.dentry);
+        if change.force {
+            self.notify_change(cred, idmap.as_deref(), place.dentry, change)?;
+        }
+        Ok(())
+    }
+
+    /// What writing takes from a file (`dentry_needs_remove_privs`).
+    fn privileges_to_drop(
+        &mut self,
+        cred: &Rc<Cred>,
+        idmap: Option<&Idmap>,
+        dentry: DentryId,
+    ) -> Change {
+        let inode = self.inode(dentry);
+        let mut change = Change::default();
+        if self.file_type(inode) != FileType::File {
+            return change;
+        }
+        let mode = self.inodes[self.real(inode)].mode;
+        let keeps = mode & (SETUID | SETGID) == 0 || self.capable_of_machine(cred, cap::FSETID);
+        if !keeps {
+            change.drop_setuid = mode & SETUID != 0 && self.by(&rules::WRITE_SETUID);
+            change.drop_setgid =
+                self.setgid_goes(cred, idmap, inode, mode) && self.by(&rules::WRITE_SETGID);
+        }
+        change.drop_capabilities = self.has_file_capabilities(dentry);
+        change.force = change.drop_setuid || change.drop_setgid || change.drop_capabilities;
+        change
+    }
+
+    fn has_file_capabilities(&mut self, dentry: DentryId) -> bool {
+        let real = self.real(self.inode(dentry));
+        self.inodes[real].xattrs.contains_key(FILE_CAPABILITIES)
+            && self.fs_getxattr(dentry, FILE_CAPABILITIES).is_ok()
+    }
+
+    /// Whether a change of the file takes its set-group-ID bit (`setattr_should_drop_sgid`). Without
+    /// group execution the bit once meant mandatory locking.
+    fn setgid_goes(&self, cred: &Cred, idmap: Option<&Idmap>, inode: InodeId, mode: u32) -> bool {
+        mode & SETGID != 0
+            && (mode & GROUP_EXECUTE != 0
+                || !self.may_setgid(cred, idmap, inode, self.seen(idmap, inode, IdKind::Group)))
+    }
+
+    /// Whether a file of this group may have its set-group-ID bit (`in_group_or_capable`).
+    pub fn may_setgid(
+        &self,
+        cred: &Cred,
+        idmap: Option<&Idmap>,
+        inode: InodeId,
+        group: Kid,
+    ) -> bool {
+        is_member(cred, group) || self.capable_through(cred, idmap, inode, cap::FSETID)
+    }
+
+    /// Changes attributes of a file, ids as they are seen through an id map (`notify_change`).
+    ///
+    /// # Errors
+    /// What the rules refuse, in the order of the kernel.
+    pub fn notify_change(
+        &mut self,
+        cred: &Rc<Cred>,
+        idmap: Option<&Idmap>,
+        dentry: DentryId,
+        mut change: Change,
+    ) -> Res<()> {
+        let inode = self.inode(dentry);
+        self.check_touch(cred, idmap, inode, &change)?;
+        change.drop_capabilities = change.drop_capabilities && self.has_file_capabilities(dentry);
+        let asked = change.mode;
+        self.add_dropped_bits(&mut change, inode);
+        self.check_ids(idmap, inode, &change)?;
+        let kind = self.supers[self.dentries[dentry].sb].kind;
+        // An NFS server decides itself.
+        let decides_here = kind != FsType::Nfs || !self.by(&nfs_rules::SERVER_DECIDES);
+        if decides_here {
+            self.prepare(cred, idmap, dentry, &mut change)?;
+        }
+        if matches!(kind, FsType::Nfs | FsType::Overlay) {
+            // Their bits are dropped where the file is.
+            if change.drop_setuid || change.drop_setgid {
+                change.mode = asked;
+            }
+        }
+        change.uid = change.uid.map(|id| self.stored_as(idmap, IdKind::User, id));
+        change.gid = change.gid.map(|id| self.stored_as(idmap, IdKind::Group, id));
+        self.fs_setattr(cred, dentry, &change)
+    }
+
+    /// An id that is seen through an id map as it is stored.
+    pub fn stored_as(&self, idmap: Option<&Idmap>, kind: IdKind, id: Kid) -> Kid {
+        match idmap {
+            Some(map) if self.by(&idmap_rules::STORED) => map.stored(kind, id),
+            _ => id,
+        }
+    }
+
+    /// Who does not own a file touches it only by the right to write (`may_setattr`).
+    fn check_touch(
+        &self,
+        cred: &Cred,
+        idmap: Option<&Idmap>,
+        inode: InodeId,
+        change: &Change,
+    ) -> Res<()> {
+        if !change.touch || self.owns_through(cred, idmap, inode) {
+            return Ok(());
+        }
+        if self.by(&rules::UTIMES_TOUCH) {
+            return self.inode_permission(cred, idmap, inode, super::Access::WRITE);
+        }
+        refuse(Errno::EPERM)
+    }
+
+    /// The mode without the bits that are to be dropped.
+    fn add_dropped_bits(&self, change: &mut Change, inode: InodeId) {
+        let mode = self.inodes[self.real(inode)].mode;
+        let drop = |yes: bool, bit: u32| if yes { mode & bit } else { 0 };
+        let dropped = drop(change.drop_setuid, SETUID) | drop(change.drop_setgid, SETGID);
+        if dropped != 0 {
+            change.mode = Some(change.mode.unwrap_or(mode) & !dropped);
+        }
+    }
+
+    /// Ids that cannot be stored are not given, and files whose owner is unknown are not changed.
+    fn check_ids(&self, idmap: Option<&Idmap>, inode: InodeId, change: &Change) -> Res<()> {
+        let userns = self.supers[self.inodes[inode].sb].userns;
+        for (kind, new) in [(IdKind::User, change.uid), (IdKind::Group, change.gid)] {
+            let Some(id) = new else { continue };
+            let storable = match idmap {
+                Some(map) => map.stored(kind, id) != NO_ID,
+                None => self.id_in(userns, kind, id).is_some(),
+            };
+            self.deny(!storable, &idmap_rules::CHOWN_UNSTORABLE, Errno::EOVERFLOW)?;
+        }
+        if idmap.is_none() {
+            return Ok(());
+        }
+        for (kind, new) in [(IdKind::User, change.uid), (IdKind::Group, change.gid)] {
+            let unknown = new.is_none() && self.seen(idmap, inode, kind) == NO_ID;
+            self.deny(unknown, &idmap_rules::CHANGE_UNMAPPED, Errno::EOVERFLOW)?;
+        }
+        Ok(())
+    }
+
+    /// What the caller may change (`setattr_prepare`).
+    fn prepare(
+        &mut self,
+        cred: &Rc<Cred>,
+        idmap: Option<&Idmap>,
+        dentry: DentryId,
+        change: &mut Change,
+    ) -> Res<()> {
+        let inode = self.inode(dentry);
+        if !change.force {
+            if let Some(id) = change.uid {
+                let ok = self.chown_ok(cred, idmap, inode, id);
+                self.deny(!ok, &rules::CHOWN_UID, Errno::EPERM)?;
+            }
+            if let Some(id) = change.gid {
+                let ok = self.chgrp_ok(cred, idmap, inode, id);
+                self.deny(!ok, &rules::CHOWN_GID, Errno::EPERM)?;
+            }
+            if let Some(mode) = change.mode {
+                let owns = self.owns_through(cred, idmap, inode);
+                self.deny(!owns, &rules::CHMOD_OWNER, Errno::EPERM)?;
+                let group = change.gid.unwrap_or_else(|| self.seen(idmap, inode, IdKind::Group));
+                let drops = mode & SETGID != 0
+                    && !self.may_setgid(cred, idmap, inode, group)
+                    && self.by(&rules::CHMOD_SETGID);
+                change.mode = Some(if drops { mode & !SETGID } else { mode });
+            }
+            if change.own_times {
+                let owns = self.owns_through(cred, idmap, inode);
+                self.deny(!owns, &rules::UTIMES_OWNER, Errno::EPERM)?;
+            }
+        }
+        if change.drop_capabilities && self.by(&rules::CHANGE_CAPS) {
+            self.fs_removexattr(cred, dentry, FILE_CAPABILITIES)?;
+        }
+        Ok(())
+    }
+
+    fn chown_ok(&self, cred: &Cred, idmap: Option<&Idmap>, inode: InodeId, new: Kid) -> bool {
+        let owner = self.seen(idmap, inode, IdKind::User);
+        (owner == cred.fsuid && new == owner)
+            || self.capable_through(cred, idmap, inode, cap::CHOWN)
+    }
+
+    fn chgrp_ok(&self, cred: &Cred, idmap: Option<&Idmap>, inode: InodeId, new: Kid) -> bool {
+        let owner = self.seen(idmap, inode, IdKind::User);
+        (owner == cred.fsuid
+            && (new == self.seen(idmap, inode, IdKind::Group) || is_member(cred, new)))
+            || self.capable_through(cred, idmap, inode, cap::CHOWN)
+    }
+}

@@ -1,0 +1,17 @@
+//! Files as every file system has them: path walks, permissions, attributes, and the calls that a
+//! file system answers itself.
+
+mod attributes;
+mod fs;
+mod names;
+mod open;
+mod permission;
+mod walk;
+mod xattr;
+
+pub use attributes::Change;
+pub use fs::{Attr, New, NewKind, RenameHow};
+pub use names::is_member;
+pub use open::How;
+pub use permission::Access;
+pub use walk::{Last, NAME_MAX, Parent, Walk};

@@ -1,0 +1,395 @@
+//! Names made, removed and moved: what the kernel checks before a file system is asked.
+
+use std::rc::Rc;
+
+use super::fs::{New, NewKind, RenameHow};
+use super::permission::Access;
+use super::walk::{Last, NAME_MAX, Parent, Walk};
+use crate::model::halt::Res;
+use crate::model::ids::{IdKind, cap};
+use crate::model::machine::{
+    Cred, DentryId, FileType, Kid, Machine, MountId, NO_ID, Place, ProcId,
+};
+use crate::model::rules::files as rules;
+use crate::scenario::scalar::Errno;
+
+/// The set-group-ID bit.
+const SETGID: u32 = 0o2000;
+/// The sticky bit.
+const STICKY: u32 = 0o1000;
+
+impl Machine<'_> {
+    /// Whether nothing may be written through a mount (`__mnt_is_readonly`).
+    pub fn is_readonly(&self, mount: MountId) -> bool {
+        let mount = &self.mounts[mount];
+        mount.flags.ro || self.supers[mount.sb].readonly
+    }
+
+    /// What is stored for an id that is used through a mount.
+    pub fn stored_id(&self, mount: MountId, kind: IdKind, id: Kid) -> Kid {
+        self.mounts[mount].idmap.as_ref().map_or(id, |map| map.stored(kind, id))
+    }
+
+    /// Whether a file of these credentials would have owners on the file system
+    /// (`fsuidgid_has_mapping`).
+    fn can_own(&self, cred: &Cred, mount: MountId) -> bool {
+        let userns = self.supers[self.mounts[mount].sb].userns;
+        [(IdKind::User, cred.fsuid), (IdKind::Group, cred.fsgid)]
+            .into_iter()
+            .all(|(kind, id)| self.id_in(userns, kind, self.stored_id(mount, kind, id)).is_some())
+    }
+
+    /// Whether something may be created in a directory (`may_create`).
+    pub fn may_create(&self, cred: &Cred, dir: Place) -> Res<()> {
+        self.deny(self.dentries[dir.dentry].unlinked, &rules::CREATE_DEAD, Errno::ENOENT)?;
+        self.deny(!self.can_own(cred, dir.mount), &rules::CREATE_UNMAPPED, Errno::EOVERFLOW)?;
+        self.may(cred, dir, Access::CHANGE_DIR)
+    }
+
+    /// Mode and owners of what is made in a directory (`inode_init_owner`).
+    pub fn new_file<'k>(&self, cred: &Cred, dir: Place, kind: NewKind<'k>, mode: u32) -> New<'k> {
+        let parent = self.inode(dir.dentry);
+        let parent_mode = self.inodes[self.real(parent)].mode;
+        let is_dir = matches!(kind, NewKind::Dir);
+        let mut mode = mode;
+        let mut gid = self.stored_id(dir.mount, IdKind::Group, cred.fsgid);
+        if parent_mode & SETGID != 0 && self.by(&rules::SETGID_DIR) {
+            gid = self.inodes[self.real(parent)].gid;
+            if is_dir {
+                mode |= SETGID;
+            }
+        }
+        let executable = mode & (SETGID | 0o010) == SETGID | 0o010;
+        if !is_dir && executable && parent_mode & SETGID != 0 {
+            let group = self.seen_id(dir.mount, parent, IdKind::Group);
+            if !is_member(cred, group)
+                && !self.capable_over(cred, dir, cap::FSETID)
+                && self.by(&rules::SETGID_STRIP)
+            {
+                mode &= !SETGID;
+            }
+        }
+        New { kind, mode, uid: self.stored_id(dir.mount, IdKind::User, cred.fsuid), gid }
+    }
+
+    /// Makes a file whose name is free, where that may be done.
+    pub fn vfs_make(
+        &mut self,
+        cred: &Rc<Cred>,
+        dir: Place,
+        name: &str,
+        kind: NewKind<'_>,
+        mode: u32,
+    ) -> Res<DentryId> {
+        self.may_create(cred, dir)?;
+        if name.len() > NAME_MAX {
+            return self.refuse_by(&rules::LONG_NAME, Errno::ENAMETOOLONG);
+        }
+        let new = self.new_file(cred, dir, kind, mode);
+        self.fs_make(cred, dir.dentry, name, new)
+    }
+
+    /// Whether a name may be removed or moved away (`may_delete`).
+    pub fn may_remove(&self, cred: &Cred, dir: Place, victim: DentryId, as_dir: bool) -> Res<()> {
+        let inode = self.inode(victim);
+        let place = Place { mount: dir.mount, dentry: victim };
+        let owner = self.seen_id(dir.mount, inode, IdKind::User);
+        let group = self.seen_id(dir.mount, inode, IdKind::Group);
+        let unmapped = owner == NO_ID || group == NO_ID;
+        self.deny(unmapped, &rules::REMOVE_UNMAPPED, Errno::EOVERFLOW)?;
+        self.may(cred, dir, Access::CHANGE_DIR)?;
+        let parent = self.inode(dir.dentry);
+        let sticky = self.inodes[self.real(parent)].mode & STICKY != 0
+            && owner != cred.fsuid
+            && self.seen_id(dir.mount, parent, IdKind::User) != cred.fsuid
+            && !self.capable_over(cred, place, cap::FOWNER);
+        self.deny(sticky, &rules::REMOVE_STICKY, Errno::EPERM)?;
+        let is_dir = self.is_dir(victim);
+        if as_dir && !is_dir {
+            return self.refuse_by(&rules::RMDIR_FILE, Errno::ENOTDIR);
+        }
+        if !as_dir && is_dir {
+            return self.refuse_by(&rules::UNLINK_DIR, Errno::EISDIR);
+        }
+        if self.dentries[dir.dentry].unlinked {
+            return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
+        }
+        Ok(())
+    }
+
+    /// Walks to where something is to be made (`filename_create`).
+    fn walk_to_create(&mut self, who: ProcId, path: &str, is_dir: bool) -> Res<(Place, Rc<str>)> {
+        let Parent { dir, last, slash } = self.walk_parent(who, None, path)?;
+        let Last::Name(name) = last else {
+            return self.refuse_by(&rules::CREATE_EXISTS, Errno::EEXIST);
+        };
+        let found = self.child(dir, &name)?;
+        if found.is_some() {
+            return self.refuse_by(&rules::CREATE_EXISTS, Errno::EEXIST);
+        }
+        self.deny(slash && !is_dir, &rules::CREATE_SLASH, Errno::ENOENT)?;
+        self.deny(self.is_readonly(dir.mount), &rules::CREATE_RO, Errno::EROFS)?;
+        Ok((dir, name))
+    }
+
+    /// The child of a directory by a name that is not too long.
+    pub fn child(&mut self, dir: Place, name: &str) -> Res<Option<DentryId>> {
+        if name.len() > NAME_MAX {
+            return self.refuse_by(&rules::LONG_NAME, Errno::ENAMETOOLONG);
+        }
+        self.fs_lookup(dir.dentry, name)
+    }
+
+    /// A mode without what the file mode creation mask of a process takes away.
+    pub fn masked(&self, who: ProcId, mode: u32) -> u32 {
+        let umask = self.processes[who].umask;
+        if mode & umask != 0 && self.by(&rules::UMASK) { mode & !umask } else { mode }
+    }
+
+    /// mkdir(2)
+    pub fn sys_mkdir(&mut self, who: ProcId, path: &str, mode: u32) -> Res<()> {
+        let cred = Rc::clone(&self.processes[who].cred);
+        let (dir, name) = self.walk_to_create(who, path, true)?;
+        // Of the bits beyond the permissions, mkdir(2) takes the sticky bit alone.
+        let mode = self.masked(who, mode & 0o1777);
+        self.vfs_make(&cred, dir, &name, NewKind::Dir, mode).map(drop)
+    }
+
+    /// mknod(2)
+    pub fn sys_mknod(&mut self, who: ProcId, path: &str, kind: NewKind<'_>, mode: u32) -> Res<()> {
+        let cred = Rc::clone(&self.processes[who].cred);
+        let (dir, name) = self.walk_to_create(who, path, false)?;
+        let mode = self.masked(who, mode);
+        self.may_create(&cred, dir)?;
+        let first = self.first_userns();
+        let allowed = match kind {
+            NewKind::Char(0, 0) if self.by(&rules::MKNOD_WHITEOUT) => true,
+            NewKind::Char(..) | NewKind::Block(..) => self.capable(&cred, first, cap::MKNOD),
+            _ => true,
+        };
+        self.deny(!allowed, &rules::MKNOD_DEVICE, Errno::EPERM)?;
+        self.vfs_make(&cred, dir, &name, kind, mode).map(drop)
+    }
+
+    /// symlink(2)
+    pub fn sys_symlink(&mut self, who: ProcId, target: &str, path: &str) -> Res<()> {
+        let cred = Rc::clone(&self.processes[who].cred);
+        if target.is_empty() {
+            return self.refuse_by(&rules::EMPTY_PATH, Errno::ENOENT);
+        }
+        if target.len() >= 4096 {
+            return self.refuse_by(&rules::LONG_PATH, Errno::ENAMETOOLONG);
+        }
+        let (dir, name) = self.walk_to_create(who, path, false)?;
+        self.vfs_make(&cred, dir, &name, NewKind::Symlink(target), 0o777).map(drop)
+    }
+
+    /// linkat(2)
+    pub fn sys_link(&mut self, who: ProcId, from: &str, to: &str, follow: bool) -> Res<()> {
+        let cred = Rc::clone(&self.processes[who].cred);
+        let old = self.walk(who, None, from, Walk { follow, ..Walk::default() })?;
+        let (dir, name) = self.walk_to_create(who, to, false)?;
+        self.deny(old.mount != dir.mount, &rules::LINK_MOUNTS, Errno::EXDEV)?;
+        let inode = self.inode(old.dentry);
+        let unmapped = [IdKind::User, IdKind::Group]
+            .into_iter()
+            .any(|kind| self.seen_id(old.mount, inode, kind) == NO_ID);
+        self.deny(unmapped, &rules::LINK_UNMAPPED, Errno::EOVERFLOW)?;
+        let protected = self.profile.settings.protected_hardlinks
+            && !self.is_safe_source(&cred, old)
+            && !self.owns(&cred, old);
+        self.deny(protected, &rules::LINK_PROTECTED, Errno::EPERM)?;
+        self.may_create(&cred, dir)?;
+        self.deny(self.is_dir(old.dentry), &rules::LINK_DIR, Errno::EPERM)?;
+        if self.fs_getattr(old.dentry)?.nlink == 0 {
+            return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
+        }
+        self.fs_link(&cred, old.dentry, dir.dentry, &name).map(drop)
+    }
+
+    /// Whether anybody may link a file (`safe_hardlink_source`).
+    fn is_safe_source(&self, cred: &Cred, place: Place) -> bool {
+        const SETUID: u32 = 0o4000;
+        let inode = self.real(self.inode(place.dentry));
+        let mode = self.inodes[inode].mode;
+        let both = Access { read: true, write: true, execute: false };
+        self.file_type(inode) == FileType::File
+            && mode & SETUID == 0
+            && mode & (SETGID | 0o010) != SETGID | 0o010
+            && self.may(cred, place, both).is_ok()
+    }
+
+    /// unlink(2)
+    pub fn sys_unlink(&mut self, who: ProcId, path: &str) -> Res<()> {
+        let cred = Rc::clone(&self.processes[who].cred);
+        let Parent { dir, last, slash } = self.walk_parent(who, None, path)?;
+        let Last::Name(name) = last else {
+            return self.refuse_by(&rules::UNLINK_DIR, Errno::EISDIR);
+        };
+        self.deny(self.is_readonly(dir.mount), &rules::REMOVE_RO, Errno::EROFS)?;
+        let Some(victim) = self.child(dir, &name)? else {
+            return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
+        };
+        if slash {
+            return if self.is_dir(victim) {
+                self.refuse_by(&rules::UNLINK_DIR, Errno::EISDIR)
+            } else {
+                self.refuse_by(&rules::NOT_A_DIRECTORY, Errno::ENOTDIR)
+            };
+        }
+        self.may_remove(&cred, dir, victim, false)?;
+        self.remove(who, &cred, victim)
+    }
+
+    /// rmdir(2)
+    pub fn sys_rmdir(&mut self, who: ProcId, path: &str) -> Res<()> {
+        let cred = Rc::clone(&self.processes[who].cred);
+        let Parent { dir, last, .. } = self.walk_parent(who, None, path)?;
+        let name = match last {
+            Last::Name(name) => name,
+            Last::Dot => return self.refuse_by(&rules::RMDIR_DOT, Errno::EINVAL),
+            Last::DotDot => return self.refuse_by(&rules::RMDIR_DOT, Errno::ENOTEMPTY),
+            Last::Root => return self.refuse_by(&rules::RMDIR_DOT, Errno::EBUSY),
+        };
+        self.deny(self.is_readonly(dir.mount), &rules::REMOVE_RO, Errno::EROFS)?;
+        let Some(victim) = self.child(dir, &name)? else {
+            return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
+        };
+        self.may_remove(&cred, dir, victim, true)?;
+        self.remove(who, &cred, victim)
+    }
+
+    fn remove(&mut self, who: ProcId, cred: &Rc<Cred>, victim: DentryId) -> Res<()> {
+        let mounted = self.is_mountpoint_in(self.processes[who].mnt_ns, victim);
+        self.deny(mounted, &rules::REMOVE_MOUNTPOINT, Errno::EBUSY)?;
+        self.fs_remove(cred, victim)?;
+        self.unmount_elsewhere(victim);
+        Ok(())
+    }
+
+    /// Unmounts what other mount namespaces have on a place that is gone.
+    fn unmount_elsewhere(&mut self, gone: DentryId) {
+        if self.is_mountpoint(gone) && self.by(&rules::REMOVE_MOUNTED_ELSEWHERE) {
+            self.detach_mounts_on(gone);
+        }
+    }
+
+    /// renameat2(2)
+    pub fn sys_rename(&mut self, who: ProcId, from: &str, to: &str, how: RenameHow) -> Res<()> {
+        let cred = Rc::clone(&self.processes[who].cred);
+        let contradiction = how.exchange && (how.noreplace || how.whiteout);
+        self.deny(contradiction, &rules::RENAME_FLAGS, Errno::EINVAL)?;
+        let old = self.walk_parent(who, None, from)?;
+        let new = self.walk_parent(who, None, to)?;
+        self.deny(old.dir.mount != new.dir.mount, &rules::RENAME_MOUNTS, Errno::EXDEV)?;
+        let Last::Name(old_name) = old.last else {
+            return self.refuse_by(&rules::RENAME_DOT, Errno::EBUSY);
+        };
+        let Last::Name(new_name) = new.last else {
+            return if how.noreplace {
+                self.refuse_by(&rules::RENAME_NOREPLACE, Errno::EEXIST)
+            } else {
+                self.refuse_by(&rules::RENAME_DOT, Errno::EBUSY)
+            };
+        };
+        self.deny(self.is_readonly(old.dir.mount), &rules::REMOVE_RO, Errno::EROFS)?;
+        let Some(source) = self.child(old.dir, &old_name)? else {
+            return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
+        };
+        let target = self.child(new.dir, &new_name)?;
+        let taken = how.noreplace && target.is_some();
+        self.deny(taken, &rules::RENAME_NOREPLACE, Errno::EEXIST)?;
+        if how.exchange && target.is_none() {
+            return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
+        }
+        let target_is_dir = target.is_some_and(|target| self.is_dir(target));
+        let mut slash = !self.is_dir(source) && (old.slash || (!how.exchange && new.slash));
+        slash |= how.exchange && new.slash && !target_is_dir;
+        if slash {
+            return self.refuse_by(&rules::NOT_A_DIRECTORY, Errno::ENOTDIR);
+        }
+        if self.is_below(new.dir.dentry, source) {
+            return self.refuse_by(&rules::RENAME_INTO_ITSELF, Errno::EINVAL);
+        }
+        if let Some(target) = target
+            && self.is_below(old.dir.dentry, target)
+        {
+            return if how.exchange {
+                self.refuse_by(&rules::RENAME_INTO_ITSELF, Errno::EINVAL)
+            } else {
+                self.refuse_by(&rules::RENAME_ONTO_ANCESTOR, Errno::ENOTEMPTY)
+            };
+        }
+        if target.is_some_and(|target| self.is_same_file(source, target))
+            && self.by(&rules::RENAME_SAME_FILE)
+        {
+            return Ok(());
+        }
+        self.may_rename(&cred, old.dir, source, new.dir, target, how)?;
+        let ns = self.processes[who].mnt_ns;
+        let busy = self.is_mountpoint_in(ns, source)
+            || target.is_some_and(|target| self.is_mountpoint_in(ns, target));
+        self.deny(busy, &rules::REMOVE_MOUNTPOINT, Errno::EBUSY)?;
+        self.fs_rename(&cred, source, new.dir.dentry, &new_name, target, how)?;
+        if let Some(target) = target
+            && !how.exchange
+        {
+            self.unmount_elsewhere(target);
+        }
+        Ok(())
+    }
+
+    /// Whether two names lead to the same inode; those of an overlay that are one file on disk need
+    /// not be one inode.
+    fn is_same_file(&self, one: DentryId, other: DentryId) -> bool {
+        self.inode(one) == self.inode(other) || self.ovl_is_same_inode(one, other)
+    }
+
+    fn may_rename(
+        &self,
+        cred: &Cred,
+        old_dir: Place,
+        source: DentryId,
+        new_dir: Place,
+        target: Option<DentryId>,
+        how: RenameHow,
+    ) -> Res<()> {
+        let is_dir = self.is_dir(source);
+        self.may_remove(cred, old_dir, source, is_dir)?;
+        match target {
+            None => self.may_create(cred, new_dir)?,
+            Some(target) => {
+                let target_is_dir = self.is_dir(target);
+                if !how.exchange && is_dir != target_is_dir {
+                    // The same checks come before: may_delete() of the target.
+                    self.may_remove(cred, new_dir, target, target_is_dir)?;
+                    return if is_dir {
+                        self.refuse_by(&rules::RENAME_DIR_ON_FILE, Errno::ENOTDIR)
+                    } else {
+                        self.refuse_by(&rules::RENAME_FILE_ON_DIR, Errno::EISDIR)
+                    };
+                }
+                self.may_remove(cred, new_dir, target, target_is_dir)?;
+                if how.exchange && target_is_dir && old_dir.dentry != new_dir.dentry {
+                    self.may_move_dir(cred, Place { mount: new_dir.mount, dentry: target })?;
+                }
+            }
+        }
+        if is_dir && old_dir.dentry != new_dir.dentry {
+            self.may_move_dir(cred, Place { mount: old_dir.mount, dentry: source })?;
+        }
+        Ok(())
+    }
+
+    fn may_move_dir(&self, cred: &Cred, dir: Place) -> Res<()> {
+        match self.may(cred, dir, Access::WRITE) {
+            Err(_) if self.by(&rules::RENAME_WRITE_DIR) => Err(Errno::EACCES.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether credentials are in a group for access to files.
+pub fn is_member(cred: &Cred, group: Kid) -> bool {
+    group != NO_ID && (cred.fsgid == group || cred.groups.contains(&group))
+}
