@@ -14,6 +14,7 @@ use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::{chdir, getegid, geteuid, pivot_root};
 use nsharness::diag::Source;
+use nsharness::model::predict;
 use nsharness::probe::{self, Environment};
 use nsharness::scenario::{Case, FoundFile, KnownNames, resolve};
 use nsharness::sys::{clone_namespaces, exit_now};
@@ -132,16 +133,20 @@ fn harness_rate(rounds: usize, workers: usize) -> f64 {
     let case = case();
     let mut environment = Environment::of_host(false);
     environment.ask(&probe::wanted([&case]), &mut host).expect("probes");
+    let profile = environment.profile();
     assert!(environment.missing(&case).is_empty(), "this machine cannot run the scenario");
     rate(rounds, || {
         let (mut given, mut judged) = (0, 0);
+        let mut predictions = Vec::new();
         while judged < rounds {
             while given < rounds && given - judged < host.capacity() {
                 host.submit(given, &case.plan).expect("submit");
+                predictions.push(predict(&case.plan, &profile));
                 given += 1;
             }
             if let Some((_, answer)) = host.next(Duration::from_secs(1)).expect("next") {
-                let verdict = judge(&case, &environment, answer, |_| Recorded::Nothing);
+                let prediction = predictions.pop();
+                let verdict = judge(&case, &environment, answer, prediction, |_| Recorded::Nothing);
                 assert_eq!(verdict.status, Status::Pass, "{:?}", verdict.reasons);
                 judged += 1;
             }

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::exit_code::ExitCode;
+use crate::model::Prediction;
+use crate::model::predict;
+use crate::model::profile::Profile;
 use crate::probe::Environment;
-use crate::report::{Judged, Reporter, Summary};
+use crate::report::{Judged, Reporter, Start, Summary};
 use crate::scenario::Case;
 use crate::snapshot::{Mode, Shelf, render};
 use crate::sys;
-use crate::target::Witness;
+use crate::target::{Answer, Witness};
 use crate::verdict::{Status, Verdict, judge};
-use crate::worker::Answer;
 
 /// How long a wait for answers lasts before interrupts are looked at again.
 const TICK: Duration = Duration::from_millis(100);
@@ -28,6 +30,8 @@ pub struct Options {
     pub fail_fast: bool,
     /// Where the evidence of what failed is kept.
     pub keep: Option<PathBuf>,
+    /// The kernel as the model knows it, where it speaks beside the witness.
+    pub model: Option<Profile>,
 }
 
 /// Asks all cases and tells the reporters, in the order of the cases.
@@ -42,14 +46,19 @@ pub fn run(
     reporters: &mut [&mut dyn Reporter],
 ) -> io::Result<Summary> {
     let target = witness.target();
+    let name = witness.name();
+    let witnesses = [name, "model"];
+    let witnesses = if options.model.is_some() { &witnesses[..] } else { &witnesses[..1] };
+    let start = Start { environment, target: &target, witnesses, cases: cases.len() };
     for reporter in reporters.iter_mut() {
-        reporter.start(environment, &target, cases.len())?;
+        reporter.start(start)?;
     }
     let mut run = Run {
         cases,
         environment,
         options,
         target,
+        witness: name,
         started: BTreeMap::new(),
         finished: BTreeMap::new(),
         told: 0,
@@ -83,12 +92,20 @@ pub fn run(
     Ok(summary)
 }
 
+/// A case whose answer is awaited.
+struct Started {
+    at: Instant,
+    /// What the model says, asked while the witness is busy.
+    prediction: Option<Prediction>,
+}
+
 struct Run<'a> {
     cases: &'a [Case],
     environment: &'a Environment,
     options: &'a Options,
     target: String,
-    started: BTreeMap<usize, Instant>,
+    witness: &'static str,
+    started: BTreeMap<usize, Started>,
     finished: BTreeMap<usize, (Verdict, Duration)>,
     /// How many cases the reporters were told of, from the first.
     told: usize,
@@ -104,7 +121,10 @@ impl Run<'_> {
             self.finished.insert(index, (Verdict::broken(why), Duration::ZERO));
         } else if missing.is_empty() {
             witness.submit(index, &case.plan)?;
-            self.started.insert(index, Instant::now());
+            let at = Instant::now();
+            let profile = self.options.model.as_ref();
+            let prediction = profile.map(|profile| predict(&case.plan, profile));
+            self.started.insert(index, Started { at, prediction });
         } else {
             self.finished.insert(index, (Verdict::skip(missing), Duration::ZERO));
         }
@@ -112,9 +132,9 @@ impl Run<'_> {
     }
 
     fn finish(&mut self, index: usize, answer: Answer) -> io::Result<()> {
-        let Some(began) = self.started.remove(&index) else { return Ok(()) };
+        let Some(Started { at, prediction }) = self.started.remove(&index) else { return Ok(()) };
         let case = &self.cases[index];
-        let verdict = judge(case, self.environment, answer, |transcript| {
+        let verdict = judge(case, self.environment, answer, prediction, |transcript| {
             let content = render(transcript);
             Shelf::beside(&case.base).compare(
                 case,
@@ -130,7 +150,7 @@ impl Run<'_> {
                 keep(directory, case, &verdict)?;
             }
         }
-        self.finished.insert(index, (verdict, began.elapsed()));
+        self.finished.insert(index, (verdict, at.elapsed()));
         Ok(())
     }
 
@@ -158,18 +178,25 @@ impl Run<'_> {
         took: Duration,
         reporters: &mut [&mut dyn Reporter],
     ) -> io::Result<()> {
-        self.summary.count(verdict.status);
-        let judged = Judged { case: &self.cases[index], target: &self.target, verdict, took };
+        self.summary.count(verdict);
+        let judged = Judged {
+            case: &self.cases[index],
+            target: &self.target,
+            witness: self.witness,
+            verdict,
+            took,
+        };
         reporters.iter_mut().try_for_each(|reporter| reporter.judged(judged))
     }
 }
 
-/// Writes what is known of a case that failed: the plan, the transcript, the sandbox's mount table and
-/// what the kernel said last.
+/// Writes what is known of a case that failed: the plan, what each voice says of the steps, the
+/// transcript, the sandbox's mount table and what the kernel said last.
 fn keep(directory: &Path, case: &Case, verdict: &Verdict) -> io::Result<()> {
     let directory = directory.join(&case.id);
     fs::create_dir_all(&directory)?;
     fs::write(directory.join("plan.json"), serde_json::to_vec_pretty(&case.plan)?)?;
+    fs::write(directory.join("voices.json"), serde_json::to_vec_pretty(&verdict.steps)?)?;
     fs::write(directory.join("reasons.txt"), verdict.reasons.join("\n") + "\n")?;
     if let Some(transcript) = &verdict.transcript {
         fs::write(directory.join("transcript.json"), serde_json::to_vec_pretty(transcript)?)?;

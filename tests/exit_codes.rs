@@ -23,7 +23,8 @@ fn a_failure_is_1_and_shows_line_caret_voices_and_next_command() {
         "^^^^",
         "= expect: ok",
         "= kernel: ENOENT from statx",
-        "next: nsharness run scenarios/a.yaml --keep evidence",
+        "= model: ENOENT from statx",
+        "next: nsharness explain a",
         "summary: 0 passed, 1 failed, 0 skipped",
     ] {
         assert!(done.stdout.contains(shown), "{shown} is not in:\n{}", done.stdout);
@@ -31,11 +32,12 @@ fn a_failure_is_1_and_shows_line_caret_voices_and_next_command() {
 }
 
 #[test]
-fn a_step_without_expectation_that_fails_is_a_failure() {
+fn a_step_without_expectation_that_fails_is_a_failure_where_the_kernel_speaks_alone() {
     let place = Place::new();
     place.write("scenarios/a.yaml", "title: t\nsteps:\n  - unlink: { path: nobody }\n");
-    let done = place.run(User::Own, &["run"]).expect_code(1);
+    let done = place.run(User::Own, &["run", "--witness", "kernel"]).expect_code(1);
     assert!(done.stdout.contains("nothing says that it may fail"), "{}", done.stdout);
+    assert!(done.stdout.contains("next: nsharness run scenarios/a.yaml --keep evidence"));
 }
 
 #[test]

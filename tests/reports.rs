@@ -16,7 +16,8 @@ fn json_lines_can_be_read_back_and_tell_all() {
     let events = json_lines(&place.read("out.json"));
     assert_eq!(events.len(), 5);
     assert_eq!(events[0]["event"], "environment");
-    assert_eq!(events[0]["version"], 1);
+    assert_eq!(events[0]["version"], 2);
+    assert_eq!(events[0]["witnesses"], serde_json::json!(["kernel", "model"]));
     assert_eq!(events[0]["target"], "host");
     assert_eq!(events[0]["scenarios"], 3);
     assert_eq!(events[0]["probes"]["aufs"]["value"], false);
@@ -27,7 +28,10 @@ fn json_lines_can_be_read_back_and_tell_all() {
     assert_eq!(events[1]["steps"][1]["line"], 4);
     assert_eq!(events[1]["steps"][1]["values"]["data"], "hello");
     assert_eq!(events[2]["steps"][0]["outcome"], "ENOENT from statx");
-    assert_eq!(events[2]["reasons"][0], "line 3: stat: expected ok, found ENOENT from statx");
+    assert_eq!(
+        events[2]["reasons"][0],
+        "line 3: stat: kernel and model disagree with expect: expected ok, found ENOENT from statx"
+    );
     assert_eq!(events[3]["missing"][0]["what"], "aufs");
     assert_eq!(events[4]["event"], "summary");
     assert_eq!(
@@ -98,7 +102,7 @@ fn the_new_mount_api_tells_what_the_kernel_said() {
     let place = Place::new();
     place.write(
         "scenarios/a.yaml",
-        "title: t\nsteps:\n  - fsopen: { type: tmpfs, fd: t }\n  - fsconfig: { fd: t, key: bogus, value: x }\n",
+        "title: t\nsteps:\n  - fsopen: { type: tmpfs, fd: t }\n  - fsconfig: { fd: t, key: bogus, value: x, expect: ok }\n",
     );
     let done = place.run(User::Own, &["run"]).expect_code(1);
     assert!(done.stdout.contains("EINVAL from fsconfig (the kernel says: "), "{}", done.stdout);

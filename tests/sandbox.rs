@@ -143,7 +143,8 @@ fn a_worker_that_is_killed_makes_its_scenario_broken_and_the_others_go_on() {
     place.write("scenarios/b.yaml", PASSES);
     let child = place
         .command(User::Own)
-        .args(["run", "--jobs", "1"])
+        // Without the model no probe is asked, so that the first sandbox is the scenario's.
+        .args(["run", "--jobs", "1", "--witness", "kernel"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -170,7 +171,8 @@ fn a_sandbox_whose_first_process_is_killed_is_broken() {
     place.write("scenarios/a.yaml", &HANGS.replace("timeout: 1", "timeout: 60"));
     let child = place
         .command(User::Own)
-        .args(["run", "--jobs", "1"])
+        // Without the model no probe is asked, so that the first sandbox is the scenario's.
+        .args(["run", "--jobs", "1", "--witness", "kernel"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

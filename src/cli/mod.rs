@@ -1,11 +1,15 @@
 //! The command line: one file a command, each thin.
 
 mod check;
+mod explain;
 mod list;
 mod probe;
+mod reports;
+mod rules;
 mod run;
 mod schema;
 mod select;
+mod simulate;
 mod snap;
 
 use std::io::{self, Write};
@@ -28,8 +32,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Ask the kernel what scenarios say
+    /// Ask the kernel and the model what scenarios say, and hold them against each other
     Run(run::Arguments),
+    /// Ask the model alone: no kernel, no privilege
+    Simulate(simulate::Arguments),
+    /// Tell a scenario step by step, with rules and pictures; or a rule, an error, a topic
+    Explain(explain::Arguments),
+    /// List the rules of the model, and which scenarios exercise them
+    Rules(rules::Arguments),
     /// Find every error in scenario files, without running anything
     Check(check::Arguments),
     /// List scenarios, and what would be skipped here and why
@@ -85,6 +95,9 @@ pub fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, Trouble> {
     match command {
         Command::Run(arguments) => run::execute(&arguments),
+        Command::Simulate(arguments) => simulate::execute(&arguments),
+        Command::Rules(arguments) => rules::execute(&arguments),
+        Command::Explain(arguments) => explain::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments),
         Command::List(arguments) => list::execute(&arguments),
         Command::Probe(arguments) => probe::execute(&arguments),

@@ -1,7 +1,7 @@
 //! Which scenarios a command is about.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Trouble;
 use crate::diag::Diagnostic;
@@ -11,7 +11,7 @@ use crate::scenario::{Case, FoundFile, KnownNames, discover, read, resolve};
 use crate::snapshot::{Pending, Shelf, Stray};
 
 /// The arguments that select scenarios.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Selection {
     /// Files, directories, or parts of ids below `scenarios/`; all of `scenarios/` if left out
     #[arg(value_name = "PATH")]
@@ -56,6 +56,27 @@ impl Selected {
 }
 
 impl Selection {
+    /// Whether nothing is said, which selects everything.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+            && self.id.is_empty()
+            && self.tag.is_empty()
+            && self.skip_tag.is_empty()
+    }
+
+    /// One path.
+    pub fn of(path: impl Into<PathBuf>) -> Self {
+        Self { paths: vec![path.into()], ..Self::default() }
+    }
+
+    /// All cases below `scenarios/`; none where there is no such directory.
+    pub fn of_default() -> Result<Vec<Case>, Trouble> {
+        if !Path::new(SCENARIOS).is_dir() {
+            return Ok(Vec::new());
+        }
+        Ok(Self::default().cases()?.cases)
+    }
+
     /// Finds the files; a word that is no path selects ids below `scenarios/`.
     ///
     /// Beside the files stands what is wrong with the paths.
@@ -67,6 +88,11 @@ impl Selection {
             .partition(|path| path.symlink_metadata().is_ok() || !default.is_dir());
         let paths: Vec<_> = paths.into_iter().cloned().collect();
         let (mut files, mut errors) = discover(&paths);
+        if self.paths.is_empty() && !default.is_dir() {
+            let none = Diagnostic::whole(SCENARIOS, "there is no such directory here")
+                .hint("go to a checkout of nsharness, or name files or directories");
+            return (Vec::new(), vec![none]);
+        }
         if self.paths.is_empty() || !words.is_empty() {
             let (all, wrong) = discover(&[default]);
             errors.extend(wrong);

@@ -3,6 +3,7 @@
 //! A probe asks the kernel to do the thing instead of comparing versions: distributions backport.
 //! Most are small scenarios of their own, asked in a sandbox as any other.
 
+mod profile;
 mod questions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,23 +12,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::diag::Source;
 use crate::missing::Missing;
+use crate::model::profile::Settings;
 use crate::scenario::condition::{Answers, Condition, KernelVersion};
 use crate::scenario::expect::Expect;
 use crate::scenario::plan::Plan;
 use crate::scenario::{Case, FoundFile, KnownNames, Requirement};
-use crate::target::Witness;
+use crate::target::{Answer, Witness};
 use crate::transcript::{End, Outcome};
-use crate::worker::Answer;
 
 pub use questions::Probe;
 use questions::{ALL, How};
 
 /// What a probe found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
     /// The answer; `None` where the question could not be asked.
     pub value: Option<bool>,
@@ -35,27 +36,30 @@ pub struct Finding {
     pub evidence: String,
     /// Whether asking broke: then nothing that depends on the answer was asked, and nothing is known.
     pub broke: bool,
+    /// What kept it from being asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missing>,
 }
 
 impl Finding {
     /// An answer.
     fn answer(value: bool, evidence: impl Into<String>) -> Self {
-        Self { value: Some(value), evidence: evidence.into(), broke: false }
+        Self { value: Some(value), ..Self::none(evidence) }
     }
 
     /// A question that cannot be asked on this host.
     fn none(evidence: impl Into<String>) -> Self {
-        Self { value: None, evidence: evidence.into(), broke: false }
+        Self { value: None, evidence: evidence.into(), broke: false, missing: Vec::new() }
     }
 
     /// A question that broke.
     fn broken(evidence: impl Into<String>) -> Self {
-        Self { value: None, evidence: evidence.into(), broke: true }
+        Self { broke: true, ..Self::none(evidence) }
     }
 }
 
 /// An environment as far as it was probed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Environment {
     /// What uname(2) says.
     pub release: String,
@@ -67,6 +71,10 @@ pub struct Environment {
     pub uid: u32,
     /// Whether the user allowed scenarios that run as real root on this machine.
     pub privileged: bool,
+    /// Whether this is not a machine but a model of one.
+    pub simulated: bool,
+    /// What is set on it, as far as the model has to know.
+    pub settings: Settings,
     /// What the probes found, by name.
     pub findings: BTreeMap<String, Finding>,
 }
@@ -92,6 +100,8 @@ impl Environment {
             machine: uname.machine().to_string_lossy().into_owned(),
             uid: rustix::process::geteuid().as_raw(),
             privileged,
+            simulated: false,
+            settings: profile::settings(),
             findings: BTreeMap::new(),
         }
     }
@@ -123,14 +133,19 @@ impl Environment {
         let mut names: Vec<&String> = required.chain(&case.plan.needs.probes).collect();
         names.dedup();
         let mut missing: Vec<Missing> =
-            names.into_iter().filter_map(|name| self.missing_probe(name)).collect();
+            names.into_iter().flat_map(|name| self.missing_probe(name)).collect();
         for requirement in &case.requires {
             if let Requirement::Condition(condition) = requirement {
                 missing.extend(self.missing_condition(condition));
             }
         }
-        missing.dedup();
-        missing
+        let mut told: Vec<Missing> = Vec::new();
+        for one in missing {
+            if !told.contains(&one) {
+                told.push(one);
+            }
+        }
+        told
     }
 
     /// Why it is not even known whether a case can be asked here: a probe that it needs broke.
@@ -165,15 +180,15 @@ impl Environment {
         missing
     }
 
-    fn missing_probe(&self, name: &str) -> Option<Missing> {
-        let probe = ALL.iter().find(|probe| probe.name == name)?;
-        let finding = self.findings.get(name);
-        if finding.is_some_and(|finding| finding.value == Some(true)) {
-            return None;
-        }
-        let why = finding
-            .map_or_else(|| "it was not probed".to_owned(), |finding| finding.evidence.clone());
-        Some(Missing::new(name, why, probe.remedy))
+    fn missing_probe(&self, name: &str) -> Vec<Missing> {
+        let Some(probe) = ALL.iter().find(|probe| probe.name == name) else { return Vec::new() };
+        let why = match self.findings.get(name) {
+            Some(finding) if finding.value == Some(true) => return Vec::new(),
+            Some(finding) if !finding.missing.is_empty() => return finding.missing.clone(),
+            Some(finding) => finding.evidence.clone(),
+            None => "it was not probed".to_owned(),
+        };
+        vec![Missing::new(name, why, probe.remedy)]
     }
 }
 
@@ -185,6 +200,11 @@ impl Answers for Environment {
     fn probe(&self, name: &str) -> Option<bool> {
         self.findings.get(name).and_then(|finding| finding.value)
     }
+}
+
+/// The probes that the model's rules depend on, because distributions backport.
+pub fn wanted_by_rules() -> BTreeSet<String> {
+    crate::model::rules::all().filter_map(|rule| rule.probe).map(str::to_owned).collect()
 }
 
 /// The probes that cases depend on: what they require, and what their conditions ask.
@@ -251,17 +271,24 @@ fn ask_scenario(name: &str, text: &str, witness: &mut dyn Witness) -> io::Result
         }
     };
     let transcript = match answer {
-        Answer::Asked(transcript) => transcript,
+        Answer::Asked(transcript) => *transcript,
+        Answer::Predicted(prediction) => match prediction.abstains() {
+            Some(why) => return Ok(Finding::none(why.to_string())),
+            None => prediction.transcript,
+        },
         Answer::Missing(missing) => {
             let reasons: Vec<_> = missing.iter().map(ToString::to_string).collect();
-            return Ok(Finding::none(reasons.join("; ")));
+            return Ok(Finding { missing, ..Finding::none(reasons.join("; ")) });
         }
     };
     let word = plan.steps.last().map_or("", |step| step.operation.word());
     let last = transcript.outcomes.get(plan.steps.len() - 1);
     Ok(match (&transcript.end, last) {
-        (End::Completed, Some(Outcome::Ok(_))) => Finding::answer(true, format!("{word}: ok")),
-        (End::Completed, Some(outcome)) => Finding::answer(false, format!("{word}: {outcome}")),
+        (End::Completed, Some(Outcome::Ok(_))) => Finding::answer(true, format!("{word} gives ok")),
+        (End::Completed, Some(Outcome::Abstained(why))) => Finding::none(why),
+        (End::Completed, Some(outcome)) => {
+            Finding::answer(false, format!("{word} gives {outcome}"))
+        }
         (End::Completed, None) => Finding::broken("its last step was not answered"),
         (End::Broke(breakage), _) => Finding::broken(breakage.to_string()),
         (End::TimedOut, _) => Finding::broken("it was not answered in time"),

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::{Environment, Finding};
+use crate::model::profile::Settings;
 use crate::sandbox::IdSource;
+use crate::scenario::condition::KernelVersion;
 use crate::scenario::plan::COMMON_IDS;
 
 /// One question about an environment.
@@ -129,10 +131,12 @@ pub const ALL: &[Probe] = &[
     ),
     scenario(
         "overlay.lowerdir_plus",
-        "Does overlayfs take its layers one by one as lowerdir+? (Linux 6.8)",
+        "Does overlayfs take its layers one by one as lowerdir+? (Linux 6.7)",
         NEWER,
-        "{title: layers, world: {tree: {l: dir}}, steps: [
-            fsopen: {type: overlay, fd: o}, fsconfig: {fd: o, key: lowerdir+, value: l}]}",
+        // Before Linux 6.5 any option is taken, and only looked at when the context is created.
+        "{title: layers, world: {tree: {a: dir, b: dir}}, steps: [
+            fsopen: {type: overlay, fd: o}, fsconfig: {fd: o, key: lowerdir+, value: a},
+            fsconfig: {fd: o, key: lowerdir+, value: b}, fsconfig: {fd: o, command: create}]}",
     ),
     scenario(
         "overlay.data_only",
@@ -165,14 +169,65 @@ pub const ALL: &[Probe] = &[
             move_mount: {from: a, at: b, set_group: true}]}",
     ),
     scenario(
+        "umount.force",
+        "Can a user namespace unmount its own file systems by force? (Linux 6.15)",
+        NEWER,
+        "{title: force, world: {tree: {a: dir}, actors: {box: {userns: {uid_map: [[0, 0, 1]]}, unshare: [mount]}}},
+            steps: [mount: {as: box, type: tmpfs, at: a}, umount: {as: box, at: a, flags: [force]}]}",
+    ),
+    scenario(
         "time_namespace",
         "Are there time namespaces? (Linux 5.6)",
         NEWER,
         "{title: time, steps: [unshare: {namespaces: [time]}]}",
     ),
+    Probe {
+        name: "fs.protected_hardlinks",
+        question: "Is the sysctl fs.protected_hardlinks set?",
+        remedy: SYSCTL,
+        how: How::Host(|environment| sysctl(environment.settings.protected_hardlinks.into())),
+    },
+    Probe {
+        name: "fs.protected_symlinks",
+        question: "Is the sysctl fs.protected_symlinks set?",
+        remedy: SYSCTL,
+        how: How::Host(|environment| sysctl(environment.settings.protected_symlinks.into())),
+    },
+    Probe {
+        name: "fs.protected_regular",
+        question: "Is the sysctl fs.protected_regular set? (Linux 4.19)",
+        remedy: SYSCTL,
+        how: How::Host(|environment| since_4_19(environment, |set| set.protected_regular)),
+    },
+    Probe {
+        name: "fs.protected_fifos",
+        question: "Is the sysctl fs.protected_fifos set? (Linux 4.19)",
+        remedy: SYSCTL,
+        how: How::Host(|environment| since_4_19(environment, |set| set.protected_fifos)),
+    },
 ];
 
+/// What a machine's owner set; nsharness changes no sysctl.
+const SYSCTL: &str = "set the sysctl, on a machine that may be changed";
+
+fn sysctl(set: u8) -> Finding {
+    Finding::answer(set > 0, format!("it is {set}"))
+}
+
+fn since_4_19(environment: &Environment, set: fn(&Settings) -> u8) -> Finding {
+    if environment.version < KernelVersion(4, 19, 0) {
+        return Finding::answer(false, "it came with Linux 4.19");
+    }
+    sysctl(set(&environment.settings))
+}
+
+/// What the model does that a host may refuse: it harms nobody.
+const MODELLED: &str = "the model can do that";
+
 fn root(environment: &Environment) -> Finding {
+    if environment.simulated {
+        return Finding::answer(true, MODELLED);
+    }
     match (environment.uid, environment.privileged) {
         (0, true) => Finding::answer(true, "uid 0 and --privileged"),
         (0, false) => {
@@ -182,7 +237,10 @@ fn root(environment: &Environment) -> Finding {
     }
 }
 
-fn ids(_: &Environment) -> Finding {
+fn ids(environment: &Environment) -> Finding {
+    if environment.simulated {
+        return Finding::answer(true, MODELLED);
+    }
     match IdSource::detect().maps(&[COMMON_IDS]) {
         Ok(maps) => {
             let lines: Vec<_> = maps.uid.iter().map(|(i, o, c)| format!("{i} {o} {c}")).collect();
@@ -204,7 +262,10 @@ fn knows(file_system: &str) -> bool {
     })
 }
 
-fn nfs(_: &Environment) -> Finding {
+fn nfs(environment: &Environment) -> Finding {
+    if environment.simulated {
+        return Finding::answer(true, MODELLED);
+    }
     let missing: Vec<_> = ["nfs4", "nfsd"].into_iter().filter(|kind| !knows(kind)).collect();
     if !missing.is_empty() {
         return Finding::answer(
@@ -219,7 +280,10 @@ fn nfs(_: &Environment) -> Finding {
     )
 }
 
-fn aufs(_: &Environment) -> Finding {
+fn aufs(environment: &Environment) -> Finding {
+    if environment.simulated {
+        return Finding::answer(false, "the model has no aufs");
+    }
     let module = Path::new("/sys/module/aufs").exists();
     Finding::answer(
         knows("aufs") || module,

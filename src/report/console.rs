@@ -1,15 +1,17 @@
 //! What a person sees: a line a scenario, failures with their place and voices, a summary.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Judged, Reporter, Summary};
+use super::{Judged, Reporter, Start, Summary};
 use crate::diag::Diagnostic;
 use crate::probe::Environment;
-use crate::scenario::Case;
-use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
+use crate::scenario::load::SCENARIOS;
+use crate::verdict::{Recorded, Status, StepStatus, StepVerdict};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +29,12 @@ pub struct Console {
     bar: ProgressBar,
     /// Why the last case was skipped: the same reasons are not said of each of a hundred cases.
     skipped_for: Vec<String>,
+    /// How many cases were skipped for what is missing.
+    missing: BTreeMap<String, u64>,
+    /// What tells `explain` which kernel is simulated, where that is not this machine's.
+    kernel: String,
+    /// The quirks that were told what they are.
+    known_quirks: BTreeSet<&'static str>,
 }
 
 impl Console {
@@ -41,6 +49,9 @@ impl Console {
             verbosity,
             bar,
             skipped_for: Vec::new(),
+            missing: BTreeMap::new(),
+            kernel: String::new(),
+            known_quirks: BTreeSet::new(),
         }
     }
 
@@ -61,17 +72,23 @@ fn style(status: Status) -> Style {
 }
 
 impl Reporter for Console {
-    fn start(&mut self, environment: &Environment, target: &str, cases: usize) -> io::Result<()> {
+    fn start(&mut self, start: Start<'_>) -> io::Result<()> {
+        let Start { environment, target, cases, .. } = start;
         let user = match (environment.uid, environment.privileged) {
             (0, true) => "real root (--privileged)".to_owned(),
             (0, false) => "root".to_owned(),
             (uid, _) => format!("uid {uid}"),
         };
         let scenarios = if cases == 1 { "scenario" } else { "scenarios" };
-        self.say(&format!(
-            "asking Linux {} {} ({target}) as {user}: {cases} {scenarios}\n",
-            environment.release, environment.machine
-        ))?;
+        let Environment { release, machine, .. } = environment;
+        if environment.simulated && environment.version != Environment::of_host(false).version {
+            self.kernel = format!(" --kernel {}", environment.version);
+        }
+        self.say(&if environment.simulated {
+            format!("simulating Linux {release} ({target}): {cases} {scenarios}\n")
+        } else {
+            format!("asking Linux {release} {machine} ({target}) as {user}: {cases} {scenarios}\n")
+        })?;
         if io::stderr().is_terminal() {
             self.bar =
                 ProgressBar::with_draw_target(Some(cases as u64), ProgressDrawTarget::stderr());
@@ -86,6 +103,10 @@ impl Reporter for Console {
         let Judged { case, verdict, .. } = judged;
         self.bar.inc(1);
         self.bar.set_message(case.id.clone());
+        let missing: BTreeSet<_> = verdict.missing.iter().map(|missing| &missing.what).collect();
+        for what in missing {
+            *self.missing.entry(what.clone()).or_default() += 1;
+        }
         if self.verbosity.quiet && verdict.status == Status::Pass {
             return Ok(());
         }
@@ -102,8 +123,22 @@ impl Reporter for Console {
                     .for_each(|reason| text.push_str(&format!("        {reason}\n")));
             }
             Status::Fail | Status::Xpass | Status::Timeout | Status::Broken => {
-                text.push_str(&explain(case, verdict, self.colour));
+                text.push_str(&explain(&judged, self.colour, &self.kernel));
             }
+        }
+        if verdict.status != Status::Skip {
+            let mut abstained: Vec<_> = verdict.abstained.iter().collect();
+            abstained.dedup();
+            for why in abstained {
+                text.push_str(&format!("        the model abstains: {why}\n"));
+            }
+        }
+        for rule in &verdict.quirks {
+            text.push_str(&format!("        quirk {}", rule.id));
+            if let Some(quirk) = rule.quirk.filter(|_| self.known_quirks.insert(rule.id)) {
+                text.push_str(&format!(": {} Otherwise documented: {quirk}", rule.statement));
+            }
+            text.push('\n');
         }
         if verdict.status == Status::Skip {
             self.skipped_for.clone_from(&verdict.reasons);
@@ -124,6 +159,7 @@ impl Reporter for Console {
             (summary.xpassed, "passed though known to fail"),
             (summary.timeouts, "not ended in time"),
             (summary.broken, "broken, so not answered"),
+            (summary.with_quirks, "with a known deviation of the kernel"),
             (summary.not_run, "not run"),
         ];
         let details: Vec<_> = details
@@ -133,6 +169,15 @@ impl Reporter for Console {
             .collect();
         if !details.is_empty() {
             text.push_str(&format!("of these: {}\n", details.join(", ")));
+        }
+        if !self.missing.is_empty() {
+            text.push_str(&format!("skipped for want of: {}\n", most(&self.missing)));
+        }
+        if summary.abstained > 0 {
+            text.push_str(&format!(
+                "the model abstains from {} steps and observations\n",
+                summary.abstained
+            ));
         }
         if summary.interrupted {
             text.push_str("interrupted: the report ends here\n");
@@ -145,8 +190,22 @@ impl Reporter for Console {
     }
 }
 
+/// What is missing most, first.
+fn most(missing: &BTreeMap<String, u64>) -> String {
+    const NAMED: usize = 5;
+    let mut sorted: Vec<_> = missing.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let named = sorted.iter().take(NAMED).map(|(what, count)| format!("{what} ({count})"));
+    let mut text = named.collect::<Vec<_>>().join(", ");
+    if sorted.len() > NAMED {
+        text.push_str(&format!(" and {} more", sorted.len() - NAMED));
+    }
+    text
+}
+
 /// Why a case is not as expected: each step with its place and voices, then the rest.
-fn explain(case: &Case, verdict: &Verdict, colour: bool) -> String {
+fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
+    let Judged { case, verdict, witness, .. } = *judged;
     let mut text = String::new();
     let mut told = 0;
     for (step, info) in verdict.steps.iter().zip(&case.steps) {
@@ -158,14 +217,10 @@ fn explain(case: &Case, verdict: &Verdict, colour: bool) -> String {
         let diagnostic = Diagnostic::at(&case.source, info.span.clone(), why).label(voice(step));
         text.push_str(&diagnostic.render(colour));
         text.push('\n');
-        let expect = step.expect.as_deref().unwrap_or("nothing said, so ok");
-        text.push_str(&format!("   = expect: {expect}\n"));
-        text.push_str(&format!(
-            "   = kernel: {}\n",
-            step.outcome.as_deref().unwrap_or("no answer")
-        ));
+        text.push_str(&voices(step, witness));
     }
-    for reason in verdict.reasons.iter().skip(told) {
+    let of_steps = verdict.steps.iter().filter(|step| step.status.is_told()).count();
+    for reason in verdict.reasons.iter().skip(of_steps) {
         text.push_str(&format!("        {reason}\n"));
     }
     if let Recorded::Changed { diff, .. } = &verdict.recorded {
@@ -173,7 +228,10 @@ fn explain(case: &Case, verdict: &Verdict, colour: bool) -> String {
         diff.lines().for_each(|line| text.push_str(&format!("        {line}\n")));
     }
     let path = case.path.display();
+    let below_scenarios = case.base == Path::new(SCENARIOS);
+    let subject = if below_scenarios { case.id.clone() } else { path.to_string() };
     let next = match &verdict.recorded {
+        _ if witness == "model" => format!("nsharness explain {subject}{kernel}"),
         Recorded::New { pending, .. } | Recorded::Changed { pending, .. } if told == 0 => {
             let run = if *pending {
                 String::new()
@@ -182,9 +240,37 @@ fn explain(case: &Case, verdict: &Verdict, colour: bool) -> String {
             };
             format!("{run}nsharness snap review {path}")
         }
+        _ if verdict.steps.iter().any(|step| step.model.is_some()) => {
+            format!("nsharness explain {subject}")
+        }
         _ => format!("nsharness run {path} --keep evidence"),
     };
     text.push_str(&format!("   next: {next}\n"));
+    text
+}
+
+/// What each voice says of a step.
+fn voices(step: &StepVerdict, witness: &str) -> String {
+    let silence = match &step.model {
+        Some(model) if model.outcome.is_some() => "nothing said, so the witnesses decide",
+        _ => "nothing said, so ok",
+    };
+    let mut text = format!("   = expect: {}\n", step.expect.as_deref().unwrap_or(silence));
+    if witness != "model" {
+        let outcome = step.outcome.as_deref().unwrap_or("no answer");
+        text.push_str(&format!("   = {witness}: {outcome}\n"));
+    }
+    let Some(model) = &step.model else { return text };
+    match (&model.outcome, &model.abstained) {
+        (Some(outcome), _) => text.push_str(&format!("   = model: {outcome}\n")),
+        (None, why) => {
+            let why = why.as_deref().unwrap_or("it was not asked");
+            text.push_str(&format!("   = model: abstains: {why}\n"));
+        }
+    }
+    for rule in &model.rules {
+        text.push_str(&format!("            by {}: {}\n", rule.id, rule.statement));
+    }
     text
 }
 

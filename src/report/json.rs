@@ -5,13 +5,12 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Judged, Reporter, Summary};
-use crate::probe::Environment;
+use super::{Judged, Reporter, Start, Summary};
 use crate::snapshot;
 use crate::verdict::Recorded;
 
 /// The version of the format: it grows when a field changes its meaning or goes away.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Writes JSON lines.
 #[derive(Debug)]
@@ -34,12 +33,14 @@ impl<W: Write> Json<W> {
 }
 
 impl<W: Write> Reporter for Json<W> {
-    fn start(&mut self, environment: &Environment, target: &str, cases: usize) -> io::Result<()> {
+    fn start(&mut self, start: Start<'_>) -> io::Result<()> {
+        let Start { environment, target, witnesses, cases } = start;
         self.line(&json!({
             "event": "environment",
             "version": VERSION,
             "nsharness": env!("CARGO_PKG_VERSION"),
             "target": target,
+            "witnesses": witnesses,
             "kernel": environment.release,
             "machine": environment.machine,
             "uid": environment.uid,
@@ -50,7 +51,7 @@ impl<W: Write> Reporter for Json<W> {
     }
 
     fn judged(&mut self, judged: Judged<'_>) -> io::Result<()> {
-        let Judged { case, target, verdict, took } = judged;
+        let Judged { case, target, witness, verdict, took } = judged;
         let observed =
             verdict.transcript.as_ref().map(snapshot::render).filter(|text| !text.is_empty());
         let recorded = match &verdict.recorded {
@@ -73,11 +74,14 @@ impl<W: Write> Reporter for Json<W> {
             "title": case.title,
             "tags": case.tags,
             "target": target,
-            "witness": "kernel",
+            "witness": witness,
             "status": verdict.status,
             "reasons": verdict.reasons,
             "missing": verdict.missing,
             "steps": verdict.steps,
+            "observations": verdict.observations,
+            "abstained": verdict.abstained,
+            "quirks": verdict.quirks,
             "observed": observed,
             "snapshot": recorded,
             "seconds": (took.as_secs_f64() * 1e6).round() / 1e6,

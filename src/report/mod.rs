@@ -1,8 +1,14 @@
 //! Reporters: everything that is said of a run, from one stream of events.
 
 pub mod console;
+pub mod explain;
 pub mod json;
+pub mod link;
+pub mod picture;
+pub mod rules;
+pub mod sentence;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -12,6 +18,19 @@ use crate::probe::Environment;
 use crate::scenario::Case;
 use crate::verdict::{Status, Verdict};
 
+/// A run that begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// What it runs on.
+    pub environment: &'a Environment,
+    /// Where the witness is asked.
+    pub target: &'a str,
+    /// Who speaks, the one whose answer counts as the case's first.
+    pub witnesses: &'a [&'a str],
+    /// How many cases there are.
+    pub cases: usize,
+}
+
 /// A case that was judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged<'a> {
@@ -19,6 +38,8 @@ pub struct Judged<'a> {
     pub case: &'a Case,
     /// Where it was asked.
     pub target: &'a str,
+    /// Whose answer it is.
+    pub witness: &'a str,
     /// What came of it.
     pub verdict: &'a Verdict,
     /// How long it took.
@@ -42,6 +63,12 @@ pub struct Summary {
     pub timeouts: usize,
     /// Of the failed: the harness or environment broke.
     pub broken: usize,
+    /// Steps and observations of which the model says nothing.
+    pub abstained: usize,
+    /// Of the scenarios: those that rest on a known deviation of the kernel from its documentation.
+    pub with_quirks: usize,
+    /// Those deviations by the model's rules, with the number of scenarios of each.
+    pub quirks: BTreeMap<&'static str, usize>,
     /// Not asked, because the run ended before.
     pub not_run: usize,
     /// Whether it was interrupted.
@@ -52,8 +79,13 @@ pub struct Summary {
 
 impl Summary {
     /// Counts one case.
-    pub fn count(&mut self, status: Status) {
-        match status {
+    pub fn count(&mut self, verdict: &Verdict) {
+        self.abstained += verdict.abstained.len();
+        self.with_quirks += usize::from(!verdict.quirks.is_empty());
+        for rule in &verdict.quirks {
+            *self.quirks.entry(rule.id).or_default() += 1;
+        }
+        match verdict.status {
             Status::Pass => self.passed += 1,
             Status::Xfail => {
                 self.passed += 1;
@@ -84,11 +116,11 @@ impl Summary {
 
 /// Somebody who is told of a run.
 pub trait Reporter {
-    /// The run begins: what it runs on, and how many cases there are.
+    /// The run begins.
     ///
     /// # Errors
     /// Where the report cannot be written.
-    fn start(&mut self, environment: &Environment, target: &str, cases: usize) -> io::Result<()>;
+    fn start(&mut self, start: Start<'_>) -> io::Result<()>;
 
     /// A case was judged; cases come in the order of their ids.
     ///

@@ -16,6 +16,8 @@ struct Host {
     chrooted: bool,
     /// Whether a seccomp filter is in force.
     filtered: bool,
+    /// Whether there is no /proc, where the rest is to be seen.
+    blind: bool,
     /// The value of a sysctl, where there is one.
     sysctl: fn(&str) -> Option<String>,
 }
@@ -30,6 +32,7 @@ impl Host {
         Self {
             chrooted: fs::read_to_string("/proc/self/mountinfo")
                 .is_ok_and(|table| !mounted_at_root(table)),
+            blind: status.is_empty(),
             filtered: status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])),
             sysctl: |name| {
                 let text =
@@ -111,6 +114,13 @@ fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
             "run the container with --security-opt seccomp=unconfined",
         ));
     }
+    if found.is_empty() && host.blind && stage == "clone" && is(libc::EPERM) {
+        found.push(Missing::new(
+            "user namespaces",
+            "the kernel refuses to make one, and without /proc it cannot be seen why: in a chroot it always does",
+            "run outside of the chroot, or mount /proc to see more",
+        ));
+    }
     found
 }
 
@@ -118,7 +128,7 @@ fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
 mod tests {
     use super::*;
 
-    const FREE: Host = Host { chrooted: false, filtered: false, sysctl: |_| None };
+    const FREE: Host = Host { chrooted: false, filtered: false, blind: false, sysctl: |_| None };
 
     fn broke(stage: &str, errno: i32) -> Breakage {
         Breakage { stage: stage.into(), detail: String::new(), errno: Some(Errno(errno)) }
@@ -144,12 +154,14 @@ mod tests {
         }
         assert!(whys(&clone, &Host { chrooted: true, ..FREE }).contains("chroot"));
         assert!(whys(&clone, &Host { filtered: true, ..FREE }).contains("seccomp"));
+        assert!(whys(&clone, &Host { blind: true, ..FREE }).contains("/proc"));
         assert!(whys(&broke("sandbox: clone", libc::ENOSPC), &FREE).contains(LIMIT));
     }
 
     #[test]
     fn a_refusal_in_a_world_is_not_explained_away() {
-        let all = Host { chrooted: true, filtered: true, sysctl: |_| Some("1".into()) };
+        let all =
+            Host { chrooted: true, filtered: true, blind: true, sysctl: |_| Some("1".into()) };
         assert_eq!(whys(&broke("world: line 4: mount", libc::EPERM), &all), "");
         assert_eq!(whys(&broke("actor box: chroot", libc::EPERM), &all), "");
     }

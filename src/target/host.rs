@@ -11,13 +11,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid, setsid};
 
-use super::Witness;
+use super::{Answer, Witness};
 use crate::channel;
 use crate::sandbox::die_with;
 use crate::scenario::plan::Plan;
 use crate::sys;
 use crate::transcript::{Breakage, Transcript};
-use crate::worker::{Answer, Worker};
+use crate::worker::{self, Worker};
 
 /// How much longer than its plan's time a worker may take before it counts as stuck.
 const GRACE: Duration = Duration::from_secs(10);
@@ -83,13 +83,13 @@ impl Host {
     /// Takes the answer of a worker; one that ended has broken over the plan that it worked on.
     fn collect(&mut self, index: usize) -> io::Result<Option<(usize, Answer)>> {
         let slot = &mut self.workers[index];
-        let answer = channel::receive(&mut slot.socket);
+        let answer = channel::receive::<worker::Answer>(&mut slot.socket);
         let job = slot.jobs.pop_front();
         if let Some(next) = slot.jobs.front_mut() {
             next.deadline = Instant::now() + next.time;
         }
         let (answer, ended) = match answer {
-            Ok(Some(answer)) => (answer, false),
+            Ok(Some(answer)) => (Answer::from(answer), false),
             Ok(None) => (broken(ENDED), true),
             // It left something unread behind: the plan that it had not begun.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => (broken(ENDED), true),

@@ -1,12 +1,37 @@
-//! Where a witness is asked: `host`, and later other kernels.
+//! Where a witness is asked: `host`, `model`, a recording, and later other kernels.
 
 pub mod host;
+pub mod model;
+pub mod recording;
 
 use std::io;
 use std::time::Duration;
 
+use crate::missing::Missing;
+use crate::model::Prediction;
 use crate::scenario::plan::Plan;
-use crate::worker::Answer;
+use crate::transcript::Transcript;
+use crate::worker;
+
+/// What a witness answers to a plan.
+#[derive(Debug)]
+pub enum Answer {
+    /// What came of asking, to its end or not.
+    Asked(Box<Transcript>),
+    /// What follows from rules, and nobody was asked.
+    Predicted(Box<Prediction>),
+    /// It cannot be asked this, for these reasons.
+    Missing(Vec<Missing>),
+}
+
+impl From<worker::Answer> for Answer {
+    fn from(answer: worker::Answer) -> Self {
+        match answer {
+            worker::Answer::Asked(transcript) => Self::Asked(transcript),
+            worker::Answer::Missing(missing) => Self::Missing(missing),
+        }
+    }
+}
 
 /// Somebody who answers plans: a kernel, a model, a runtime.
 ///

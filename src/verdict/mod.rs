@@ -1,16 +1,27 @@
-//! A transcript held against what the author expects and what was recorded before.
+//! What witnesses answered, held against what the author expects, against each other, and against
+//! what was recorded before.
 
+pub mod agreement;
 mod matching;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use crate::missing::Missing;
+use crate::model::Prediction;
+use crate::model::rules::Rule;
 use crate::scenario::Case;
 use crate::scenario::condition::Answers;
+use crate::target::Answer;
 use crate::transcript::{End, Outcome, Transcript};
-use crate::worker::Answer;
 
-use matching::{matches, resolve};
+use agreement::{Agreement, Agrees};
+pub use matching::resolve;
+pub use steps::{ModelVoice, StepStatus, StepVerdict};
 
 /// What came of one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -47,43 +58,18 @@ impl Status {
     }
 }
 
-/// What came of one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepStatus {
-    /// As expected.
-    Pass,
-    /// Not as expected.
-    Fail,
-    /// Not as expected, and known not to be.
-    Xfail,
-    /// As expected, and known not to be.
-    Xpass,
-    /// Not taken: what came before broke or took all the time.
-    NotReached,
-}
-
-/// One step, with what each voice said.
+/// One observation, with what the model says of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct StepVerdict {
-    /// The line of the scenario file.
-    pub line: usize,
-    /// Who took it.
-    pub actor: String,
-    /// What was done.
-    pub operation: &'static str,
-    /// What came of it.
-    pub status: StepStatus,
-    /// What the author expects; `None` where nothing was said.
-    pub expect: Option<String>,
-    /// What the witness answered.
-    pub outcome: Option<String>,
-    /// What differs, or why it was known.
+pub struct ObservationVerdict {
+    /// What was observed.
+    pub title: String,
+    /// Whether kernel and model agree; `None` where only one of them speaks.
+    pub agrees: Option<bool>,
+    /// How they differ, or why the model abstains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The values of the outcome.
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
-    pub values: serde_json::Value,
+    /// The rules that the model cites.
+    pub rules: Vec<&'static Rule>,
 }
 
 /// How the observations compare with the recorded ones.
@@ -129,10 +115,16 @@ pub struct Verdict {
     pub missing: Vec<Missing>,
     /// Every step.
     pub steps: Vec<StepVerdict>,
+    /// Every observation that was made.
+    pub observations: Vec<ObservationVerdict>,
     /// How the observations compare.
     pub recorded: Recorded,
     /// The transcript, where there is one.
     pub transcript: Option<Transcript>,
+    /// Where the model abstains, and why: as many as there are steps and observations.
+    pub abstained: Vec<String>,
+    /// The rules cited that say otherwise than documentation or POSIX: known deviations.
+    pub quirks: Vec<&'static Rule>,
 }
 
 impl Verdict {
@@ -148,154 +140,261 @@ impl Verdict {
             reasons: missing.iter().map(ToString::to_string).collect(),
             missing,
             steps: Vec::new(),
+            observations: Vec::new(),
             recorded: Recorded::Nothing,
             transcript: None,
+            abstained: Vec::new(),
+            quirks: Vec::new(),
         }
     }
 }
 
-/// Judges the answer to a case; `record` compares its observations with the recorded ones.
+/// Who speaks of a case beside its author.
+struct Voices {
+    kernel: Option<Transcript>,
+    model: Option<Prediction>,
+    /// Where both speak, whether they say the same.
+    agreement: Option<Agreement>,
+}
+
+impl Voices {
+    fn of(kernel: Option<Transcript>, model: Option<Prediction>) -> Self {
+        let mut voices = Self { kernel, model, agreement: None };
+        if let (Some(kernel), Some(model)) = (&voices.kernel, &voices.model) {
+            voices.agreement = Some(Agreement::of(kernel, &model.transcript));
+        }
+        // Only now: what the model leaves out would shift the numbers of what it says.
+        voices.kernel.iter_mut().for_each(Transcript::normalise);
+        voices.model.iter_mut().for_each(|model| model.transcript.normalise());
+        voices
+    }
+
+    /// Whose answer is the case's: the kernel's, and the model's where no kernel was asked.
+    fn first(&self) -> Option<&Transcript> {
+        self.kernel.as_ref().or(self.model.as_ref().map(|model| &model.transcript))
+    }
+
+    fn into_first(self) -> Option<Transcript> {
+        self.kernel.or(self.model.map(|model| model.transcript))
+    }
+}
+
+/// Judges the answer to a case, with a second voice where the model was asked too; `record` compares
+/// its observations with the recorded ones.
 pub fn judge(
     case: &Case,
     environment: &dyn Answers,
     answer: Answer,
+    second: Option<Prediction>,
     record: impl FnOnce(&Transcript) -> Recorded,
 ) -> Verdict {
-    let mut transcript = match answer {
+    let (kernel, mut model) = match answer {
         Answer::Missing(missing) => return Verdict::skip(missing),
-        Answer::Asked(transcript) => *transcript,
+        Answer::Asked(transcript) => (Some(*transcript), second),
+        Answer::Predicted(prediction) => (None, Some(*prediction)),
     };
-    transcript.normalise();
-    let steps = judge_steps(case, environment, &transcript);
-    let mut reasons = Vec::new();
-    for step in &steps {
-        let place = format!("line {}: {}", step.line, step.operation);
-        let told = matches!(step.status, StepStatus::Fail | StepStatus::Xfail | StepStatus::Xpass);
-        if let (true, Some(why)) = (told, &step.why) {
-            reasons.push(format!("{place}: {why}"));
+    let mut abstained = Vec::new();
+    if let Some(why) = model.as_ref().and_then(Prediction::abstains).map(ToString::to_string) {
+        let parts = case.plan.steps.len() + case.plan.observe.len();
+        abstained = vec![why.clone(); parts.max(1)];
+        if kernel.is_none() {
+            let missing = Missing::new("a model of this", why, "ask a kernel: nsharness run");
+            return Verdict { abstained, ..Verdict::skip(vec![missing]) };
+        }
+        model = None;
+    }
+    let voices = Voices::of(kernel, model);
+    let Some(first) = voices.first() else { return Verdict::skip(Vec::new()) };
+    let mut verdict = Verdict {
+        status: Status::Pass,
+        steps: steps::judge(case, environment, &voices),
+        observations: judge_observations(case, &voices),
+        abstained,
+        quirks: voices.model.as_ref().map_or_else(Vec::new, quirks),
+        ..Verdict::skip(Vec::new())
+    };
+    verdict.collect();
+    verdict.status = verdict.status_at(first, case);
+    let silent = |found: &Result<_, Outcome>| matches!(found, Err(Outcome::Abstained(_)));
+    if matches!(first.end, End::Completed)
+        && verdict.status != Status::Broken
+        && !first.observations.iter().any(|observation| silent(&observation.found))
+    {
+        verdict.recorded = record(first);
+    }
+    for complaint in [voices.world_disagreement(), verdict.recorded.complaint()] {
+        verdict.complain(complaint);
+    }
+    verdict.transcript = voices.into_first();
+    verdict.skip_if_nothing_was_said();
+    verdict
+}
+
+/// The words before what kernel and model say of the same thing.
+const DISAGREE: &str = "kernel and model disagree";
+
+/// The rules cited that are quirks, each once, in their order.
+fn quirks(prediction: &Prediction) -> Vec<&'static Rule> {
+    let mut seen = BTreeSet::new();
+    prediction
+        .world
+        .iter()
+        .chain(prediction.steps.iter().flatten())
+        .chain(prediction.observations.iter().flatten())
+        .filter(|rule| rule.quirk.is_some() && seen.insert(rule.id))
+        .copied()
+        .collect()
+}
+
+fn judge_observations(case: &Case, voices: &Voices) -> Vec<ObservationVerdict> {
+    let Some(first) = voices.first() else { return Vec::new() };
+    // One item of `observe` may come to several observations: the same rules decide them.
+    let mut items = case
+        .plan
+        .observe
+        .iter()
+        .enumerate()
+        .flat_map(|(index, item)| std::iter::repeat_n(index, item.count()));
+    let mut verdicts = Vec::with_capacity(first.observations.len());
+    for (index, observation) in first.observations.iter().enumerate() {
+        let item = items.next().unwrap_or(usize::MAX);
+        let cited = voices.model.as_ref().and_then(|model| model.observations.get(item).cloned());
+        let agrees = voices.agreement.as_ref().and_then(|all| all.observations.get(index));
+        let (agrees, why) = match (agrees, &observation.found) {
+            (Some(Agrees::Yes), _) => (Some(true), None),
+            (Some(Agrees::No(how)), _) => (Some(false), Some(how.clone())),
+            (Some(Agrees::Abstained(why)), _) | (None, Err(Outcome::Abstained(why))) => {
+                (None, Some(why.clone()))
+            }
+            (None, _) => (None, None),
+        };
+        let title = observation.title.clone();
+        verdicts.push(ObservationVerdict { title, agrees, why, rules: cited.unwrap_or_default() });
+    }
+    let made = voices.agreement.iter().flat_map(|all| &all.observations);
+    for alone in made.skip(first.observations.len()) {
+        if let Agrees::No(why) = alone {
+            let title = "observations".to_owned();
+            let (agrees, why) = (Some(false), Some(why.clone()));
+            verdicts.push(ObservationVerdict { title, agrees, why, rules: Vec::new() });
         }
     }
-    let mut recorded = Recorded::Nothing;
-    let has = |status| steps.iter().any(|step| step.status == status);
-    let mut status = match &transcript.end {
-        End::Completed if transcript.outcomes.len() != case.plan.steps.len() => {
-            reasons.push(format!(
-                "{} of {} steps were answered",
-                transcript.outcomes.len(),
-                case.plan.steps.len()
-            ));
-            Status::Broken
+    verdicts
+}
+
+impl Voices {
+    /// A world that stands for one of the two and not for the other.
+    fn world_disagreement(&self) -> Option<String> {
+        let (kernel, model) = (self.kernel.as_ref()?, self.model.as_ref()?);
+        match (&kernel.end, &model.transcript.end) {
+            (End::Completed | End::TimedOut, End::Broke(breakage)) => Some(format!(
+                "{DISAGREE}: the model says that the world cannot be set up: {breakage}"
+            )),
+            // A sandbox or worker that broke says nothing of the world.
+            (End::Broke(breakage), End::Completed)
+                if breakage.stage.starts_with("world") || breakage.stage.starts_with("actor") =>
+            {
+                Some(format!("{DISAGREE}: the model says that the world can be set up"))
+            }
+            _ => None,
         }
-        End::Broke(breakage) => {
-            reasons.push(breakage.to_string());
-            Status::Broken
+    }
+}
+
+impl Recorded {
+    fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Nothing | Self::Same => None,
+            Self::New { file, .. } => {
+                Some(format!("the observations were never recorded: {file} is new"))
+            }
+            Self::Changed { file, .. } => Some(format!("the observations differ from {file}")),
+            Self::Unreadable { file, why } => Some(format!("{file} cannot be read: {why}")),
         }
-        End::TimedOut => {
-            let limit = case.plan.timeout_ms as f64 / 1000.0;
-            let running = match case.plan.steps.get(transcript.outcomes.len()) {
-                Some(step) => format!("line {}: {} was running", step.line, step.operation.word()),
-                None => "observations were being made".to_owned(),
-            };
-            reasons.push(format!("ended after {limit} s; {running}"));
-            Status::Timeout
-        }
-        End::Completed => {
-            recorded = record(&transcript);
-            if has(StepStatus::Fail) {
-                Status::Fail
-            } else if has(StepStatus::Xpass) {
-                Status::Xpass
-            } else if has(StepStatus::Xfail) {
-                Status::Xfail
-            } else {
-                Status::Pass
+    }
+}
+
+impl Verdict {
+    /// Collects what steps and observations say: why it is not a pass, where the model abstains.
+    fn collect(&mut self) {
+        for step in &self.steps {
+            let place = || format!("line {}: {}", step.line, step.operation);
+            if let (true, Some(why)) = (step.status.is_told(), &step.why) {
+                self.reasons.push(format!("{}: {why}", place()));
+            }
+            if let Some(why) = step.model.as_ref().and_then(|model| model.abstained.as_ref()) {
+                self.abstained.push(format!("{}: {why}", place()));
             }
         }
-    };
-    let complaint = match &recorded {
-        Recorded::Nothing | Recorded::Same => None,
-        Recorded::New { file, .. } => {
-            Some(format!("the observations were never recorded: {file} is new"))
-        }
-        Recorded::Changed { file, .. } => Some(format!("the observations differ from {file}")),
-        Recorded::Unreadable { file, why } => Some(format!("{file} cannot be read: {why}")),
-    };
-    if let Some(complaint) = complaint {
-        reasons.push(complaint);
-        if matches!(status, Status::Pass | Status::Xfail) {
-            status = Status::Fail;
-        }
-    }
-    Verdict { status, reasons, missing: Vec::new(), steps, recorded, transcript: Some(transcript) }
-}
-
-fn judge_steps(
-    case: &Case,
-    environment: &dyn Answers,
-    transcript: &Transcript,
-) -> Vec<StepVerdict> {
-    let mut steps = Vec::with_capacity(case.plan.steps.len());
-    for (index, (planned, info)) in case.plan.steps.iter().zip(&case.steps).enumerate() {
-        let mut step = StepVerdict {
-            line: planned.line,
-            actor: planned.actor.to_string(),
-            operation: planned.operation.word(),
-            status: StepStatus::NotReached,
-            expect: None,
-            outcome: None,
-            why: None,
-            values: serde_json::Value::Null,
-        };
-        if let Some(outcome) = transcript.outcomes.get(index) {
-            let earlier = |name: &crate::scenario::scalar::Name| {
-                let at =
-                    case.steps.iter().take(index).position(|s| s.label.as_ref() == Some(name))?;
-                transcript.outcomes.get(at)
-            };
-            let expect = info.expect.as_ref().and_then(|expect| resolve(expect, environment));
-            step.expect = expect.map(ToString::to_string);
-            step.outcome = Some(outcome.to_string());
-            step.values = values(outcome);
-            let held = match expect {
-                Some(expect) => matches(expect, outcome, &earlier),
-                None if matches!(outcome, Outcome::Ok(_)) => Ok(()),
-                None => Err(format!("{outcome}, and nothing says that it may fail")),
-            };
-            let known = info.known.as_ref().filter(|known| known.when.holds(environment));
-            (step.status, step.why) = match (held, known) {
-                (Ok(()), None) => (StepStatus::Pass, None),
-                (Ok(()), Some(known)) => {
-                    let why = format!(
-                        "no longer deviates as known ({}; {})",
-                        known.reason, known.reference
-                    );
-                    (StepStatus::Xpass, Some(why))
+        for ObservationVerdict { title, agrees, why, .. } in &self.observations {
+            match (agrees, why) {
+                (Some(false), Some(why)) => {
+                    self.reasons.push(format!("{title}: {DISAGREE}: {why}"))
                 }
-                (Err(why), None) => (StepStatus::Fail, Some(why)),
-                (Err(why), Some(known)) => match matches(&known.outcome, outcome, &earlier) {
-                    Ok(()) => {
-                        (StepStatus::Xfail, Some(format!("{} ({})", known.reason, known.reference)))
-                    }
-                    Err(_) => (
-                        StepStatus::Fail,
-                        Some(format!("{why}; and it is known as {}", known.outcome)),
-                    ),
-                },
-            };
+                (None, Some(why)) => self.abstained.push(format!("{title}: {why}")),
+                _ => {}
+            }
         }
-        steps.push(step);
     }
-    steps
-}
 
-fn values(outcome: &Outcome) -> serde_json::Value {
-    match outcome {
-        Outcome::Ok(values) if !values.is_empty() => values
-            .iter()
-            .map(|(name, value)| (name.clone(), json(value)))
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-        _ => serde_json::Value::Null,
+    /// The status by how far the first voice came, and by what steps and observations say.
+    fn status_at(&mut self, first: &Transcript, case: &Case) -> Status {
+        let (answered, steps) = (first.outcomes.len(), case.plan.steps.len());
+        match &first.end {
+            End::Completed if answered == steps => return self.status_of_parts(),
+            End::Completed => {
+                self.reasons.push(format!("{answered} of {steps} steps were answered"));
+            }
+            End::Broke(breakage) => self.reasons.push(breakage.to_string()),
+            End::TimedOut => {
+                let limit = case.plan.timeout_ms as f64 / 1000.0;
+                let running = match case.plan.steps.get(answered) {
+                    Some(step) => {
+                        format!("line {}: {} was running", step.line, step.operation.word())
+                    }
+                    None => "observations were being made".to_owned(),
+                };
+                self.reasons.push(format!("ended after {limit} s; {running}"));
+                return Status::Timeout;
+            }
+        }
+        Status::Broken
+    }
+
+    fn status_of_parts(&self) -> Status {
+        let has = |status| self.steps.iter().any(|step| step.status == status);
+        if has(StepStatus::Fail) || self.observations.iter().any(|one| one.agrees == Some(false)) {
+            Status::Fail
+        } else if has(StepStatus::Xpass) {
+            Status::Xpass
+        } else if has(StepStatus::Xfail) {
+            Status::Xfail
+        } else {
+            Status::Pass
+        }
+    }
+
+    /// Adds a reason that makes a failure of what would be none.
+    fn complain(&mut self, complaint: Option<String>) {
+        let Some(complaint) = complaint else { return };
+        self.reasons.push(complaint);
+        if matches!(self.status, Status::Pass | Status::Xfail) {
+            self.status = Status::Fail;
+        }
+    }
+
+    /// A model that abstained from every step and observation was not asked anything.
+    fn skip_if_nothing_was_said(&mut self) {
+        let said = self.steps.iter().any(|step| step.status != StepStatus::Abstained)
+            || self.observations.iter().any(|observation| observation.why.is_none());
+        if said || self.steps.is_empty() || self.status != Status::Pass {
+            return;
+        }
+        let why = self.abstained.first().cloned().unwrap_or_default();
+        let missing = Missing::new("a model of this", why, "ask a kernel: nsharness run");
+        self.status = Status::Skip;
+        self.reasons = vec![missing.to_string()];
+        self.missing = vec![missing];
     }
 }
 

@@ -1,0 +1,65 @@
+//! Asks what was selected and reports it: what `run` and `simulate` share.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use super::Trouble;
+use super::select::Selected;
+use crate::exit_code::ExitCode;
+use crate::probe::Environment;
+use crate::report::Reporter;
+use crate::report::console::{Console, Verbosity};
+use crate::report::json::Json;
+use crate::run::{Options, exit_code, run};
+use crate::target::Witness;
+
+/// The arguments that say what is reported, and where.
+#[derive(Debug, clap::Args)]
+pub struct Reports {
+    /// Ends the run with the first failure
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Writes JSON lines to this file; docs/json.md describes them
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Says nothing of what passed
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Reports {
+    /// Asks the cases and reports what came of them.
+    pub fn of(
+        &self,
+        selected: &Selected,
+        environment: &Environment,
+        witness: &mut dyn Witness,
+        options: &Options,
+    ) -> Result<ExitCode, Trouble> {
+        let mut console = Console::new(Verbosity { quiet: self.quiet });
+        let mut json = match &self.json {
+            Some(path) => {
+                let file =
+                    File::create(path).map_err(Trouble::environment(path.display().to_string()))?;
+                Some(Json::new(file))
+            }
+            None => None,
+        };
+        let mut reporters: Vec<&mut dyn Reporter> = vec![&mut console];
+        if let Some(json) = &mut json {
+            reporters.push(json);
+        }
+        let written = || Trouble::environment("the report cannot be written to its end");
+        let mut summary = run(&selected.cases, environment, witness, options, &mut reporters)
+            .map_err(written())?;
+        let strays = selected.strays().map_err(Trouble::environment("snapshots cannot be read"))?;
+        summary
+            .stray_snapshots
+            .extend(strays.into_iter().map(|stray| stray.file.display().to_string()));
+        // The console says the summary last, when the other reports are whole.
+        for reporter in reporters.iter_mut().rev() {
+            reporter.end(&summary).map_err(written())?;
+        }
+        Ok(exit_code(&summary))
+    }
+}

@@ -1,0 +1,105 @@
+//! Rules of the model as text and as JSON.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use super::link::links;
+use crate::coverage::Coverage;
+use crate::model::profile::Profile;
+use crate::model::rules::{FAMILIES, Rule, all};
+
+/// Most scenarios of one rule that are named.
+const NAMED: usize = 5;
+
+/// The family that a rule belongs to.
+pub fn family(rule: &Rule) -> &'static str {
+    rule.id.split('.').next().unwrap_or(rule.id)
+}
+
+/// One line: the id and the statement, with a mark where it is a quirk.
+pub fn line(rule: &Rule) -> String {
+    let quirk = if rule.quirk.is_some() { " [quirk]" } else { "" };
+    format!("{:<36} {}{quirk}\n", rule.id, rule.statement)
+}
+
+/// Everything about a rule, and the scenarios that exercise it.
+pub fn describe(rule: &Rule, coverage: &Coverage) -> String {
+    let mut text = format!("{}\n  {}\n", rule.id, rule.statement);
+    let mut field = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<11}{value}");
+    };
+    field("source:", rule.source);
+    links(rule.source).iter().for_each(|link| field("", link));
+    if let Some(quirk) = rule.quirk {
+        field("quirk:", &format!("this deviates from what is documented: {quirk}"));
+    }
+    let versions = match (rule.since, rule.until) {
+        (Some(since), Some(until)) => Some(format!("Linux {since} to before {until}")),
+        (Some(since), None) if !rule.backports.is_empty() => {
+            let older: Vec<_> = rule.backports.iter().map(ToString::to_string).collect();
+            Some(format!("Linux {since} and later, and stable since {}", older.join(", ")))
+        }
+        (Some(since), None) => Some(format!("Linux {since} and later")),
+        (None, Some(until)) => Some(format!("before Linux {until}")),
+        (None, None) => None,
+    };
+    if let Some(versions) = versions {
+        field("kernels:", &versions);
+    }
+    if let Some(probe) = rule.probe {
+        field("probe:", &format!("{probe}, which outranks the version"));
+    }
+    let cases = coverage.of_rule(rule);
+    match cases {
+        [] if coverage.asked == 0 => field("scenarios:", "there are none here"),
+        [] => field("scenarios:", "none exercises it"),
+        [first, rest @ ..] => {
+            field("scenarios:", first);
+            rest.iter().take(NAMED - 1).for_each(|id| field("", id));
+            if cases.len() > NAMED {
+                field("", &format!("and {} more", cases.len() - NAMED));
+            }
+        }
+    }
+    text
+}
+
+/// A rule as a JSON object, with the scenarios that exercise it.
+pub fn json(rule: &Rule, coverage: &Coverage) -> serde_json::Value {
+    json!({
+        "id": rule.id,
+        "family": family(rule),
+        "statement": rule.statement,
+        "source": rule.source,
+        "links": links(rule.source),
+        "since": rule.since.map(|version| version.to_string()),
+        "backports": rule.backports.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "until": rule.until.map(|version| version.to_string()),
+        "probe": rule.probe,
+        "quirk": rule.quirk,
+        "scenarios": coverage.of_rule(rule),
+    })
+}
+
+/// How many scenarios exercise each rule, family by family, and which rules none does.
+pub fn table(coverage: &Coverage, profile: &Profile) -> String {
+    let mut text = String::new();
+    for (name, rules) in FAMILIES {
+        let covered = rules.iter().filter(|rule| !coverage.of_rule(rule).is_empty()).count();
+        let _ = writeln!(text, "{name}: {covered} of {}", rules.len());
+        for rule in *rules {
+            let cases = coverage.of_rule(rule);
+            let example = cases.first().map_or("", String::as_str);
+            let _ = writeln!(text, "  {:>4}  {:<36} {example}", cases.len(), rule.id);
+        }
+    }
+    let missing: Vec<_> = coverage.missing().collect();
+    for rule in &missing {
+        let elsewhere = if rule.applies(profile) { "" } else { " (not in this kernel)" };
+        let _ = writeln!(text, "no scenario exercises {}{elsewhere}", rule.id);
+    }
+    let count = all().count();
+    let _ = writeln!(text, "{} of {count} rules are exercised", count - missing.len());
+    text
+}
