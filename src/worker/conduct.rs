@@ -208,7 +208,7 @@ impl<'p> Conductor<'p> {
             (Operation::Exit(_), Outcome::Ok(_)) => self.see_off(&step.actor),
             (Operation::Getcred(_), Outcome::Ok(values)) if single => {
                 if let Some(groups) = values.get_mut("groups") {
-                    observe::without_unmapped(groups);
+                    observe::without_groups_of_the_host(groups);
                 }
             }
             _ => {}

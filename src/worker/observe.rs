@@ -19,8 +19,6 @@ use crate::transcript::{Class, Observation, Outcome, Value, text};
 const MAX_ENTRIES: usize = 20_000;
 /// Deepest tree.
 const MAX_DEPTH: usize = 64;
-/// The id that an unmapped one is shown as: kernel.overflowuid.
-const OVERFLOW_ID: i64 = 65534;
 
 /// Who makes one observation.
 pub enum Item {
@@ -64,7 +62,7 @@ pub fn by_actor(observe: &Observe, plan: &Plan, sandbox: &Sandbox, name: &Name) 
             let mut fields: Vec<_> = credentials::credentials().into_iter().collect();
             for (field, value) in &mut fields {
                 if single && field == "groups" {
-                    without_unmapped(value);
+                    without_groups_of_the_host(value);
                 }
             }
             Observation { title: format!("credentials of {name}"), found: Ok(Value::Map(fields)) }
@@ -72,11 +70,11 @@ pub fn by_actor(observe: &Observe, plan: &Plan, sandbox: &Sandbox, name: &Name) 
     }
 }
 
-/// An ordinary user with one id cannot leave its supplementary groups, which are not mapped; they
-/// say nothing about the scenario.
-pub fn without_unmapped(groups: &mut Value) {
+/// In a sandbox with one id nobody can set groups: whichever there are come from who runs it, and say
+/// nothing about the scenario.
+pub fn without_groups_of_the_host(groups: &mut Value) {
     if let Value::List(groups) = groups {
-        groups.retain(|gid| *gid != Value::Number(OVERFLOW_ID));
+        groups.clear();
     }
 }
 
