@@ -1,6 +1,9 @@
 //! One processor for all of a scenario.
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
+
+const THIS: Pid = Pid::from_raw(0);
 
 /// Keeps this process, and for ever what it starts meanwhile, on the processor that it is on.
 ///
@@ -14,12 +17,12 @@ pub struct OneProcessor {
 impl OneProcessor {
     /// Stays where this process is; where that cannot be had, the scheduler goes on as it likes.
     pub fn stay() -> Self {
-        let before = sched_getaffinity(None).ok();
-        let here = sched_getcpu();
-        if before.is_some() && here < CpuSet::MAX_CPU {
-            let mut one = CpuSet::new();
-            one.set(here);
-            let _ = sched_setaffinity(None, &one);
+        let before = sched_getaffinity(THIS).ok();
+        let mut one = CpuSet::new();
+        // A kernel for one processor may lack getcpu(2).
+        let known = sched_getcpu().is_ok_and(|here| one.set(here).is_ok());
+        if before.is_some() && known {
+            let _ = sched_setaffinity(THIS, &one);
         }
         Self { before }
     }
@@ -28,7 +31,7 @@ impl OneProcessor {
 impl Drop for OneProcessor {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            let _ = sched_setaffinity(None, before);
+            let _ = sched_setaffinity(THIS, before);
         }
     }
 }

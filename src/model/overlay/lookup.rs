@@ -31,6 +31,14 @@ struct Search {
     absolute: bool,
 }
 
+impl Search {
+    /// Whether what was found would lead where this overlay follows nothing.
+    fn leads_where_none_may(&self, fs: &Overlay) -> bool {
+        (self.redirect.is_some() && !fs.follows_redirects())
+            || (self.metacopy && !fs.config.metacopy)
+    }
+}
+
 impl Machine<'_> {
     /// The child of a directory of an overlay.
     pub fn ovl_lookup(&mut self, dir: DentryId, name: &str) -> Res<Option<DentryId>> {
@@ -96,7 +104,7 @@ impl Machine<'_> {
         let mut at_root = dir == root;
         let mut index = 0;
         while !search.stop && index < parents.len() {
-            self.may_follow(fs, &search)?;
+            self.may_go_on(fs, &search)?;
             let (layer, base) = parents[index];
             if has_data_layers && !search.is_dir {
                 // A redirect may lead from the last one into the data-only layers.
@@ -110,6 +118,7 @@ impl Machine<'_> {
             let Some(found) = self.look_in_layer(fs, Some(layer), base, &mut search)? else {
                 continue;
             };
+            self.may_follow_found(fs, &search, node.metacopy)?;
             if node.lower.is_empty() && search.is_dir {
                 self.fix_origin(fs, dir, node.upper, found)?;
             }
@@ -136,7 +145,7 @@ impl Machine<'_> {
             metacopy_below = false;
             node.data_redirect.clone_from(&search.redirect);
         } else {
-            self.may_follow(fs, &search)?;
+            self.may_go_on(fs, &search)?;
         }
         let no_data = search.metacopy || (metacopy_below && node.lower.is_empty());
         self.deny(no_data, &rules::METACOPY_NO_DATA, Errno::EIO)?;
@@ -149,6 +158,24 @@ impl Machine<'_> {
         node.xwhiteouts = search.xwhiteouts;
         self.finish_node(fs, &mut node, search.is_dir)?;
         Ok(Ok(node))
+    }
+
+    /// Whether the layers below may be looked at.
+    fn may_go_on(&self, fs: &Overlay, search: &Search) -> Res<()> {
+        if search.leads_where_none_may(fs) && self.by(&rules::REFUSED_AT_ONCE) {
+            return self.may_follow(fs, search);
+        }
+        Ok(())
+    }
+
+    /// The same of older kernels, which ask only once something was found there.
+    fn may_follow_found(&self, fs: &Overlay, search: &Search, upper_metacopy: bool) -> Res<()> {
+        let metacopy = upper_metacopy && !fs.config.metacopy;
+        if (metacopy || search.leads_where_none_may(fs)) && !self.by(&rules::REFUSED_AT_ONCE) {
+            self.deny(metacopy, &rules::METACOPY_REFUSED, Errno::EPERM)?;
+            return self.may_follow(fs, search);
+        }
+        Ok(())
     }
 
     /// Whether what was found may lead on to another name or to the data of another file.
@@ -170,7 +197,7 @@ impl Machine<'_> {
                 node.redirect = self.redirect_mark(fs, place)?.map(Into::into);
                 node.metacopy = self.is_metacopy(fs, place)?;
                 let refused = node.metacopy && !fs.config.metacopy;
-                self.deny(refused, &rules::METACOPY_REFUSED, Errno::EPERM)?;
+                self.deny(refused, &rules::METACOPY_OF_INDEX, Errno::EPERM)?;
             }
         } else if let (Some(upper), false, Some(lower)) = (node.upper, is_dir, top_lower) {
             node.indexed = self

@@ -169,6 +169,15 @@ rules! {
     METACOPY_REFUSED "overlay.lookup.metacopy-refused"
         "A file without data is not reached where metacopy is off: EPERM."
         "overlayfs.rst, Metadata only copy up; fs/overlayfs/namei.c ovl_lookup()";
+    REFUSED_AT_ONCE "overlay.lookup.refused-at-once"
+        "What is not to be followed is refused before anything is looked for below, and not only where \
+         something is found there."
+        "fs/overlayfs/namei.c ovl_lookup(), commit eba3c0b3a9e0"
+        since (6, 16);
+    METACOPY_OF_INDEX "overlay.lookup.metacopy-of-index"
+        "A file without data that the index leads to is not reached either where metacopy is off: EPERM."
+        "fs/overlayfs/namei.c ovl_lookup(), commit eba3c0b3a9e0"
+        since (6, 16);
     METACOPY_NO_DATA "overlay.lookup.metacopy-no-data"
         "A file without data must have its data in a layer below: EIO."
         "fs/overlayfs/namei.c ovl_lookup()";
