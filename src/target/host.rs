@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -192,6 +192,11 @@ impl Witness for Host {
         let job = self.workers[index].jobs.pop_front();
         self.replace(index)?;
         Ok(job.map(|job| (job.ticket, broken("it did not answer in time and was killed"))))
+    }
+
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        let busy = self.workers.iter().filter(|slot| !slot.jobs.is_empty());
+        busy.map(|slot| slot.socket.as_fd()).collect()
     }
 }
 

@@ -2,9 +2,11 @@
 
 pub mod host;
 pub mod model;
+pub mod name;
 pub mod recording;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::missing::Missing;
@@ -12,6 +14,8 @@ use crate::model::Prediction;
 use crate::scenario::plan::Plan;
 use crate::transcript::Transcript;
 use crate::worker;
+
+pub use name::{Target, Targets, Which};
 
 /// What a witness answers to a plan.
 #[derive(Debug)]
@@ -58,4 +62,10 @@ pub trait Witness {
     /// # Errors
     /// Where it cannot be asked anything any more.
     fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>>;
+
+    /// What becomes readable when [`Witness::next`] has something to say, for those who wait for
+    /// several witnesses at once. Nothing, where it never has to be waited for.
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -107,6 +108,10 @@ impl Witness for Recorder<'_> {
             }
         }
         Ok(next)
+    }
+
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        self.witness.sources()
     }
 }
 
