@@ -7,6 +7,7 @@ pub mod cli;
 pub mod coverage;
 pub mod diag;
 pub mod exit_code;
+pub mod kernel;
 pub mod missing;
 pub mod model;
 pub mod probe;

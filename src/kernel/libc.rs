@@ -1,0 +1,141 @@
+//! A C library beside the system's, for a User-Mode Linux that needs a newer one.
+//!
+//! Run by the loader (`ld.so PROGRAM`), User-Mode Linux fails: it looks at its own load address. So the
+//! kernel has to load it, with another loader than its file names. A copy of the file in memory names
+//! that loader; the file in the cache stays as its package has it, and may be moved.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::Kernel;
+
+/// The loader and the library of another suite than the system's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Libc {
+    /// The program interpreter, `ld-linux-x86-64.so.2`.
+    pub loader: PathBuf,
+    /// `libc.so.6`; whatever else the kernel needs lies beside it.
+    pub libc: PathBuf,
+}
+
+/// A program that can be started; it must live until it was.
+#[derive(Debug)]
+pub struct Program {
+    path: PathBuf,
+    libraries: Option<PathBuf>,
+    /// What `path` names, where it is a copy in memory.
+    _copy: Option<File>,
+}
+
+impl Program {
+    /// A command that starts it, without arguments.
+    ///
+    /// `LD_LIBRARY_PATH` is set where the program has libraries of its own, and removed elsewhere.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.arg0("linux.uml");
+        match &self.libraries {
+            Some(directory) => command.env("LD_LIBRARY_PATH", directory),
+            None => command.env_remove("LD_LIBRARY_PATH"),
+        };
+        command
+    }
+}
+
+impl Kernel {
+    /// The program to start for a User-Mode Linux, with the C library that it needs.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is no dynamic program of 64 bits.
+    pub fn program(&self) -> io::Result<Program> {
+        let Some(Libc { loader, libc }) = &self.libc else {
+            let path = std::path::absolute(&self.file)?;
+            return Ok(Program { path, libraries: None, _copy: None });
+        };
+        let program = with_interpreter(fs::read(&self.file)?, &fs::canonicalize(loader)?)?;
+        let mut copy = executable_in_memory()?;
+        copy.write_all(&program)?;
+        // Whoever executes a file that is open for writing gets ETXTBSY.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));
+        let copy = File::open(&path)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));
+        let libraries = fs::canonicalize(libc)?.parent().map(Path::to_owned);
+        Ok(Program { path, libraries, _copy: Some(copy) })
+    }
+}
+
+/// A file in memory that may be executed whatever vm.memfd_noexec says; kernels before 6.3 do not know
+/// the flag.
+fn executable_in_memory() -> io::Result<File> {
+    let create = |flags| memfd_create("linux.uml", MemfdFlags::CLOEXEC | flags).map(File::from);
+    Ok(create(MemfdFlags::EXEC).or_else(|_| create(MemfdFlags::empty()))?)
+}
+
+/// `PT_INTERP` of elf(5).
+const INTERPRETER: u64 = 3;
+
+/// A program that names another interpreter.
+///
+/// The name is appended, and the program header made to point there: the kernel reads it from the
+/// file (load_elf_binary in fs/binfmt_elf.c), so no part of what is loaded moves.
+fn with_interpreter(mut elf: Vec<u8>, interpreter: &Path) -> io::Result<Vec<u8>> {
+    let header = interpreter_header(&elf).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "not a dynamic program (ELF of 64 bits)")
+    })?;
+    let name = [interpreter.as_os_str().as_bytes(), b"\0"].concat();
+    // `p_offset` and `p_filesz` of Elf64_Phdr.
+    let (offset, length) = (elf.len() as u64, name.len() as u64);
+    elf[header + 8..header + 16].copy_from_slice(&offset.to_le_bytes());
+    elf[header + 32..header + 40].copy_from_slice(&length.to_le_bytes());
+    elf.extend(name);
+    Ok(elf)
+}
+
+/// Where the program header of the interpreter lies, in a little-endian ELF file of 64 bits.
+pub(super) fn interpreter_header(elf: &[u8]) -> Option<usize> {
+    let number = |offset: usize, length: usize| {
+        let bytes = elf.get(offset..offset.checked_add(length)?)?;
+        Some(bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    let is_elf64 = elf.starts_with(b"\x7fELF\x02\x01");
+    // `e_phoff`, `e_phentsize` and `e_phnum` of Elf64_Ehdr.
+    let (first, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    let mut headers = (0..count).filter_map(|n| usize::try_from(first.checked_add(n * size)?).ok());
+    headers.find(|header| {
+        let whole = header.checked_add(56).is_some_and(|end| end <= elf.len());
+        is_elf64 && whole && number(*header, 4) == Some(INTERPRETER)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        for bytes in [&b""[..], b"\x7fELF\x02\x01", &[0xff; 64], &[0x7f; 4096]] {
+            assert!(with_interpreter(bytes.to_vec(), Path::new("/ld")).is_err());
+        }
+        // Headers that point beyond every address.
+        let mut elf = b"\x7fELF\x02\x01".to_vec();
+        elf.resize(64, 0xff);
+        assert!(with_interpreter(elf, Path::new("/ld")).is_err());
+    }
+
+    #[test]
+    fn another_interpreter_is_named_and_nothing_moves() {
+        let program = fs::read("/bin/true").unwrap();
+        let Some(header) = interpreter_header(&program) else { return };
+        let patched = with_interpreter(program.clone(), Path::new("/a/loader")).unwrap();
+        assert!(patched.ends_with(b"/a/loader\0"));
+        assert_eq!(patched[header + 8..header + 16], (program.len() as u64).to_le_bytes());
+        assert_eq!(patched[header + 40..program.len()], program[header + 40..]);
+    }
+}
