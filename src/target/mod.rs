@@ -1,5 +1,6 @@
 //! Where a witness is asked: `host`, `model`, a recording, and later other kernels.
 
+pub mod guest;
 pub mod host;
 pub mod model;
 pub mod name;
