@@ -180,6 +180,11 @@ impl Machine<'_> {
         refuse(Errno::EIO)
     }
 
+    /// What is looked up in the upper layer in order to be taken away must be there.
+    pub(super) fn gone(&self, gone: bool) -> Res<()> {
+        self.deny(gone, &rules::GONE, Errno::ENOENT)
+    }
+
     /// Makes one more name of a file, which is copied up for it.
     pub fn ovl_link(
         &mut self,
@@ -254,6 +259,8 @@ impl Machine<'_> {
         let upper = self.fs_lookup(upper_dir, &name)?;
         let expected = cleared.or(self.node(victim)?.upper);
         if expected.is_some() && !self.is_same_upper(upper, expected) {
+            // For a whiteout the name is looked up without being wanted.
+            self.gone(!below && upper.is_none())?;
             return self.stale();
         }
         if below && self.by(&rules::REMOVE_LEAVES_WHITEOUT) {

@@ -82,8 +82,9 @@ impl Machine<'_> {
                 self.set_impure(&fs, old_dir)?;
             }
         }
+        let swaps = exchanged.is_some() || (over_whiteout && (hides || from.is_dir));
         let (old_upper, new_upper) =
-            self.uppers_of(&fs, from, new_dir, new_name, to, cleared, over_whiteout)?;
+            self.uppers_of(&fs, from, new_dir, new_name, to, cleared, over_whiteout, swaps)?;
         self.mark_moved(&fs, from, new_dir, same_dir)?;
         if let Some(other) = exchanged {
             self.mark_moved(&fs, other, old_dir, same_dir)?;
@@ -123,6 +124,7 @@ impl Machine<'_> {
         to: Option<Side>,
         cleared: Option<DentryId>,
         over_whiteout: bool,
+        swaps: bool,
     ) -> Res<(DentryId, Option<DentryId>)> {
         let (old_dir, new_dir) = (self.upper_of(from.dir)?, self.upper_of(new_dir)?);
         self.may(&fs.mounter, fs.upper_place(old_dir)?, Access::CHANGE_DIR)?;
@@ -130,10 +132,11 @@ impl Machine<'_> {
         let old_name = Rc::clone(&self.dentries[from.dentry].name);
         let old_upper = self.fs_lookup(old_dir, &old_name)?;
         let expected = self.node(from.dentry)?.upper;
+        let new = self.fs_lookup(new_dir, new_name)?;
+        self.gone(old_upper.is_none() || (swaps && new.is_none()))?;
         let Some(old) = old_upper.filter(|_| self.is_same_upper(old_upper, expected)) else {
             return self.stale();
         };
-        let new = self.fs_lookup(new_dir, new_name)?;
         let known = match to {
             Some(to) => cleared.or(self.node(to.dentry)?.upper),
             None => None,

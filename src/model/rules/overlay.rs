@@ -194,6 +194,10 @@ rules! {
     STALE "overlay.layers.stale"
         "A name of the upper layer that is not what the overlay knows is not changed: ESTALE."
         "overlayfs.rst, Changes to underlying filesystems; fs/overlayfs/dir.c";
+    GONE "overlay.layers.gone"
+        "A name that is gone from the upper layer is not there for a removal or a rename either: ENOENT."
+        "fs/namei.c start_removing() start_renaming(); commit bd6ede8a06e8"
+        since (6, 19);
 
     // ---- readdir ----
     LIST_NO_WHITEOUTS "overlay.list.no-whiteouts"
