@@ -151,7 +151,17 @@ impl Transcript {
 
     /// Names all identities by numbers that tell nothing of the machine; the same ones stay the same.
     pub fn anonymise(&mut self) {
-        let mut numbers = Numbers { anonymous: true, ..Numbers::default() };
+        self.renumber(Numbers { anonymous: true, ..Numbers::default() });
+    }
+
+    /// The same but for what is chance: whether times that nobody set are equal, as clocks are coarse.
+    pub fn without_chance(&self) -> Self {
+        let mut certain = self.clone();
+        certain.renumber(Numbers { anonymous: true, one_time: true, ..Numbers::default() });
+        certain
+    }
+
+    fn renumber(&mut self, mut numbers: Numbers) {
         self.outcomes.iter_mut().for_each(|outcome| numbers.outcome(outcome));
         self.observations.iter_mut().for_each(|observation| numbers.observation(observation));
     }
@@ -162,6 +172,8 @@ struct Numbers {
     seen: BTreeMap<Class, BTreeMap<String, usize>>,
     /// Whether identities stay what they are.
     anonymous: bool,
+    /// Whether all times are one.
+    one_time: bool,
 }
 
 impl Numbers {
@@ -181,6 +193,9 @@ impl Numbers {
     fn value(&mut self, value: &mut Value) {
         match value {
             Value::Identity(class, key) => {
+                if self.one_time && *class == Class::Time {
+                    key.clear();
+                }
                 let seen = self.seen.entry(*class).or_default();
                 let next = seen.len() + 1;
                 let number = *seen.entry(std::mem::take(key)).or_insert(next);

@@ -569,11 +569,12 @@ impl Machine<'_> {
     }
 
     /// uid_map, gid_map and setgroups of a user namespace as a reader sees them. Which ids of the host
-    /// the sandbox has is up to the host: its own maps are left out.
+    /// the sandbox has is up to the host: its own maps are left out, but for those of the first one.
     pub fn shown_maps(&self, reader: UserNsId, userns: UserNsId) -> Values {
         let setgroups = if self.user_nss[userns].setgroups_allowed { "allow" } else { "deny" };
         let mut shown = Values::from([("setgroups".to_owned(), setgroups.into())]);
-        if userns != self.sandbox_userns || reader != userns {
+        let is_first = self.user_nss[userns].parent.is_none();
+        if userns != self.sandbox_userns || reader != userns || is_first {
             for (name, kind) in [("uid_map", IdKind::User), ("gid_map", IdKind::Group)] {
                 shown.insert(name.to_owned(), self.shown_map(reader, userns, kind));
             }
