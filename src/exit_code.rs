@@ -17,6 +17,7 @@ pub enum ExitCode {
     /// A scenario file is invalid; nothing was run.
     InvalidFile = 3,
     /// The selection was valid, but not one scenario was executed: all were skipped or none matched.
+    /// Of several targets that were named, each must have executed one.
     NothingExecuted = 4,
     /// The environment or the harness broke, so the answer is not known.
     Broken = 5,
@@ -33,11 +34,25 @@ impl ExitCode {
         (Self::Failure, "a failure: fail, xpass, timeout or a snapshot that does not match"),
         (Self::Usage, "the command line is wrong"),
         (Self::InvalidFile, "a scenario file is invalid; nothing was run"),
-        (Self::NothingExecuted, "nothing was executed"),
+        (Self::NothingExecuted, "nothing was executed, or nothing on a target that was named"),
         (Self::Broken, "the environment or the harness broke"),
         (Self::Bug, "a bug in nsharness"),
         (Self::Interrupted, "interrupted; the report up to there is whole"),
     ];
+
+    /// What several parts of a run come to together: the first of these that any of them is.
+    pub fn gravest(codes: impl IntoIterator<Item = Self>) -> Self {
+        const BY_GRAVITY: [ExitCode; 5] = [
+            ExitCode::Interrupted,
+            ExitCode::Failure,
+            ExitCode::Broken,
+            ExitCode::NothingExecuted,
+            ExitCode::AsExpected,
+        ];
+        let codes: Vec<Self> = codes.into_iter().collect();
+        let gravest = BY_GRAVITY.into_iter().find(|code| codes.contains(code));
+        gravest.unwrap_or(Self::NothingExecuted)
+    }
 
     /// The text that `nsharness --help` ends with.
     pub fn help() -> String {

@@ -24,8 +24,8 @@ fn the_bundle_passes_on_a_recorded_kernel(
     let text = fs::read_to_string(&file).unwrap();
     let recorded: Vec<_> = json_lines(&text).into_iter().skip(1).collect();
     assert!(recorded.len() >= ANSWERS, "{kernel} has only {} answers", recorded.len());
-    let file = file.to_str().unwrap();
-    let arguments = ["run", "scenarios", "--recorded", file, "--snapshots", "check", "--json"];
+    let on = format!("recorded:{}", file.display());
+    let arguments = ["run", "scenarios", "--on", &on, "--snapshots", "check", "--json"];
     let done = place.run(User::Own, &[&arguments[..], &["out.json"]].concat()).expect_code(0);
     let events = json_lines(&place.read("out.json"));
     let cases: BTreeMap<_, _> = events
@@ -86,16 +86,16 @@ fn what_is_recorded_is_answered_and_what_is_known_is_not_recorded_again() {
     let place = Place::new();
     place.write("scenarios/a.yaml", PASSES);
     place.run(User::Own, &["run", "--record", "all"]).expect_code(0);
-    let done = place.run(User::Own, &["run", "--recorded", "all"]).expect_code(0);
+    let done = place.run(User::Own, &["run", "--on", "recorded:all"]).expect_code(0);
     assert!(done.stdout.contains("1 passed, 0 failed"), "{}", done.stdout);
     place.write("scenarios/b.yaml", &PASSES.replace("hello", "there").replace("A file", "What"));
     place.run(User::Own, &["run", "--record", "more", "--unlike", "all"]).expect_code(0);
     assert_eq!(json_lines(&place.read("more")).len(), 2);
-    let done = place.run(User::Own, &["run", "--recorded", "more"]).expect_code(0);
+    let done = place.run(User::Own, &["run", "--on", "recorded:more"]).expect_code(0);
     assert!(done.stdout.contains("it was not asked"), "{}", done.stdout);
     assert!(done.stdout.contains("1 passed, 0 failed, 1 skipped"), "{}", done.stdout);
     place.write("scenarios/b.yaml", &PASSES.replace("path: f", "path: g"));
-    let done = place.run(User::Own, &["run", "--recorded", "more"]).expect_code(4);
+    let done = place.run(User::Own, &["run", "--on", "recorded:more"]).expect_code(4);
     assert!(done.stdout.contains("has changed since"), "{}", done.stdout);
     assert!(done.stdout.contains("nsharness run --record FILE"), "{}", done.stdout);
 }
@@ -119,13 +119,14 @@ fn what_is_no_recording_is_told_and_is_5() {
         ("scenarios", "Is a directory"),
         ("/dev/zero", "line 1: it is too long"),
     ] {
-        for option in [&["--recorded"][..], &["--record", "new", "--unlike"]] {
-            let arguments = [&["run"], option, &[file]].concat();
+        let on = format!("recorded:{file}");
+        for option in [&["--on", &on][..], &["--record", "new", "--unlike", file]] {
+            let arguments = [&["run"], option].concat();
             let done = place.run(User::Own, &arguments).expect_code(5);
             let told = done.stderr.contains(&format!("{file} is no recording: "));
             assert!(told && done.stderr.contains(why), "{}", done.stderr);
         }
     }
     place.run(User::Own, &["run", "--unlike", "all"]).expect_code(2);
-    place.run(User::Own, &["run", "--recorded", "all", "--privileged"]).expect_code(2);
+    place.run(User::Own, &["run", "--on", "recorded:all", "--privileged"]).expect_code(2);
 }

@@ -16,7 +16,7 @@ fn json_lines_can_be_read_back_and_tell_all() {
     let events = json_lines(&place.read("out.json"));
     assert_eq!(events.len(), 5);
     assert_eq!(events[0]["event"], "environment");
-    assert_eq!(events[0]["version"], 2);
+    assert_eq!(events[0]["version"], 3);
     assert_eq!(events[0]["witnesses"], serde_json::json!(["kernel", "model"]));
     assert_eq!(events[0]["target"], "host");
     assert_eq!(events[0]["scenarios"], 3);

@@ -2,12 +2,17 @@
 
 use serde_json::json;
 
+use super::on::On;
 use super::select::Selection;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
+use crate::missing::Missing;
 use crate::probe::{self, Environment};
 use crate::sandbox::IdSource;
+use crate::scenario::Case;
 use crate::target::host::Host;
+use crate::target::open::Means;
+use crate::target::{Target, Unopened};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -19,21 +24,55 @@ pub struct Arguments {
     /// Lists what `run --privileged` would skip
     #[arg(long)]
     privileged: bool,
+    #[command(flatten)]
+    on: On,
+}
+
+/// A target with what it is, or why it cannot be asked.
+type Known = (String, Result<Environment, Unopened>);
+
+impl Arguments {
+    fn targets(&self, host: Option<Host>, cases: &[Case]) -> Result<Vec<Known>, Trouble> {
+        let probes = probe::wanted(cases);
+        let means = Means { host, privileged: self.privileged, probes: probes.clone() };
+        let asked = self.on.asked(means, cases)?.into_iter().map(|asked| {
+            let opened = asked.opener.open(&probes).map(|opened| opened.environment);
+            (asked.target, opened)
+        });
+        Ok(asked.collect())
+    }
+
+    /// What keeps a case from being asked: on any of the targets that were named, or on all of those
+    /// that `auto` chooses from.
+    fn missing(&self, targets: &[Known], case: &Case) -> Vec<(String, Missing)> {
+        let mut all = Vec::new();
+        for (target, known) in targets {
+            let mut missing = match known {
+                Ok(environment) => environment.missing(case),
+                Err(Unopened::Missing(missing)) => vec![missing.clone()],
+                Err(Unopened::Broken(why)) => {
+                    vec![Missing::new("an answer", why, "see to it that it can be asked")]
+                }
+            };
+            if *target == Target::Host.to_string() && !case.plan.needs.privileged {
+                let maps = IdSource::detect().maps(&case.plan.needs.ids);
+                missing.extend(maps.err().unwrap_or_default());
+            }
+            if missing.is_empty() && self.on.is_auto() {
+                return Vec::new();
+            }
+            all.extend(missing.into_iter().map(|missing| (target.clone(), missing)));
+        }
+        all
+    }
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    let mut host = Host::start(1).map_err(Trouble::environment("workers cannot be started"))?;
+    let host = arguments.on.workers(1)?;
     let cases = arguments.selection.cases()?.cases;
-    let mut environment = Environment::of_host(arguments.privileged);
-    environment
-        .ask(&probe::wanted(&cases), &mut host)
-        .map_err(Trouble::environment("the kernel cannot be probed"))?;
-    let ids = IdSource::detect();
+    let targets = arguments.targets(host, &cases)?;
     for case in &cases {
-        let mut missing = environment.missing(case);
-        if !case.plan.needs.privileged {
-            missing.extend(ids.maps(&case.plan.needs.ids).err().unwrap_or_default());
-        }
+        let missing = arguments.missing(&targets, case);
         let mut text;
         if arguments.json {
             text = json!({
@@ -43,7 +82,12 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
                 "tags": case.tags,
                 "refs": case.refs,
                 "steps": case.plan.steps.len(),
-                "missing": missing,
+                "missing": missing.iter().map(|(target, missing)| json!({
+                    "target": target,
+                    "what": missing.what,
+                    "why": missing.why,
+                    "remedy": missing.remedy,
+                })).collect::<Vec<_>>(),
             })
             .to_string();
             text.push('\n');
@@ -54,8 +98,9 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
                 format!("  [{}]", case.tags.join(", "))
             };
             text = format!("{}  {}{tags}\n", case.id, case.title);
-            missing.iter().for_each(|missing| {
-                text.push_str(&format!("        would be skipped: {missing}\n"))
+            missing.iter().for_each(|(target, missing)| {
+                let on = if targets.len() > 1 { format!(" on {target}") } else { String::new() };
+                text.push_str(&format!("        would be skipped{on}: {missing}\n"))
             });
         }
         print(&text)?;

@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod list;
+mod on;
 mod probe;
 mod reports;
 mod rules;

@@ -1,53 +1,86 @@
 //! `nsharness probe`
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
+use super::on::On;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::probe::{self, Environment};
-use crate::target::host::Host;
+use crate::target::Unopened;
+use crate::target::open::Means;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Prints one JSON object
+    /// Prints one JSON object a target
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    on: On,
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    let mut host = Host::start(1).map_err(Trouble::environment("workers cannot be started"))?;
-    let mut environment = Environment::of_host(false);
-    let all = probe::names().into_iter().map(str::to_owned).collect();
-    environment
-        .ask(&all, &mut host)
-        .map_err(Trouble::environment("the kernel cannot be probed"))?;
-    if arguments.json {
-        let object = json!({
-            "kernel": environment.release,
-            "machine": environment.machine,
-            "uid": environment.uid,
-            "probes": environment.findings,
-        });
-        print(&format!("{object:#}\n"))?;
-        return Ok(ExitCode::AsExpected);
+    if arguments.on.is_auto() {
+        return Err(Trouble::Usage("`auto` chooses by scenario: name what is to be probed".into()));
     }
-    print(&format!(
-        "Linux {} {}, uid {}\n",
-        environment.release, environment.machine, environment.uid
-    ))?;
-    for probe in probe::all() {
-        let Some(finding) = environment.findings.get(probe.name) else { continue };
-        let value = match finding.value {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "unknown",
+    let host = arguments.on.workers(1)?;
+    let probes: BTreeSet<String> = probe::names().into_iter().map(str::to_owned).collect();
+    let means = Means { host, privileged: false, probes: probes.clone() };
+    let mut codes = Vec::new();
+    for asked in arguments.on.asked(means, &[])? {
+        let code = match asked.opener.open(&probes) {
+            Ok(opened) => {
+                print(&arguments.describe(&asked.target, &opened.environment))?;
+                ExitCode::AsExpected
+            }
+            Err(why) => {
+                print(&arguments.describe_unopened(&asked.target, &why))?;
+                match why {
+                    Unopened::Missing(_) => ExitCode::NothingExecuted,
+                    Unopened::Broken(_) => ExitCode::Broken,
+                }
+            }
         };
-        let mut text = format!("{:<22} {value:<8} {}\n", probe.name, probe.question);
-        text.push_str(&format!("{:32}{}\n", "", finding.evidence));
-        if finding.value != Some(true) {
-            text.push_str(&format!("{:32}remedy: {}\n", "", probe.remedy));
-        }
-        print(&text)?;
+        codes.push(code);
     }
-    Ok(ExitCode::AsExpected)
+    Ok(ExitCode::gravest(codes))
+}
+
+impl Arguments {
+    fn describe(&self, target: &str, environment: &Environment) -> String {
+        let Environment { release, machine, uid, .. } = environment;
+        if self.json {
+            let object = json!({
+                "target": target,
+                "kernel": release,
+                "machine": machine,
+                "uid": uid,
+                "probes": environment.findings,
+            });
+            return format!("{object:#}\n");
+        }
+        let mut text = format!("Linux {release} {machine} ({target}), uid {uid}\n");
+        for probe in probe::all() {
+            let Some(finding) = environment.findings.get(probe.name) else { continue };
+            let value = match finding.value {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "unknown",
+            };
+            text.push_str(&format!("{:<22} {value:<8} {}\n", probe.name, probe.question));
+            text.push_str(&format!("{:32}{}\n", "", finding.evidence));
+            if finding.value != Some(true) {
+                text.push_str(&format!("{:32}remedy: {}\n", "", probe.remedy));
+            }
+        }
+        text
+    }
+
+    fn describe_unopened(&self, target: &str, why: &Unopened) -> String {
+        if self.json {
+            return format!("{:#}\n", json!({ "target": target, "unavailable": why }));
+        }
+        format!("{target} cannot be asked\n{:32}{why}\n", "")
+    }
 }

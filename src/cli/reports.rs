@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use super::Trouble;
 use super::select::Selected;
 use crate::exit_code::ExitCode;
-use crate::probe::Environment;
 use crate::report::Reporter;
 use crate::report::console::{Console, Verbosity};
 use crate::report::json::Json;
-use crate::run::{Options, exit_code, run};
-use crate::target::Witness;
+use crate::run::{Asked, Options, exit_code, run};
 
 /// The arguments that say what is reported, and where.
 #[derive(Debug, clap::Args)]
@@ -32,9 +30,8 @@ impl Reports {
     pub fn of(
         &self,
         selected: &Selected,
-        environment: &Environment,
-        witness: &mut dyn Witness,
-        options: &Options,
+        asked: Vec<Asked>,
+        options: Options,
     ) -> Result<ExitCode, Trouble> {
         let mut console = Console::new(Verbosity { quiet: self.quiet });
         let mut json = match &self.json {
@@ -50,16 +47,16 @@ impl Reports {
             reporters.push(json);
         }
         let written = || Trouble::environment("the report cannot be written to its end");
-        let mut summary = run(&selected.cases, environment, witness, options, &mut reporters)
-            .map_err(written())?;
+        let mut totals = run(&selected.cases, asked, options, &mut reporters).map_err(written())?;
         let strays = selected.strays().map_err(Trouble::environment("snapshots cannot be read"))?;
-        summary
+        totals
+            .all
             .stray_snapshots
             .extend(strays.into_iter().map(|stray| stray.file.display().to_string()));
         // The console says the summary last, when the other reports are whole.
         for reporter in reporters.iter_mut().rev() {
-            reporter.end(&summary).map_err(written())?;
+            reporter.end(&totals).map_err(written())?;
         }
-        Ok(exit_code(&summary))
+        Ok(exit_code(&totals))
     }
 }

@@ -4,17 +4,20 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::Trouble;
+use super::on::On;
 use super::reports::Reports;
-use super::select::{Selected, Selection};
+use super::select::Selection;
 use crate::exit_code::ExitCode;
-use crate::model::profile::Profile;
-use crate::probe::{self, Environment};
-use crate::run::Options;
+use crate::probe;
+use crate::run::{Options, Record};
+use crate::scenario::Case;
 use crate::snapshot::Mode;
 use crate::sys;
-use crate::target::Witness;
-use crate::target::host::Host;
-use crate::target::recording::{Recorder, Recording};
+use crate::target::open::Means;
+use crate::target::recording::Recording;
+
+/// Most scenarios that are asked at once on this machine.
+const MOST_JOBS: usize = 1024;
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,7 +32,7 @@ enum Voice {
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
-    /// How many scenarios are asked at once; one a core if left out
+    /// How many scenarios are asked at once on this machine; one a core if left out
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Ends every scenario after so many seconds, whatever it says itself
@@ -54,48 +57,42 @@ pub struct Arguments {
         default_value = "kernel,model"
     )]
     witness: Vec<Voice>,
-    /// Writes what the kernel answers to this file, for `--recorded`
+    /// Writes what the only target answers to this file, for `--on recorded:FILE`
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Leaves out of the recording what this one holds the same answer to
     #[arg(long, value_name = "FILE", requires = "record")]
     unlike: Option<PathBuf>,
-    /// Asks what a kernel answered before, elsewhere, instead of the one that runs here
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["privileged", "keep", "timeout", "jobs"])]
-    recorded: Option<PathBuf>,
+    #[command(flatten)]
+    on: On,
     #[command(flatten)]
     reports: Reports,
 }
 
 impl Arguments {
-    fn options(&self, model: Option<Profile>) -> Options {
-        Options {
+    fn options(&self, cases: &[Case]) -> Result<Options, Trouble> {
+        let model = self.witness.contains(&Voice::Model);
+        let mut probes = probe::wanted(cases);
+        if model {
+            probes.extend(probe::wanted_by_rules());
+        }
+        let record = match &self.record {
+            Some(file) => {
+                let known = self.unlike.as_deref().map(recording).transpose()?;
+                Some(Record { file: file.clone(), known })
+            }
+            None => None,
+        };
+        Ok(Options {
             snapshots: self.snapshots(),
             fail_fast: self.reports.fail_fast,
             keep: self.keep.clone(),
             model,
-        }
-    }
-
-    fn model_speaks(&self) -> bool {
-        self.witness.contains(&Voice::Model)
-    }
-
-    /// Asks a witness, and writes down what it answers if that was asked for.
-    fn ask(
-        &self,
-        selected: &Selected,
-        environment: &Environment,
-        witness: &mut dyn Witness,
-    ) -> Result<ExitCode, Trouble> {
-        let options = self.options(self.model_speaks().then(|| environment.profile()));
-        let Some(path) = &self.record else {
-            return self.reports.of(selected, environment, witness, &options);
-        };
-        let known = self.unlike.as_deref().map(recording).transpose()?;
-        let write = Trouble::environment(path.display().to_string());
-        let mut recorder = Recorder::new(path, environment, witness, known).map_err(write)?;
-        self.reports.of(selected, environment, &mut recorder, &options)
+            record,
+            probes,
+            guests: cores(),
+            share: self.on.share(),
+        })
     }
 
     fn snapshots(&self) -> Mode {
@@ -106,6 +103,40 @@ impl Arguments {
             Mode::Check
         })
     }
+
+    /// What does not go together.
+    fn check(&self) -> Result<(), Trouble> {
+        let wrong = |why: &str| Err(Trouble::Usage(why.into()));
+        if !self.witness.contains(&Voice::Kernel) {
+            return wrong("`run` asks the kernel; `nsharness simulate` asks the model alone");
+        }
+        if self.jobs == Some(0) {
+            return wrong("--jobs must be at least 1");
+        }
+        if !self.on.has_host() {
+            for (given, option) in
+                [(self.jobs.is_some(), "--jobs"), (self.privileged, "--privileged")]
+            {
+                if given {
+                    return wrong(&format!(
+                        "{option} is about this machine: it needs `host` in --on"
+                    ));
+                }
+            }
+        }
+        if self.on.is_recorded() && (self.keep.is_some() || self.timeout.is_some()) {
+            return wrong("--keep and --timeout change nothing of what was recorded");
+        }
+        if self.record.is_some() && (self.on.is_auto() || self.on.named().len() > 1) {
+            return wrong("--record writes the answers of one target: name one with --on");
+        }
+        Ok(())
+    }
+}
+
+/// How many processors there are.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Reads a recording.
@@ -115,24 +146,9 @@ fn recording(path: &Path) -> Result<Recording, Trouble> {
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    if !arguments.witness.contains(&Voice::Kernel) {
-        return Err(Trouble::Usage(
-            "`run` asks the kernel; `nsharness simulate` asks the model alone".into(),
-        ));
-    }
-    if let Some(path) = &arguments.recorded {
-        let mut recording = recording(path)?;
-        let environment = recording.environment.clone();
-        let selected = arguments.selection.cases()?;
-        return arguments.ask(&selected, &environment, &mut recording);
-    }
-    // The workers are copies of this process: they are made while it is small.
-    let jobs = match arguments.jobs {
-        Some(0) => return Err(Trouble::Usage("--jobs must be at least 1".into())),
-        Some(jobs) => jobs.min(1024),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
-    let mut host = Host::start(jobs).map_err(Trouble::environment("workers cannot be started"))?;
+    arguments.check()?;
+    let jobs = arguments.jobs.unwrap_or_else(cores).min(MOST_JOBS);
+    let host = arguments.on.workers(jobs)?;
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let mut selected = arguments.selection.cases()?;
@@ -142,13 +158,9 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
             case.plan.timeout_ms = 1000 * seconds;
         }
     }
-    let mut wanted = probe::wanted(&selected.cases);
-    if arguments.model_speaks() {
-        wanted.extend(probe::wanted_by_rules());
-    }
-    let mut environment = Environment::of_host(arguments.privileged);
-    environment
-        .ask(&wanted, &mut host)
-        .map_err(Trouble::environment("the kernel cannot be probed"))?;
-    arguments.ask(&selected, &environment, &mut host)
+    let options = arguments.options(&selected.cases)?;
+    let (privileged, probes) = (arguments.privileged, options.probes.clone());
+    let means = Means { host, privileged, probes };
+    let asked = arguments.on.asked(means, &selected.cases)?;
+    arguments.reports.of(&selected, asked, options)
 }

@@ -4,13 +4,17 @@ use super::Trouble;
 use super::reports::Reports;
 use super::select::Selection;
 use crate::exit_code::ExitCode;
-use crate::model::profile::Profile;
+use crate::kernel;
+use crate::missing::Missing;
+use crate::model::profile::{NEWEST, OLDEST, Profile};
 use crate::probe::{self, Environment};
-use crate::run::Options;
+use crate::run::{Asked, Options, Share};
 use crate::scenario::condition::KernelVersion;
 use crate::snapshot::Mode;
 use crate::sys;
 use crate::target::model::Model;
+use crate::target::recording::Recording;
+use crate::target::{Opener, Target, Targets, Unopened, Which};
 
 /// Nothing is run: no kernel is asked, no namespace made, no right needed. Where the model does not
 /// know the rules it abstains and says why.
@@ -20,6 +24,8 @@ pub struct Arguments {
     selection: Selection,
     #[command(flatten)]
     kernel: Kernel,
+    #[command(flatten)]
+    modelled: Modelled,
     #[command(flatten)]
     reports: Reports,
 }
@@ -54,25 +60,99 @@ impl Kernel {
 }
 
 fn version(text: &str) -> Result<KernelVersion, String> {
-    text.parse().map_err(|()| "a version is two or three numbers, as in 6.12 or 5.10.46".to_owned())
+    let version: KernelVersion = text
+        .parse()
+        .map_err(|()| "a version is two or three numbers, as in 6.12 or 5.10.46".to_owned())?;
+    let KernelVersion(major, minor, _) = version;
+    if !(OLDEST..=NEWEST).contains(&(major, minor)) {
+        let ((from, first), (to, last)) = (OLDEST, NEWEST);
+        return Err(format!("the model knows Linux {from}.{first} to {to}.{last}"));
+    }
+    Ok(version)
 }
+
+/// The targets whose kernels are modelled.
+#[derive(Debug, clap::Args)]
+struct Modelled {
+    /// The kernels that are modelled, by the targets that run them: uml:6.12 is the version of that
+    /// kernel, host this machine with its settings, recorded:FILE what was recorded of one
+    #[arg(long, value_name = "TARGET,...", conflicts_with = "kernel")]
+    on: Option<Targets>,
+}
+
+/// A profile, or why it cannot be known.
+type Known = Result<Profile, Missing>;
+
+impl Arguments {
+    /// Each target with its profile.
+    fn profiles(&self) -> Result<Vec<(String, Known)>, Trouble> {
+        let Some(Targets(targets)) = &self.modelled.on else {
+            return Ok(vec![(MODEL.to_owned(), Ok(self.kernel.profile()))]);
+        };
+        targets.iter().map(|target| Ok((target.to_string(), self.profile(target)?))).collect()
+    }
+
+    fn profile(&self, target: &Target) -> Result<Known, Trouble> {
+        let which = match target {
+            Target::Host => return Ok(Ok(Kernel::default().profile())),
+            Target::Auto => {
+                return Err(Trouble::Usage("`auto` is no kernel that could be modelled".into()));
+            }
+            Target::Recorded(file) => {
+                let what = format!("{} is no recording", file.display());
+                let recording = Recording::read(file).map_err(Trouble::environment(what))?;
+                return Ok(Ok(recording.environment.profile()));
+            }
+            Target::Uml(which) | Target::Qemu(which) => which,
+        };
+        // A version needs no kernel: it is modelled.
+        let written = match which {
+            Which::Version(text) => KernelVersion::of_release(text),
+            Which::Installed | Which::File { .. } => None,
+        };
+        let found = kernel::find(target);
+        let release = found.as_ref().ok().and_then(|kernel| kernel.release.as_deref());
+        let version = release.and_then(KernelVersion::of_release).or(written);
+        Ok(match (version, found) {
+            (Some(version), _) => Ok(Profile::of_version(version)),
+            (None, Err(missing)) => Err(missing),
+            (None, Ok(kernel)) => Err(Missing::new(
+                format!("the version of {}", kernel.name),
+                "the file does not tell it",
+                "name the version: --kernel VERSION",
+            )),
+        })
+    }
+}
+
+/// What the target is called where none was named.
+const MODEL: &str = "model";
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let selected = arguments.selection.cases()?;
-    let profile = arguments.kernel.profile();
-    let mut environment = Environment::simulated(&profile);
-    let mut model = Model::new(profile);
-    environment
-        .ask(&probe::wanted(&selected.cases), &mut model)
-        .map_err(Trouble::environment("the model cannot be probed"))?;
+    let mut asked = Vec::new();
+    for (target, profile) in arguments.profiles()? {
+        let opener = match profile {
+            Ok(profile) => {
+                let environment = Environment::simulated(&profile);
+                Opener::at(Model::new(profile), environment)
+            }
+            Err(missing) => Opener::Never(Unopened::Missing(missing)),
+        };
+        asked.push(Asked { target, opener });
+    }
     let options = Options {
         // What is recorded is what kernels answered.
         snapshots: Mode::Check,
         fail_fast: arguments.reports.fail_fast,
         keep: None,
-        model: None,
+        model: false,
+        record: None,
+        probes: probe::wanted(&selected.cases),
+        guests: 0,
+        share: Share::Every,
     };
-    arguments.reports.of(&selected, &environment, &mut model, &options)
+    arguments.reports.of(&selected, asked, options)
 }

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::condition::{Answers, KernelVersion};
 
+/// The oldest version that the model was held against, as major and minor number.
+pub const OLDEST: (u32, u32) = (5, 10);
+/// The newest version that the model was held against.
+pub const NEWEST: (u32, u32) = (7, 2);
+
 /// What the model knows of a kernel: a version, and the answers of probes, which outrank it.
 #[derive(Clone, Debug)]
 pub struct Profile {

@@ -7,10 +7,11 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Judged, Reporter, Start, Summary};
+use super::{Judged, Reporter, Start, Summary, Totals};
 use crate::diag::Diagnostic;
 use crate::probe::Environment;
 use crate::scenario::load::SCENARIOS;
+use crate::target::Unopened;
 use crate::verdict::{Recorded, Status, StepStatus, StepVerdict};
 
 /// How much is said.
@@ -33,6 +34,8 @@ pub struct Console {
     missing: BTreeMap<String, u64>,
     /// What tells `explain` which kernel is simulated, where that is not this machine's.
     kernel: String,
+    /// Whether nobody reads any more.
+    closed: bool,
     /// The quirks that were told what they are.
     known_quirks: BTreeSet<&'static str>,
 }
@@ -51,13 +54,23 @@ impl Console {
             skipped_for: Vec::new(),
             missing: BTreeMap::new(),
             kernel: String::new(),
+            closed: false,
             known_quirks: BTreeSet::new(),
         }
     }
 
+    /// Says it to whoever reads; that nobody does any more, as behind `head`, ends no run.
     fn say(&mut self, text: &str) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
         let out = &mut self.out;
-        self.bar.suspend(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        let said = self.bar.suspend(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        match said {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
+            said => said?,
+        }
+        Ok(())
     }
 }
 
@@ -79,17 +92,20 @@ impl Reporter for Console {
             (0, false) => "root".to_owned(),
             (uid, _) => format!("uid {uid}"),
         };
-        let scenarios = if cases == 1 { "scenario" } else { "scenarios" };
+        let cases_told = count(cases);
         let Environment { release, machine, .. } = environment;
+        self.skipped_for.clear();
+        self.kernel.clear();
         if environment.simulated && environment.version != Environment::of_host(false).version {
             self.kernel = format!(" --kernel {}", environment.version);
         }
         self.say(&if environment.simulated {
-            format!("simulating Linux {release} ({target}): {cases} {scenarios}\n")
+            format!("simulating Linux {release} ({target}): {cases_told}\n")
         } else {
-            format!("asking Linux {release} {machine} ({target}) as {user}: {cases} {scenarios}\n")
+            format!("asking Linux {release} {machine} ({target}) as {user}: {cases_told}\n")
         })?;
         if io::stderr().is_terminal() {
+            self.bar.finish_and_clear();
             self.bar =
                 ProgressBar::with_draw_target(Some(cases as u64), ProgressDrawTarget::stderr());
             if let Ok(template) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
@@ -146,8 +162,26 @@ impl Reporter for Console {
         self.say(&text)
     }
 
-    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+    fn unavailable(&mut self, target: &str, cases: usize, why: &Unopened) -> io::Result<()> {
+        let status = match why {
+            Unopened::Missing(missing) => {
+                *self.missing.entry(missing.what.clone()).or_default() += cases as u64;
+                Status::Skip
+            }
+            Unopened::Broken(_) => Status::Broken,
+        };
+        self.skipped_for.clear();
+        let style = style(status);
+        self.say(&format!(
+            "{style}{:<8}{style:#}all {} on {target}\n        {why}\n",
+            status.word(),
+            count(cases)
+        ))
+    }
+
+    fn end(&mut self, totals: &Totals) -> io::Result<()> {
         self.bar.finish_and_clear();
+        let summary = &totals.all;
         let mut text = String::new();
         for file in &summary.stray_snapshots {
             text.push_str(&format!(
@@ -182,12 +216,25 @@ impl Reporter for Console {
         if summary.interrupted {
             text.push_str("interrupted: the report ends here\n");
         }
-        text.push_str(&format!(
-            "summary: {} passed, {} failed, {} skipped\n",
-            summary.passed, summary.failed, summary.skipped
-        ));
+        if totals.targets.len() > 1 {
+            let width = totals.targets.iter().map(|(target, _)| target.chars().count()).max();
+            let width = width.unwrap_or_default();
+            for (target, summary) in &totals.targets {
+                text.push_str(&format!("{target:<width$}  {}\n", in_short(summary)));
+            }
+        }
+        text.push_str(&format!("summary: {}\n", in_short(summary)));
         self.say(&text)
     }
+}
+
+fn in_short(summary: &Summary) -> String {
+    let Summary { passed, failed, skipped, .. } = summary;
+    format!("{passed} passed, {failed} failed, {skipped} skipped")
+}
+
+fn count(cases: usize) -> String {
+    format!("{cases} {}", if cases == 1 { "scenario" } else { "scenarios" })
 }
 
 /// What is missing most, first.

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Judged, Reporter, Start, Summary};
+use super::{Judged, Reporter, Start, Summary, Totals};
 use crate::snapshot;
+use crate::target::Unopened;
 use crate::verdict::Recorded;
 
 /// The version of the format: it grows when a field changes its meaning or goes away.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Writes JSON lines.
 #[derive(Debug)]
@@ -88,13 +89,39 @@ impl<W: Write> Reporter for Json<W> {
         }))
     }
 
-    fn end(&mut self, summary: &Summary) -> io::Result<()> {
+    fn unavailable(&mut self, target: &str, cases: usize, why: &Unopened) -> io::Result<()> {
+        let (missing, broke) = match why {
+            Unopened::Missing(missing) => (Some(missing), None),
+            Unopened::Broken(why) => (None, Some(why)),
+        };
+        self.line(&json!({
+            "event": "unavailable",
+            "version": VERSION,
+            "nsharness": env!("CARGO_PKG_VERSION"),
+            "target": target,
+            "missing": missing,
+            "broke": broke,
+            "scenarios": cases,
+        }))
+    }
+
+    fn end(&mut self, totals: &Totals) -> io::Result<()> {
         let mut event = json!({ "event": "summary" });
-        if let (Some(event), Ok(serde_json::Value::Object(fields))) =
-            (event.as_object_mut(), serde_json::to_value(summary))
-        {
-            event.extend(fields);
-        }
+        extend(&mut event, &totals.all);
+        let targets = totals.targets.iter().map(|(target, summary)| {
+            let mut one = json!({ "target": target });
+            extend(&mut one, summary);
+            one
+        });
+        event["targets"] = targets.collect();
         self.line(&event)
+    }
+}
+
+fn extend(object: &mut serde_json::Value, summary: &Summary) {
+    if let (Some(object), Ok(serde_json::Value::Object(fields))) =
+        (object.as_object_mut(), serde_json::to_value(summary))
+    {
+        object.extend(fields);
     }
 }

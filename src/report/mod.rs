@@ -16,12 +16,13 @@ use serde::Serialize;
 
 use crate::probe::Environment;
 use crate::scenario::Case;
+use crate::target::Unopened;
 use crate::verdict::{Status, Verdict};
 
-/// A run that begins.
+/// A target that is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
-    /// What it runs on.
+    /// What it is.
     pub environment: &'a Environment,
     /// Where the witness is asked.
     pub target: &'a str,
@@ -108,19 +109,66 @@ impl Summary {
         }
     }
 
+    /// Counts cases that nobody was asked, because their target could not be had.
+    pub fn count_unasked(&mut self, cases: usize, why: &Unopened) {
+        match why {
+            Unopened::Missing(_) => self.skipped += cases,
+            Unopened::Broken(_) => {
+                self.failed += cases;
+                self.broken += cases;
+            }
+        }
+    }
+
+    /// Counts what another target came to.
+    pub fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.xfailed += other.xfailed;
+        self.xpassed += other.xpassed;
+        self.timeouts += other.timeouts;
+        self.broken += other.broken;
+        self.abstained += other.abstained;
+        self.with_quirks += other.with_quirks;
+        for (rule, count) in &other.quirks {
+            *self.quirks.entry(rule).or_default() += count;
+        }
+        self.not_run += other.not_run;
+        self.interrupted |= other.interrupted;
+        self.stray_snapshots.extend(other.stray_snapshots.iter().cloned());
+    }
+
     /// How many were asked, whatever came of it.
     pub fn executed(&self) -> usize {
         self.passed + self.failed
     }
 }
 
-/// Somebody who is told of a run.
+/// What came of a run on all its targets.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Of all targets together.
+    pub all: Summary,
+    /// Of each, in the order in which they were told.
+    pub targets: Vec<(String, Summary)>,
+    /// Whether every case was asked on one of the targets only.
+    pub shared: bool,
+}
+
+/// Somebody who is told of a run: of one target after the other, and at last of the whole.
 pub trait Reporter {
-    /// The run begins.
+    /// What is told from now on is of this target.
     ///
     /// # Errors
     /// Where the report cannot be written.
     fn start(&mut self, start: Start<'_>) -> io::Result<()>;
+
+    /// A target cannot be asked, and so many cases were to be.
+    ///
+    /// # Errors
+    /// Where the report cannot be written.
+    fn unavailable(&mut self, target: &str, cases: usize, why: &Unopened) -> io::Result<()>;
 
     /// A case was judged; cases come in the order of their ids.
     ///
@@ -128,9 +176,17 @@ pub trait Reporter {
     /// Where the report cannot be written.
     fn judged(&mut self, judged: Judged<'_>) -> io::Result<()>;
 
+    /// Everything of a target was told.
+    ///
+    /// # Errors
+    /// Where the report cannot be written.
+    fn done(&mut self, _target: &str, _summary: &Summary) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The run has ended.
     ///
     /// # Errors
     /// Where the report cannot be written.
-    fn end(&mut self, summary: &Summary) -> io::Result<()>;
+    fn end(&mut self, totals: &Totals) -> io::Result<()>;
 }

@@ -1,22 +1,122 @@
-//! Where a witness is asked: `host`, `model`, a recording, and later other kernels.
+//! Where a witness is asked: `host`, `model`, a recording, another kernel.
 
 pub mod guest;
 pub mod host;
 pub mod model;
 pub mod name;
+pub mod open;
 pub mod recording;
+pub mod remote;
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::missing::Missing;
 use crate::model::Prediction;
+use crate::probe::Environment;
 use crate::scenario::plan::Plan;
 use crate::transcript::Transcript;
 use crate::worker;
 
 pub use name::{Target, Targets, Which};
+
+/// A target that can be asked.
+pub struct Opened {
+    /// Who answers there.
+    pub witness: Box<dyn Witness>,
+    /// What it is.
+    pub environment: Environment,
+}
+
+impl Opened {
+    /// Asks it these probes.
+    ///
+    /// # Errors
+    /// Where it cannot be asked anything.
+    pub fn probe(&mut self, probes: &BTreeSet<String>) -> Result<(), Unopened> {
+        let asked = self.environment.ask(probes, &mut *self.witness);
+        asked.map_err(|error| Unopened::Broken(format!("the kernel cannot be probed: {error}")))
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Opened({}, Linux {})", self.witness.target(), self.environment.release)
+    }
+}
+
+/// Why a target cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unopened {
+    /// It cannot be had here.
+    Missing(Missing),
+    /// It broke before anything was asked.
+    Broken(String),
+}
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(missing) => missing.fmt(f),
+            Self::Broken(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Starts what a target needs; it may take seconds.
+pub type Boot = Box<dyn FnOnce() -> Result<Opened, Unopened>>;
+
+/// How a target is got.
+pub enum Opener {
+    /// It can be asked at once.
+    At(Box<Opened>),
+    /// It is a guest, which is booted when its turn comes, in a process of its own.
+    Guest(Boot),
+    /// It cannot be had.
+    Never(Unopened),
+}
+
+impl Opener {
+    /// A target that can be asked at once.
+    pub fn at(witness: impl Witness + 'static, environment: Environment) -> Self {
+        Self::At(Box::new(Opened { witness: Box::new(witness), environment }))
+    }
+
+    /// Opens it here and now, and asks it these probes.
+    ///
+    /// # Errors
+    /// Why it cannot be asked.
+    pub fn open(self, probes: &BTreeSet<String>) -> Result<Opened, Unopened> {
+        let mut opened = match self {
+            Self::At(opened) => *opened,
+            Self::Guest(boot) => boot()?,
+            Self::Never(why) => return Err(why),
+        };
+        opened.probe(probes)?;
+        Ok(opened)
+    }
+
+    /// Whether a guest has to be booted.
+    pub fn is_guest(&self) -> bool {
+        matches!(self, Self::Guest(_))
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(opened) => opened.fmt(f),
+            Self::Guest(_) => f.write_str("Guest"),
+            Self::Never(why) => write!(f, "Never({why})"),
+        }
+    }
+}
 
 /// What a witness answers to a plan.
 #[derive(Debug)]

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Answer, Witness};
+use super::{Answer, Target, Witness};
 use crate::missing::Missing;
 use crate::probe::Environment;
 use crate::scenario::plan::Plan;
@@ -50,15 +50,15 @@ fn digest(plan: &Plan) -> io::Result<String> {
 }
 
 /// Another witness whose answers are written down as they come.
-pub struct Recorder<'w> {
-    witness: &'w mut dyn Witness,
+pub struct Recorder {
+    witness: Box<dyn Witness>,
     out: File,
     /// What is not written down again.
     known: Option<Recording>,
     asked: BTreeMap<usize, (String, String)>,
 }
 
-impl<'w> Recorder<'w> {
+impl Recorder {
     /// Writes to this file what the witness of an environment answers, but for what is known already.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl<'w> Recorder<'w> {
     pub fn new(
         path: &Path,
         environment: &Environment,
-        witness: &'w mut dyn Witness,
+        witness: Box<dyn Witness>,
         known: Option<Recording>,
     ) -> io::Result<Self> {
         let out = File::create(path)?;
@@ -82,7 +82,7 @@ impl<'w> Recorder<'w> {
     }
 }
 
-impl Witness for Recorder<'_> {
+impl Witness for Recorder {
     fn name(&self) -> &'static str {
         self.witness.name()
     }
@@ -126,9 +126,15 @@ impl Witness for Recorder<'_> {
 pub struct Recording {
     /// What it was asked on.
     pub environment: Environment,
-    file: String,
+    file: PathBuf,
     answers: BTreeMap<String, Recorded>,
     next: VecDeque<(usize, Answer)>,
+}
+
+impl std::fmt::Debug for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Recording({}, {} answers)", self.file.display(), self.answers.len())
+    }
 }
 
 impl Recording {
@@ -138,7 +144,7 @@ impl Recording {
     /// Where the file cannot be read or is no recording.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut recording = Self::parse(BufReader::new(File::open(path)?.take(MOST)))?;
-        recording.file = path.display().to_string();
+        recording.file = path.to_owned();
         Ok(recording)
     }
 
@@ -169,7 +175,7 @@ impl Recording {
                 return Err(wrong(number, format!("{id} is answered twice")));
             }
         }
-        Ok(Self { environment, file: String::new(), answers, next: VecDeque::new() })
+        Ok(Self { environment, file: PathBuf::new(), answers, next: VecDeque::new() })
     }
 
     fn answer(&self, plan: &Plan) -> io::Result<Answer> {
@@ -205,7 +211,7 @@ impl Witness for Recording {
     }
 
     fn target(&self) -> String {
-        self.file.clone()
+        Target::Recorded(self.file.clone()).to_string()
     }
 
     fn capacity(&self) -> usize {
@@ -280,9 +286,9 @@ mod tests {
     fn record_values(plan: &Plan, values: Values, known: Option<Recording>) -> String {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("recording");
-        let mut parrot = Parrot(VecDeque::new(), values);
+        let parrot = Box::new(Parrot(VecDeque::new(), values));
         let environment = Environment::of_host(false);
-        let mut recorder = Recorder::new(&path, &environment, &mut parrot, known).unwrap();
+        let mut recorder = Recorder::new(&path, &environment, parrot, known).unwrap();
         recorder.submit(7, plan).unwrap();
         assert!(recorder.next(Duration::ZERO).unwrap().is_some());
         std::fs::read_to_string(&path).unwrap()

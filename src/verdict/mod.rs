@@ -56,6 +56,11 @@ impl Status {
             Self::Timeout => "timeout",
         }
     }
+
+    /// Whether the exit status tells of it.
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Self::Pass | Self::Xfail | Self::Skip)
+    }
 }
 
 /// One observation, with what the model says of it.

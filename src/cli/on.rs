@@ -1,0 +1,66 @@
+//! `--on`: where it is asked.
+
+use super::Trouble;
+use crate::run::{Asked, Share};
+use crate::scenario::Case;
+use crate::target::host::Host;
+use crate::target::open::{Means, candidates, opener};
+use crate::target::{Target, Targets};
+
+/// The argument that names targets.
+#[derive(Debug, clap::Args)]
+pub struct On {
+    /// Where it is asked, one after the other: host, uml, uml:VERSION, uml:PATH, qemu:VERSION,
+    /// qemu:PATH[,modules=DIR], recorded:FILE; or auto, which takes for each scenario the cheapest
+    /// that has what it needs
+    #[arg(long, value_name = "TARGET,...", default_value = "host")]
+    on: Targets,
+}
+
+impl On {
+    /// Whether `auto` chooses the targets.
+    pub fn is_auto(&self) -> bool {
+        self.on.0 == [Target::Auto]
+    }
+
+    /// Which targets are asked a case.
+    pub fn share(&self) -> Share {
+        if self.is_auto() { Share::FirstThatCan } else { Share::Every }
+    }
+
+    /// What the user named.
+    pub fn named(&self) -> &[Target] {
+        &self.on.0
+    }
+
+    /// Whether this machine's kernel may be asked.
+    pub fn has_host(&self) -> bool {
+        self.is_auto() || self.on.0.contains(&Target::Host)
+    }
+
+    /// Whether all that is asked was answered before.
+    pub fn is_recorded(&self) -> bool {
+        self.on.0.iter().all(|target| matches!(target, Target::Recorded(_)))
+    }
+
+    /// The workers for the host, where it is asked: they are copies of this process and are made while
+    /// it is small.
+    pub fn workers(&self, jobs: usize) -> Result<Option<Host>, Trouble> {
+        let start = || Host::start(jobs).map_err(Trouble::environment("workers cannot be started"));
+        self.has_host().then(start).transpose()
+    }
+
+    /// How each of the targets is got.
+    pub fn asked(&self, mut means: Means, cases: &[Case]) -> Result<Vec<Asked>, Trouble> {
+        let targets = if self.is_auto() { candidates() } else { self.on.0.clone() };
+        let asked = targets.iter().map(|target| {
+            let what = match target {
+                Target::Recorded(file) => format!("{} is no recording", file.display()),
+                other => other.to_string(),
+            };
+            let opener = opener(target, &mut means, cases).map_err(Trouble::environment(what))?;
+            Ok(Asked { target: target.to_string(), opener })
+        });
+        asked.collect()
+    }
+}

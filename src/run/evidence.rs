@@ -1,0 +1,62 @@
+//! What is kept of a case that failed.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::scenario::Case;
+use crate::target::Target;
+use crate::verdict::Verdict;
+
+/// Writes what is known of a case that failed: the plan, what each voice says of the steps, the
+/// transcript, the sandbox's mount table and what the kernel said last.
+pub(super) fn keep(
+    directory: &Path,
+    target: &str,
+    case: &Case,
+    verdict: &Verdict,
+) -> io::Result<()> {
+    let directory = directory.join(&case.id);
+    fs::create_dir_all(&directory)?;
+    fs::write(directory.join("plan.json"), serde_json::to_vec_pretty(&case.plan)?)?;
+    fs::write(directory.join("voices.json"), serde_json::to_vec_pretty(&verdict.steps)?)?;
+    fs::write(directory.join("reasons.txt"), verdict.reasons.join("\n") + "\n")?;
+    if let Some(transcript) = &verdict.transcript {
+        fs::write(directory.join("transcript.json"), serde_json::to_vec_pretty(transcript)?)?;
+        for (name, text) in &transcript.evidence {
+            fs::write(directory.join(format!("{name}.txt")), text)?;
+        }
+    }
+    // Another kernel has a log of its own, and this one's says nothing of it.
+    if target != Target::Host.to_string() {
+        return Ok(());
+    }
+    let log =
+        kernel_log().unwrap_or_else(|error| format!("the kernel's log cannot be read: {error}\n"));
+    fs::write(directory.join("kernel-log.txt"), log)
+}
+
+/// The last lines of the kernel's log, where this user may read them.
+fn kernel_log() -> io::Result<String> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    const KEPT: usize = 100;
+    let mut file =
+        fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+    let mut lines = Vec::new();
+    let mut record = vec![0; 8192];
+    // One record a read; EAGAIN is the end, EPIPE a record that was overwritten meanwhile.
+    loop {
+        match file.read(&mut record) {
+            Ok(0) => break,
+            Ok(length) => {
+                lines.push(String::from_utf8_lossy(&record[..length]).trim_end().to_owned())
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    let from = lines.len().saturating_sub(KEPT);
+    Ok(lines[from..].join("\n") + "\n")
+}

@@ -1,0 +1,467 @@
+//! The main job: cases in, answers asked on several targets at once, verdicts out: target after
+//! target, in the order of the cases.
+
+mod evidence;
+mod session;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::exit_code::ExitCode;
+use crate::missing::Missing;
+use crate::model::predict;
+use crate::report::{Judged, Reporter, Summary, Totals};
+use crate::scenario::Case;
+use crate::snapshot::{Mode, Shelf, render};
+use crate::sys;
+use crate::target::recording::{Recorder, Recording};
+use crate::target::{Answer, Opened, Opener, Unopened};
+use crate::transcript::Transcript;
+use crate::verdict::{Recorded, Verdict, judge};
+
+use session::{Session, Started, State};
+
+/// How long a wait for answers lasts before interrupts are looked at again.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How a run is done.
+#[derive(Debug)]
+pub struct Options {
+    /// What is done with snapshots.
+    pub snapshots: Mode,
+    /// Ends the run with the first failure.
+    pub fail_fast: bool,
+    /// Where the evidence of what failed is kept.
+    pub keep: Option<PathBuf>,
+    /// Whether the model speaks beside the kernels.
+    pub model: bool,
+    /// Where the answers of the only target are written down.
+    pub record: Option<Record>,
+    /// What is asked of every target before anything else.
+    pub probes: BTreeSet<String>,
+    /// How many guests run at once.
+    pub guests: usize,
+    /// Which targets are asked a case.
+    pub share: Share,
+}
+
+/// Which targets are asked a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Every target.
+    Every,
+    /// The first that has what the case needs.
+    FirstThatCan,
+}
+
+/// Where answers are written down.
+#[derive(Debug)]
+pub struct Record {
+    /// The file.
+    pub file: PathBuf,
+    /// What is not written down again.
+    pub known: Option<Recording>,
+}
+
+/// A target that is to be asked.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its name.
+    pub target: String,
+    /// How it is got.
+    pub opener: Opener,
+}
+
+/// Asks all cases and tells the reporters, target after target, each in the order of the cases.
+///
+/// # Errors
+/// Where a report cannot be written.
+pub fn run(
+    cases: &[Case],
+    asked: Vec<Asked>,
+    options: Options,
+    reporters: &mut [&mut dyn Reporter],
+) -> io::Result<Totals> {
+    let sessions = asked.into_iter().enumerate().map(|(index, asked)| {
+        let all = index == 0 || options.share == Share::Every;
+        Session::new(asked, if all { cases.len() } else { 0 })
+    });
+    let mut run = Run {
+        cases,
+        sessions: sessions.collect(),
+        options,
+        lacks: BTreeMap::new(),
+        judged_records: BTreeSet::new(),
+        telling: 0,
+        stop: false,
+    };
+    loop {
+        run.stop |= sys::interrupted();
+        for index in 0..run.sessions.len() {
+            run.advance(index)?;
+        }
+        run.tell(reporters)?;
+        if sys::interrupted() || (0..run.sessions.len()).all(|index| run.is_over(index)) {
+            break;
+        }
+        if !run.hear()? {
+            run.wait()?;
+        }
+    }
+    run.tell_rest(reporters)?;
+    Ok(run.totals())
+}
+
+struct Run<'a> {
+    cases: &'a [Case],
+    sessions: Vec<Session>,
+    options: Options,
+    /// What a case lacks on the targets that passed it on.
+    lacks: BTreeMap<usize, Vec<Missing>>,
+    /// The records that another target has written or differs from.
+    judged_records: BTreeSet<PathBuf>,
+    /// The session that the reporters are being told of.
+    telling: usize,
+    stop: bool,
+}
+
+impl Run<'_> {
+    /// Takes a session as far as it goes without waiting: opens it, asks what it takes, closes it.
+    fn advance(&mut self, index: usize) -> io::Result<()> {
+        if !self.stop && self.may_open(index) {
+            let session = &mut self.sessions[index];
+            let opened = session.open();
+            self.opened(index, opened)?;
+        }
+        while !self.stop && self.sessions[index].has_room() {
+            let Some(case) = self.sessions[index].waiting.pop_first() else { break };
+            self.begin(index, case)?;
+        }
+        if self.is_over(index) {
+            self.sessions[index].close();
+        }
+        Ok(())
+    }
+
+    /// Whether a session is to be opened now: there is something to ask, and room for a guest.
+    fn may_open(&self, index: usize) -> bool {
+        let session = &self.sessions[index];
+        let State::Closed(opener) = &session.state else { return false };
+        let guests = self.sessions.iter().filter(|session| session.is_guest()).count();
+        (!session.waiting.is_empty() || self.is_opened_anyway(index))
+            && (!opener.is_guest() || guests < self.options.guests)
+    }
+
+    /// Whether a target is opened even where there is nothing to ask: a guest is not booted for that.
+    fn is_opened_anyway(&self, index: usize) -> bool {
+        self.options.share == Share::Every && !self.sessions[index].guest
+    }
+
+    /// A target has been opened, or cannot be: then its cases go on to the next, or nobody is asked.
+    fn opened(&mut self, index: usize, opened: Option<Result<Opened, Unopened>>) -> io::Result<()> {
+        match opened {
+            None => Ok(()),
+            Some(Ok(mut opened)) => {
+                if let Err(why) = opened.probe(&self.options.probes) {
+                    self.unavailable(index, why);
+                    return Ok(());
+                }
+                if let Some(Record { file, known }) = self.options.record.take() {
+                    let recorder =
+                        Recorder::new(&file, &opened.environment, opened.witness, known)?;
+                    opened.witness = Box::new(recorder);
+                }
+                self.sessions[index].start(opened, self.options.model);
+                self.share(index)
+            }
+            Some(Err(why)) => {
+                self.unavailable(index, why);
+                Ok(())
+            }
+        }
+    }
+
+    /// Passes on at once what this target cannot be asked, so that the next can be opened meanwhile.
+    fn share(&mut self, index: usize) -> io::Result<()> {
+        if self.next_for(index).is_none() {
+            return Ok(());
+        }
+        let waiting: Vec<usize> = self.sessions[index].waiting.iter().copied().collect();
+        for case in waiting {
+            let Some(environment) = &self.sessions[index].environment else { break };
+            let missing = environment.missing(&self.cases[case]);
+            if environment.broken(&self.cases[case]).is_none() && !missing.is_empty() {
+                self.sessions[index].waiting.remove(&case);
+                self.skip(index, case, missing);
+            }
+        }
+        Ok(())
+    }
+
+    fn unavailable(&mut self, index: usize, why: Unopened) {
+        let waiting = std::mem::take(&mut self.sessions[index].waiting);
+        let passed_on = self.options.share == Share::FirstThatCan;
+        let unasked = if passed_on { 0 } else { waiting.len() };
+        if passed_on {
+            for case in waiting {
+                match &why {
+                    Unopened::Missing(missing) => self.skip(index, case, vec![missing.clone()]),
+                    Unopened::Broken(why) => {
+                        let verdict = Verdict::broken(why.clone());
+                        self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+                    }
+                }
+            }
+        }
+        self.sessions[index].fail(why, unasked);
+    }
+
+    /// The target that is asked what this one cannot be asked.
+    fn next_for(&self, index: usize) -> Option<usize> {
+        let next = index + 1;
+        (self.options.share == Share::FirstThatCan && next < self.sessions.len()).then_some(next)
+    }
+
+    /// A case cannot be asked on a target: it goes on to the next, or is skipped for all that it lacks.
+    fn skip(&mut self, index: usize, case: usize, missing: Vec<Missing>) {
+        let target = self.sessions[index].target.clone();
+        let next = self.next_for(index);
+        if next.is_none() && !self.lacks.contains_key(&case) {
+            let verdict = Verdict::skip(missing);
+            self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+            return;
+        }
+        let lacks = self.lacks.entry(case).or_default();
+        lacks.extend(
+            missing
+                .into_iter()
+                .map(|missing| Missing { why: format!("{target}: {}", missing.why), ..missing }),
+        );
+        match next {
+            Some(next) => drop(self.sessions[next].waiting.insert(case)),
+            None => {
+                let verdict = Verdict::skip(self.lacks.remove(&case).unwrap_or_default());
+                self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+            }
+        }
+    }
+
+    fn begin(&mut self, index: usize, number: usize) -> io::Result<()> {
+        let case = &self.cases[number];
+        let session = &mut self.sessions[index];
+        let (Some(environment), Some(witness)) = (&session.environment, &mut session.witness)
+        else {
+            return Ok(());
+        };
+        if let Some(why) = environment.broken(case) {
+            session.finished.insert(number, (Verdict::broken(why), Duration::ZERO));
+            return Ok(());
+        }
+        let missing = environment.missing(case);
+        if !missing.is_empty() {
+            self.skip(index, number, missing);
+            return Ok(());
+        }
+        if let Err(error) = witness.submit(number, &case.plan) {
+            session.waiting.insert(number);
+            session.break_off(&error);
+            return Ok(());
+        }
+        let prediction = session.profile.as_ref().map(|profile| predict(&case.plan, profile));
+        session.started.insert(number, Started { at: Instant::now(), prediction });
+        Ok(())
+    }
+
+    /// Takes the answers that are there; whether there were any.
+    fn hear(&mut self) -> io::Result<bool> {
+        let mut heard = false;
+        for index in 0..self.sessions.len() {
+            if let Some(opened) = self.sessions[index].opened() {
+                self.opened(index, Some(opened))?;
+                heard = true;
+            }
+            let session = &mut self.sessions[index];
+            let Some(witness) = session.witness.as_mut().filter(|_| !session.started.is_empty())
+            else {
+                continue;
+            };
+            match witness.next(Duration::ZERO) {
+                Ok(None) => {}
+                Ok(Some((case, answer))) => {
+                    heard = true;
+                    self.finish(index, case, answer)?;
+                }
+                Err(error) => {
+                    heard = true;
+                    session.break_off(&error);
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    /// Waits until one of the targets has something to say.
+    fn wait(&self) -> io::Result<()> {
+        let sources = self.sessions.iter().flat_map(Session::sources);
+        let mut fds: Vec<_> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn finish(&mut self, index: usize, number: usize, answer: Answer) -> io::Result<()> {
+        let several = self.sessions.len() > 1;
+        let session = &mut self.sessions[index];
+        let Some(Started { at, prediction }) = session.started.remove(&number) else {
+            return Ok(());
+        };
+        let answer = match answer {
+            Answer::Missing(missing) => {
+                self.skip(index, number, missing);
+                return Ok(());
+            }
+            answer => answer,
+        };
+        let Some(environment) = &session.environment else { return Ok(()) };
+        let case = &self.cases[number];
+        let (mode, judged) = (self.options.snapshots, &mut self.judged_records);
+        let record = |transcript: &Transcript| {
+            let shelf = Shelf::beside(&case.base);
+            let record = shelf.record(case, environment);
+            // What one target wrote, another must not overwrite or take back.
+            let mode = if judged.contains(&record) { Mode::Check } else { mode };
+            let recorded = shelf.compare(case, environment, &render(transcript), mode);
+            if mode == Mode::Accept || !matches!(recorded, Recorded::Same | Recorded::Nothing) {
+                judged.insert(record);
+            }
+            recorded
+        };
+        let verdict = judge(case, environment, answer, prediction, record);
+        if verdict.status.is_failure() {
+            self.stop |= self.options.fail_fast;
+            if let Some(directory) = &self.options.keep {
+                let target = &session.target;
+                let directory =
+                    if several { directory.join(as_name(target)) } else { directory.clone() };
+                evidence::keep(&directory, target, case, &verdict)?;
+            }
+        }
+        self.sessions[index].finished.insert(number, (verdict, at.elapsed()));
+        Ok(())
+    }
+
+    /// Whether nothing more will come of a session.
+    fn is_over(&self, index: usize) -> bool {
+        let session = &self.sessions[index];
+        let fed = self.options.share == Share::FirstThatCan
+            && index > 0
+            && !self.is_over(index - 1)
+            && !self.stop;
+        let unopened = matches!(session.state, State::Closed(_));
+        let to_be_opened = unopened && self.is_opened_anyway(index);
+        session.started.is_empty()
+            && !matches!(session.state, State::Opening(_))
+            && (self.stop || session.waiting.is_empty() && !fed && !to_be_opened)
+    }
+
+    /// Tells of what has finished, as far as nothing before it is missing.
+    fn tell(&mut self, reporters: &mut [&mut dyn Reporter]) -> io::Result<()> {
+        while self.telling < self.sessions.len() {
+            let over = self.is_over(self.telling);
+            self.tell_session(self.telling, over, reporters)?;
+            if !over {
+                break;
+            }
+            self.telling += 1;
+        }
+        Ok(())
+    }
+
+    /// Tells of what has finished although something before it was given up.
+    fn tell_rest(&mut self, reporters: &mut [&mut dyn Reporter]) -> io::Result<()> {
+        for index in self.telling..self.sessions.len() {
+            self.tell_session(index, true, reporters)?;
+        }
+        Ok(())
+    }
+
+    fn tell_session(
+        &mut self,
+        index: usize,
+        all: bool,
+        reporters: &mut [&mut dyn Reporter],
+    ) -> io::Result<()> {
+        let session = &mut self.sessions[index];
+        if !session.announced {
+            session.announced = session.announce(reporters)?;
+        }
+        while let Some(number) = session.finished.keys().next().copied() {
+            if !all && session.is_before(number) {
+                break;
+            }
+            let Some((verdict, took)) = session.finished.remove(&number) else { break };
+            session.summary.count(&verdict);
+            let judged = Judged {
+                case: &self.cases[number],
+                target: &session.target,
+                witness: session.witness_name,
+                verdict: &verdict,
+                took,
+            };
+            reporters.iter_mut().try_for_each(|reporter| reporter.judged(judged))?;
+        }
+        if all && session.announced {
+            let (target, summary) = (&session.target, &session.summary);
+            reporters.iter_mut().try_for_each(|reporter| reporter.done(target, summary))?;
+        }
+        Ok(())
+    }
+
+    fn totals(self) -> Totals {
+        let mut totals = Totals::default();
+        for mut session in self.sessions {
+            session.summary.not_run = session.waiting.len() + session.started.len();
+            session.summary.interrupted = sys::interrupted();
+            totals.all.add(&session.summary);
+            let unasked = !session.announced && session.summary.not_run == 0;
+            if self.options.share == Share::Every || !unasked {
+                totals.targets.push((session.target, session.summary));
+            }
+        }
+        totals.shared = self.options.share == Share::FirstThatCan;
+        totals
+    }
+}
+
+/// A target as the name of a directory.
+fn as_name(target: &str) -> String {
+    target.replace(['/', ':'], "_")
+}
+
+/// What a run means to the shell. A target that was named must have answered: what others answered
+/// does not make up for it.
+pub fn exit_code(totals: &Totals) -> ExitCode {
+    if totals.shared {
+        return of_summary(&totals.all);
+    }
+    ExitCode::gravest(totals.targets.iter().map(|(_, summary)| of_summary(summary)))
+}
+
+fn of_summary(summary: &Summary) -> ExitCode {
+    if summary.interrupted {
+        ExitCode::Interrupted
+    } else if summary.failed > summary.broken {
+        ExitCode::Failure
+    } else if summary.broken > 0 {
+        ExitCode::Broken
+    } else if summary.executed() == 0 {
+        ExitCode::NothingExecuted
+    } else {
+        ExitCode::AsExpected
+    }
+}

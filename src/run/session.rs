@@ -1,0 +1,184 @@
+//! One target in a run: a state that is taken further whenever there is news of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use super::Asked;
+use crate::model::Prediction;
+use crate::model::profile::Profile;
+use crate::probe::Environment;
+use crate::report::{Reporter, Start, Summary};
+use crate::target::remote::Remote;
+use crate::target::{Opened, Opener, Unopened, Witness};
+use crate::verdict::Verdict;
+
+/// A case whose answer is awaited.
+pub(super) struct Started {
+    pub at: Instant,
+    /// What the model says, asked while the witness is busy.
+    pub prediction: Option<Prediction>,
+}
+
+/// How far a target is.
+pub(super) enum State {
+    /// Nobody has asked for it yet.
+    Closed(Opener),
+    /// A guest that is being booted.
+    Opening(Remote),
+    /// It is asked.
+    Open,
+    /// It cannot be asked, for this reason.
+    Unavailable(Unopened),
+    /// Everything was asked.
+    Over,
+}
+
+pub(super) struct Session {
+    pub target: String,
+    pub state: State,
+    pub guest: bool,
+    pub witness: Option<Box<dyn Witness>>,
+    pub witness_name: &'static str,
+    pub environment: Option<Environment>,
+    /// The kernel as the model knows it, where it speaks beside the witness.
+    pub profile: Option<Profile>,
+    /// The cases that are still to be asked.
+    pub waiting: BTreeSet<usize>,
+    pub started: BTreeMap<usize, Started>,
+    /// What was judged and not told yet.
+    pub finished: BTreeMap<usize, (Verdict, Duration)>,
+    pub summary: Summary,
+    /// Whether the reporters know of it.
+    pub announced: bool,
+    /// How many cases are told as a whole, because the target cannot be asked.
+    unasked: usize,
+}
+
+impl Session {
+    pub fn new(asked: Asked, cases: usize) -> Self {
+        Self {
+            target: asked.target,
+            guest: asked.opener.is_guest(),
+            state: State::Closed(asked.opener),
+            witness: None,
+            witness_name: "kernel",
+            environment: None,
+            profile: None,
+            waiting: (0..cases).collect(),
+            started: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            summary: Summary::default(),
+            announced: false,
+            unasked: 0,
+        }
+    }
+
+    /// Whether it is a guest that is there now.
+    pub fn is_guest(&self) -> bool {
+        self.guest && matches!(self.state, State::Opening(_) | State::Open)
+    }
+
+    /// Opens the target, or begins to.
+    pub fn open(&mut self) -> Option<Result<Opened, Unopened>> {
+        let State::Closed(opener) = std::mem::replace(&mut self.state, State::Over) else {
+            return None;
+        };
+        match opener {
+            Opener::At(opened) => Some(Ok(*opened)),
+            Opener::Never(why) => Some(Err(why)),
+            Opener::Guest(boot) => match Remote::start(self.target.clone(), boot) {
+                Ok(remote) => {
+                    self.state = State::Opening(remote);
+                    None
+                }
+                Err(error) => Some(Err(Unopened::Broken(format!("no process for it: {error}")))),
+            },
+        }
+    }
+
+    /// What became of a guest that was being booted.
+    pub fn opened(&mut self) -> Option<Result<Opened, Unopened>> {
+        let State::Opening(remote) = &mut self.state else { return None };
+        let environment = remote.opened()?;
+        let State::Opening(remote) = std::mem::replace(&mut self.state, State::Over) else {
+            return None;
+        };
+        Some(environment.map(|environment| Opened { witness: Box::new(remote), environment }))
+    }
+
+    pub fn start(&mut self, opened: Opened, model: bool) {
+        self.witness_name = opened.witness.name();
+        self.profile = model.then(|| opened.environment.profile());
+        self.environment = Some(opened.environment);
+        self.witness = Some(opened.witness);
+        self.state = State::Open;
+    }
+
+    /// The target cannot be asked; so many cases are told as a whole.
+    pub fn fail(&mut self, why: Unopened, unasked: usize) {
+        self.unasked = unasked;
+        self.summary.count_unasked(unasked, &why);
+        self.state = State::Unavailable(why);
+    }
+
+    /// Whether it takes one more plan.
+    pub fn has_room(&self) -> bool {
+        let capacity = self.witness.as_ref().map_or(0, |witness| witness.capacity());
+        self.started.len() < capacity
+    }
+
+    /// The witness cannot be asked anything any more: nobody answers what was left.
+    pub fn break_off(&mut self, error: &io::Error) {
+        let left = std::mem::take(&mut self.started).into_keys();
+        for case in left.chain(std::mem::take(&mut self.waiting)) {
+            let why = format!("{} cannot be asked any more: {error}", self.target);
+            self.finished.insert(case, (Verdict::broken(why), Duration::ZERO));
+        }
+        self.close();
+    }
+
+    /// Ends what is asked: a guest is halted and makes room for another.
+    pub fn close(&mut self) {
+        self.witness = None;
+        if matches!(self.state, State::Open) {
+            self.state = State::Over;
+        }
+    }
+
+    /// What becomes readable when there is news.
+    pub fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        match (&self.state, &self.witness) {
+            (State::Opening(remote), _) => remote.sources(),
+            (_, Some(witness)) if !self.started.is_empty() => witness.sources(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether a case of a lower number is still to come.
+    pub fn is_before(&self, number: usize) -> bool {
+        let first = |left: Option<&usize>| left.is_some_and(|left| *left < number);
+        first(self.waiting.first()) || first(self.started.keys().next())
+    }
+
+    /// Tells the reporters of the target, once it is known what it is.
+    pub fn announce(&mut self, reporters: &mut [&mut dyn Reporter]) -> io::Result<bool> {
+        if let State::Unavailable(why) = &self.state {
+            let (target, cases) = (&self.target, self.unasked + self.finished.len());
+            if cases > 0 {
+                reporters
+                    .iter_mut()
+                    .try_for_each(|reporter| reporter.unavailable(target, cases, why))?;
+            }
+            return Ok(cases > 0);
+        }
+        let cases = self.waiting.len() + self.started.len() + self.finished.len();
+        let Some(environment) = &self.environment else { return Ok(false) };
+        let witnesses = [self.witness_name, "model"];
+        let witnesses = if self.profile.is_some() { &witnesses[..] } else { &witnesses[..1] };
+        let start = Start { environment, target: &self.target, witnesses, cases };
+        reporters.iter_mut().try_for_each(|reporter| reporter.start(start))?;
+        Ok(true)
+    }
+}

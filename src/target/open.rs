@@ -1,0 +1,77 @@
+//! From what the user named to what can be asked.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use super::host::Host;
+use super::recording::Recording;
+use super::{Opener, Target, Unopened, Which};
+use crate::kernel::cache::Cache;
+use crate::kernel::{self, Flavour};
+use crate::missing::Missing;
+use crate::probe::Environment;
+use crate::scenario::Case;
+
+/// What targets are opened with.
+#[derive(Debug, Default)]
+pub struct Means {
+    /// The workers of this machine's kernel: they are made before anything else.
+    pub host: Option<Host>,
+    /// Whether scenarios may run as real root on this machine.
+    pub privileged: bool,
+    /// What is asked of every target first.
+    pub probes: BTreeSet<String>,
+}
+
+/// How a target is got for these cases.
+///
+/// # Errors
+/// Where a recording cannot be read, or [`Target::Auto`] was not put into other words before.
+pub fn opener(target: &Target, means: &mut Means, cases: &[Case]) -> io::Result<Opener> {
+    Ok(match target {
+        Target::Host => {
+            let host = means.host.take();
+            let host = host.ok_or_else(|| io::Error::other("there are no workers for the host"))?;
+            Opener::at(host, Environment::of_host(means.privileged))
+        }
+        Target::Recorded(file) => {
+            let recording = Recording::read(file)?;
+            let environment = recording.environment.clone();
+            Opener::at(recording, environment)
+        }
+        Target::Uml(_) | Target::Qemu(_) => guest(target, means, cases),
+        Target::Auto => return Err(io::Error::other("`auto` is several targets")),
+    })
+}
+
+fn guest(target: &Target, _means: &Means, _cases: &[Case]) -> Opener {
+    match kernel::find(target) {
+        Err(missing) => Opener::Never(Unopened::Missing(missing)),
+        Ok(kernel) => Opener::Never(Unopened::Missing(Missing::new(
+            kernel.name,
+            "this version of nsharness boots no guests",
+            "use one that does",
+        ))),
+    }
+}
+
+/// The targets that `auto` chooses from, the cheapest first: this kernel, the installed User-Mode
+/// Linux, the newest one of the cache, and its images from the newest on.
+pub fn candidates() -> Vec<Target> {
+    let mut candidates = vec![Target::Host];
+    let cached = |flavour| {
+        let cache = Cache::of_user().ok();
+        let kernels = cache.into_iter().flat_map(move |cache| {
+            cache.kernels(flavour).map(|cached| cached.entry.version.clone()).collect::<Vec<_>>()
+        });
+        kernels.map(Which::Version).collect::<Vec<_>>()
+    };
+    let newest = cached(Flavour::Uml).pop();
+    // Where there is none at all, what to do about that is told with what was skipped.
+    if kernel::installed().is_some() || newest.is_none() {
+        candidates.push(Target::Uml(Which::Installed));
+    }
+    candidates.extend(newest.map(Target::Uml));
+    candidates.extend(cached(Flavour::Image).into_iter().rev().map(Target::Qemu));
+    candidates
+}

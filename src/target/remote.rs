@@ -1,0 +1,188 @@
+//! A witness in a process of its own: it takes its time to start, and others go on meanwhile.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid, setsid};
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Boot, Opened, Unopened, Witness};
+use crate::channel;
+use crate::missing::Missing;
+use crate::probe::Environment;
+use crate::sandbox::die_with;
+use crate::scenario::plan::Plan;
+use crate::sys;
+use crate::transcript::Transcript;
+
+/// How many plans it is given: one to ask, one to go on with at once.
+const DEPTH: usize = 2;
+/// How long an answer is waited for before it is looked whether anybody still wants it.
+const TICK: Duration = Duration::from_millis(100);
+/// How often it is looked whether the process has ended, before it is killed.
+const PATIENCE: u32 = 100;
+
+const ENDED: &str = "the process that asks it ended";
+
+/// What the process says.
+#[derive(Serialize, Deserialize)]
+enum Said {
+    Opened(Box<Environment>),
+    Unopened(Unopened),
+    Asked(Box<Transcript>),
+    Missing(Vec<Missing>),
+    /// It cannot be asked anything any more.
+    Broken(String),
+}
+
+/// A witness in a process of its own.
+#[derive(Debug)]
+pub struct Remote {
+    target: String,
+    pid: Pid,
+    socket: UnixStream,
+    tickets: VecDeque<usize>,
+}
+
+impl Remote {
+    /// Starts a process that opens a target and then asks it.
+    ///
+    /// # Errors
+    /// Those of socketpair(2) and fork(2).
+    pub fn start(target: String, boot: Boot) -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let supervisor = getpid();
+        match sys::fork()? {
+            None => {
+                let _ = setsid();
+                die_with(supervisor);
+                let socket = OwnedFd::from(theirs);
+                // What belongs to other targets would be kept open by its copies.
+                sys::close_all_but(&[&socket]);
+                let mut socket = UnixStream::from(socket);
+                let _ = serve(&mut socket, boot);
+                sys::exit_now(0)
+            }
+            Some(pid) => Ok(Self { target, pid, socket: ours, tickets: VecDeque::new() }),
+        }
+    }
+
+    /// What came of opening the target; `None` as long as that is not known.
+    pub fn opened(&mut self) -> Option<Result<Environment, Unopened>> {
+        if !readable(&self.socket, Duration::ZERO) {
+            return None;
+        }
+        Some(match channel::receive(&mut self.socket) {
+            Ok(Some(Said::Opened(environment))) => Ok(*environment),
+            Ok(Some(Said::Unopened(why))) => Err(why),
+            Ok(_) => Err(Unopened::Broken(ENDED.to_owned())),
+            Err(error) => Err(Unopened::Broken(format!("{ENDED}: {error}"))),
+        })
+    }
+}
+
+/// Opens the target and asks it until nobody wants an answer any more.
+fn serve(socket: &mut UnixStream, boot: Boot) -> io::Result<()> {
+    let Opened { mut witness, environment } = match boot() {
+        Ok(opened) => opened,
+        Err(why) => return channel::send(socket, &Said::Unopened(why)),
+    };
+    channel::send(socket, &Said::Opened(Box::new(environment)))?;
+    while let Some(plan) = channel::receive::<Plan>(socket)? {
+        let said = match ask(&mut *witness, &plan, socket) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(()),
+            Err(error) => Said::Broken(error.to_string()),
+        };
+        channel::send(socket, &said)?;
+    }
+    Ok(())
+}
+
+/// Asks one plan; `None` where the asker has gone away.
+fn ask(witness: &mut dyn Witness, plan: &Plan, asker: &UnixStream) -> io::Result<Option<Said>> {
+    witness.submit(0, plan)?;
+    loop {
+        match witness.next(TICK)? {
+            Some((_, Answer::Asked(transcript))) => return Ok(Some(Said::Asked(transcript))),
+            Some((_, Answer::Missing(missing))) => return Ok(Some(Said::Missing(missing))),
+            Some((_, Answer::Predicted(_))) => {
+                return Err(io::Error::other("a prediction is no answer of a kernel"));
+            }
+            None if has_gone(asker) => return Ok(None),
+            None => {}
+        }
+    }
+}
+
+fn readable(socket: &UnixStream, wait: Duration) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+    poll(&mut fds, wait).is_ok_and(|ready| ready > 0)
+}
+
+fn has_gone(socket: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+impl Witness for Remote {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn target(&self) -> String {
+        self.target.clone()
+    }
+
+    fn capacity(&self) -> usize {
+        DEPTH
+    }
+
+    fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
+        // Where it has ended, that is seen when the answer is waited for.
+        let _ = channel::send(&mut self.socket, plan);
+        self.tickets.push_back(ticket);
+        Ok(())
+    }
+
+    fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>> {
+        if !readable(&self.socket, wait) {
+            return Ok(None);
+        }
+        let answer = match channel::receive(&mut self.socket)? {
+            Some(Said::Asked(transcript)) => Answer::Asked(transcript),
+            Some(Said::Missing(missing)) => Answer::Missing(missing),
+            Some(Said::Broken(why)) => return Err(io::Error::other(why)),
+            Some(Said::Opened(_) | Said::Unopened(_)) | None => {
+                return Err(io::Error::other(ENDED));
+            }
+        };
+        Ok(self.tickets.pop_front().map(|ticket| (ticket, answer)))
+    }
+
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.socket.as_fd()]
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        // It halts its guest when it sees that nobody listens; one that is still booting is killed.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        for _ in 0..PATIENCE {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(10)),
+                _ => return,
+            }
+        }
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let _ = waitpid(self.pid, None);
+    }
+}
