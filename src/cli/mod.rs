@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod kernel;
 mod list;
 mod on;
 mod probe;
@@ -47,6 +48,8 @@ enum Command {
     List(list::Arguments),
     /// Show what this environment allows, with the evidence
     Probe(probe::Arguments),
+    /// Fetch, list, add and remove kernels that guests boot
+    Kernel(kernel::Arguments),
     /// Review the snapshots of what scenarios observe
     Snap(snap::Arguments),
     /// Print the JSON schema of a scenario file, or the reference made from it
@@ -102,6 +105,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::Check(arguments) => check::execute(&arguments),
         Command::List(arguments) => list::execute(&arguments),
         Command::Probe(arguments) => probe::execute(&arguments),
+        Command::Kernel(arguments) => kernel::execute(&arguments),
         Command::Snap(arguments) => snap::execute(&arguments),
         Command::Schema(arguments) => schema::execute(&arguments),
     }

@@ -10,12 +10,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::process;
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::release::{compare, is_of};
-use super::{Flavour, Kernel, Libc};
+use super::{Failure, Flavour, Kernel, Libc};
 use crate::missing::Missing;
 
 /// The name of the description in the directory of a kernel.
@@ -103,7 +104,7 @@ impl Entry {
             && [&self.file].into_iter().chain(&self.modules).chain(libc).all(inside)
     }
 
-    fn kernel(&self, directory: &Path) -> Kernel {
+    pub(super) fn kernel(&self, directory: &Path) -> Kernel {
         Kernel {
             name: self.name(),
             flavour: self.flavour,
@@ -122,6 +123,11 @@ impl Entry {
 pub fn is_version(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-+~_".contains(c);
     text.starts_with(|c: char| c.is_ascii_digit()) && text.len() <= 64 && text.chars().all(allowed)
+}
+
+/// This moment, as descriptions say it.
+pub(super) fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 /// A kernel in the cache.
@@ -165,6 +171,10 @@ impl Cache {
         &self.directory
     }
 
+    pub(super) fn refused(&self, error: &io::Error) -> Failure {
+        Failure::of_file(&self.directory, error)
+    }
+
     /// What it holds, flavour by flavour, the oldest first. A directory that describes no kernel is
     /// an error of its own, with its path.
     pub fn list(&self) -> Vec<Result<Cached, (PathBuf, String)>> {
@@ -200,8 +210,12 @@ impl Cache {
     /// A directory to put a kernel together in, beside the others.
     ///
     /// # Errors
-    /// Those of mkdir(2) and flock(2).
-    pub fn stage(&self) -> io::Result<Staging> {
+    /// Where the cache cannot be written.
+    pub fn stage(&self) -> Result<Staging, Failure> {
+        self.make_staging().map_err(|error| self.refused(&error))
+    }
+
+    fn make_staging(&self) -> io::Result<Staging> {
         fs::create_dir_all(&self.directory)?;
         self.sweep();
         for number in 0_u32.. {
@@ -237,11 +251,12 @@ impl Cache {
     /// Removes a kernel, or what is left of one.
     ///
     /// # Errors
-    /// Those of rename(2) and of removing files.
-    pub fn remove(&self, directory: &Path) -> io::Result<()> {
+    /// Where the cache cannot be written.
+    pub fn remove(&self, directory: &Path) -> Result<(), Failure> {
         let staging = self.stage()?;
-        fs::rename(directory, staging.path().join("removed"))?;
-        staging.remove()
+        fs::rename(directory, staging.path().join("removed"))
+            .and_then(|()| staging.remove())
+            .map_err(|error| Failure::of_file(directory, &error))
     }
 }
 
@@ -290,19 +305,32 @@ impl Staging {
         &self.path
     }
 
+    /// Makes a directory below it.
+    pub(super) fn directory(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.path.join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => Ok(path),
+            Err(error) => Err(Failure::of_file(&path, &error)),
+        }
+    }
+
     /// Makes a directory in it the kernel that the entry describes, in place of one of the same name.
     ///
     /// # Errors
-    /// Those of writing and of rename(2).
-    pub fn publish(self, directory: &str, entry: Entry) -> io::Result<Cached> {
-        let from = self.path.join(directory);
+    /// Where the cache cannot be written.
+    pub fn publish(self, directory: &Path, entry: Entry) -> Result<Cached, Failure> {
+        let cache = self.cache.clone();
+        self.rename(directory, entry).map_err(|error| cache.refused(&error))
+    }
+
+    fn rename(self, from: &Path, entry: Entry) -> io::Result<Cached> {
         let description = serde_json::to_string_pretty(&entry)? + "\n";
         fs::write(from.join(DESCRIPTION), description)?;
         let to = self.cache.directory.join(entry.directory());
         // A few times: another process may put the same kernel there at the same time.
         for attempt in 0.. {
             let _ = fs::rename(&to, self.path.join(format!("replaced-{attempt}")));
-            match fs::rename(&from, &to) {
+            match fs::rename(from, &to) {
                 Ok(()) => break,
                 Err(error) if attempt == 9 => return Err(error),
                 Err(error) if is_taken(&error) => {}

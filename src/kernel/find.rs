@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::cache::{Cache, Cached};
+use super::modules::{DEPENDENCIES, modules_in};
 use super::release::{Description, compare, describe, is_of};
 use super::{Flavour, Kernel};
 use crate::missing::Missing;
@@ -59,9 +60,6 @@ pub fn installed() -> Option<Kernel> {
         libc: None,
     })
 }
-
-/// What makes a directory one of modules, as depmod(8) writes it.
-pub(super) const DEPENDENCIES: &str = "modules.dep";
 
 /// A program in the PATH.
 fn in_path(name: &str) -> Option<PathBuf> {
@@ -149,23 +147,6 @@ fn of_file(
         None => None,
     };
     Ok(Kernel { name, flavour, release, file: path.to_owned(), modules, libc: None })
-}
-
-/// The directory with `modules.dep`: the one that is named, or where `make modules_install` puts it below.
-pub(super) fn modules_in(directory: &Path, release: Option<&str>) -> Result<PathBuf, Missing> {
-    let below = release.map(|release| directory.join("lib/modules").join(release));
-    let beside = release.map(|release| directory.join(release));
-    [Some(directory.to_owned()), below, beside]
-        .into_iter()
-        .flatten()
-        .find(|candidate| candidate.join(DEPENDENCIES).is_file())
-        .ok_or_else(|| {
-            Missing::new(
-                format!("modules in {}", directory.display()),
-                format!("it has no {DEPENDENCIES}"),
-                "name the directory that `make modules_install INSTALL_MOD_PATH=DIR` was given",
-            )
-        })
 }
 
 /// Why a file cannot be read, without the number of the error.

@@ -3,17 +3,27 @@
 //! `find` turns the name of a target into files; `cache` holds what was fetched or added; `fetch` gets
 //! kernels of Debian through the system's package client.
 
+mod add;
+mod archive;
 pub mod cache;
 pub mod debian;
+mod failure;
+mod fetch;
 mod find;
 mod libc;
+mod modules;
 mod release;
+mod tool;
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use add::add;
+pub use archive::Options;
+pub use failure::Failure;
+pub use fetch::{Fetched, fetch};
 pub use find::{find, installed};
 pub use libc::Libc;
 pub use release::{Description, describe};

@@ -1,0 +1,96 @@
+//! Kernels that the user has built, copied into the cache.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::cache::{Cache, Cached, Entry, Origin, is_version, now};
+use super::find::reason;
+use super::modules::modules_in;
+use super::{Failure, Flavour, describe};
+use crate::missing::Missing;
+use crate::sys;
+
+/// Copies a kernel into the cache, so that a target can name it.
+///
+/// The name is its release if none is given. It begins with a digit, as a release does. Modules are copied
+/// too; debugging information in them stays.
+///
+/// # Errors
+/// What is missing, and how to get it; or that it was interrupted.
+pub fn add(
+    cache: &Cache,
+    path: &Path,
+    name: Option<&str>,
+    modules: Option<&Path>,
+    flavour: Option<Flavour>,
+) -> Result<Cached, Failure> {
+    let what = path.display().to_string();
+    let missing = |why: String, remedy: &str| Failure::from(Missing::new(&what, why, remedy));
+    let described = describe(path)
+        .map_err(|error| missing(reason(&error), "name a kernel that can be read"))?;
+    let flavour = flavour.or(described.flavour).ok_or_else(|| {
+        missing("no kernel is recognised in it".into(), "say what it is: --flavour uml or image")
+    })?;
+    let version = name.map(str::to_owned).or(described.release.clone()).ok_or_else(|| {
+        missing("it does not tell its release".into(), "give it a name: --name 6.13-mine")
+    })?;
+    if !is_version(&version) {
+        let why = format!("`{}` cannot be a target's version", version.escape_debug());
+        return Err(missing(
+            why,
+            "a name begins with a digit and has no other signs than . - + ~ _",
+        ));
+    }
+    let modules = match modules {
+        Some(directory) => Some(modules_in(directory, described.release.as_deref())?),
+        None => None,
+    };
+    let staging = cache.stage()?;
+    let kernel = staging.directory("kernel")?;
+    let file = match flavour {
+        Flavour::Uml => "linux.uml",
+        Flavour::Image => "vmlinuz",
+    };
+    copy(path, &kernel.join(file)).map_err(refused(&kernel))?;
+    if let Some(modules) = &modules {
+        copy(modules, &kernel.join("modules")).map_err(refused(&kernel))?;
+    }
+    let entry = Entry {
+        version,
+        flavour,
+        release: described.release,
+        file: file.into(),
+        modules: modules.map(|_| "modules".into()),
+        libc: None,
+        origin: Origin::Path(std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+        added: now(),
+    };
+    staging.publish(&kernel, entry)
+}
+
+fn refused(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    move |error| match error.kind() {
+        io::ErrorKind::Interrupted => Failure::Interrupted,
+        _ => Failure::of_file(path, &error),
+    }
+}
+
+/// Copies files and the directories they are in; what links lead to, except the links to a kernel's sources.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if sys::interrupted() {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    if !fs::metadata(from)?.is_dir() {
+        return fs::copy(from, to).map(drop);
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let is_source = entry.file_name() == "build" || entry.file_name() == "source";
+        if !(is_source && entry.file_type()?.is_symlink()) {
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
