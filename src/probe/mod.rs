@@ -106,6 +106,16 @@ impl Environment {
         }
     }
 
+    /// Asks the probes that look at the machine that this process is on, and ask no kernel by a scenario.
+    pub fn ask_host(&mut self) {
+        for probe in ALL {
+            if let How::Host(ask) = &probe.how {
+                let finding = ask(self);
+                self.findings.insert(probe.name.to_owned(), finding);
+            }
+        }
+    }
+
     /// Asks those of the probes that were not asked yet.
     ///
     /// # Errors

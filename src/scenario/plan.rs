@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::observe::Observe;
 use super::operation::{Namespace, Operation};
 use super::scalar::Name;
-use super::world::World;
+use super::world::{Setup, World};
 
 /// What a witness is asked. It holds no expectation: a witness cannot know what the author wants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +26,24 @@ pub struct Plan {
     pub timeout_ms: u64,
     /// Whether the sandbox's own mount table is kept as evidence.
     pub keep: bool,
+}
+
+impl Plan {
+    /// The types of the file systems that the world and the steps mount or ask for.
+    pub fn file_systems(&self) -> BTreeSet<String> {
+        let setup = self.world.setup.iter().filter_map(|setup| match setup {
+            Setup::Mount { operation, .. } => Some(operation),
+            Setup::Tree(_) => None,
+        });
+        let operations = setup.chain(self.steps.iter().map(|step| &step.operation));
+        let types = operations.filter_map(|operation| match operation {
+            Operation::Overlay(_) => Some("overlay"),
+            Operation::Mount(step) => Some(step.kind.as_str()),
+            Operation::Fsopen(step) => Some(step.kind.as_str()),
+            _ => None,
+        });
+        types.map(str::to_owned).collect()
+    }
 }
 
 /// One step of a plan.

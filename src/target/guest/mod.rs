@@ -1,4 +1,492 @@
-//! Other kernels that nsharness boots by itself.
+//! Other kernels that nsharness boots by itself, and asks through an agent that is their init.
 
+pub mod agent;
+mod console;
+mod frame;
+mod image;
 pub mod initramfs;
+mod machine;
+mod message;
 pub mod modules;
+mod trouble;
+mod uml;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Answer, Witness};
+use crate::kernel::{Flavour, Kernel};
+use crate::missing::Missing;
+use crate::probe::Environment;
+use crate::scenario::plan::Plan;
+use crate::transcript::{Breakage, Transcript};
+
+use console::Console;
+use frame::{Decoder, Encoder};
+use machine::Machine;
+use message::{PROTOCOL, Reply, Request};
+
+/// How long a guest may take to say hello.
+const BOOT: Duration = Duration::from_secs(60);
+/// How long one may take whose processor is emulated.
+const SLOW_BOOT: Duration = Duration::from_secs(240);
+/// How much longer than its plan's time a guest may take before it counts as stuck.
+const GRACE: Duration = Duration::from_secs(20);
+/// How many plans a guest is given: one to work on, the others so that it never waits.
+const DEPTH: usize = 8;
+/// How often in a row a guest may end without having answered anything, before it is given up.
+const TRIES: u32 = 3;
+/// The memory of a guest in MiB.
+const MEMORY: u32 = 512;
+
+/// What a guest must have for the plans that it will be asked.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Types of file systems, as mount(2) names them.
+    pub file_systems: BTreeSet<String>,
+}
+
+impl Wanted {
+    /// What these plans need.
+    pub fn by<'p>(plans: impl IntoIterator<Item = &'p Plan>) -> Self {
+        let mut wanted = Self::default();
+        for plan in plans {
+            wanted.file_systems.extend(plan.file_systems());
+        }
+        wanted
+    }
+}
+
+/// Why a guest is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// This machine cannot boot it, and why.
+    #[error("{0}")]
+    Missing(Missing),
+    /// It was started and did not come up.
+    #[error("{kernel} does not boot: {why}")]
+    Failed {
+        /// The target.
+        kernel: String,
+        /// What went wrong.
+        why: String,
+        /// What it printed.
+        console: String,
+    },
+}
+
+impl From<Missing> for BootError {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
+    }
+}
+
+/// A kernel in a machine of its own.
+#[derive(Debug)]
+pub struct Guest {
+    kernel: Kernel,
+    initramfs: File,
+    boot: Option<Boot>,
+    jobs: VecDeque<Job>,
+    ready: VecDeque<(usize, Answer)>,
+    /// The number of the next plan.
+    number: usize,
+    /// How often in a row it ended without having answered anything.
+    fruitless: u32,
+    /// Why it is not started any more.
+    given_up: Option<String>,
+    environment: Option<Environment>,
+}
+
+/// One life of a guest.
+#[derive(Debug)]
+struct Boot {
+    machine: Machine,
+    console: Console,
+    encoder: Encoder,
+    decoder: Decoder,
+    /// What was not yet taken by the line.
+    out: Vec<u8>,
+    /// Whether it has said hello.
+    up: bool,
+    /// When it should have said something.
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Job {
+    ticket: usize,
+    number: usize,
+    plan: Box<Plan>,
+    sent: bool,
+    begun: bool,
+    /// How many guests ended while it was the next.
+    deaths: u32,
+}
+
+impl Job {
+    fn time(&self) -> Duration {
+        Duration::from_millis(self.plan.timeout_ms) + GRACE
+    }
+}
+
+impl Guest {
+    /// Boots a kernel, and waits until its agent says what it is.
+    ///
+    /// # Errors
+    /// Where it cannot be booted here, or does not come up.
+    pub fn boot(kernel: Kernel, wanted: &Wanted) -> Result<(Self, Environment), BootError> {
+        let mut guest = Self::start(kernel, wanted)?;
+        let environment = guest.environment()?;
+        Ok((guest, environment))
+    }
+
+    /// Begins to boot a kernel.
+    ///
+    /// # Errors
+    /// Where it cannot be booted here.
+    pub fn start(kernel: Kernel, wanted: &Wanted) -> Result<Self, BootError> {
+        let initramfs = image::of(&kernel, wanted)?;
+        let mut guest = Self {
+            kernel,
+            initramfs,
+            boot: None,
+            jobs: VecDeque::new(),
+            ready: VecDeque::new(),
+            number: 0,
+            fruitless: 0,
+            given_up: None,
+            environment: None,
+        };
+        let boot = guest.begin().map_err(|error| guest.failed(error.to_string(), String::new()))?;
+        guest.boot = Some(boot);
+        Ok(guest)
+    }
+
+    /// Waits until the guest that was started says what it is.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub fn environment(&mut self) -> Result<Environment, BootError> {
+        loop {
+            if let Some(environment) = &self.environment {
+                return Ok(environment.clone());
+            }
+            if crate::sys::interrupted() {
+                return Err(self.failed("interrupted".to_owned(), String::new()));
+            }
+            let Some(boot) = &mut self.boot else {
+                return Err(self.failed("it is not started".to_owned(), String::new()));
+            };
+            match boot.wait(Duration::from_millis(100)) {
+                Ok(None) => {}
+                Ok(Some(reply)) => self.take(reply),
+                Err(why) => {
+                    let why = boot.explain(&why);
+                    let console = boot.console.text();
+                    self.boot = None;
+                    return Err(self.failed(why, console));
+                }
+            }
+        }
+    }
+
+    fn failed(&self, why: String, console: String) -> BootError {
+        BootError::Failed { kernel: self.kernel.name.clone(), why, console }
+    }
+
+    fn begin(&self) -> io::Result<Boot> {
+        let machine = match self.kernel.flavour {
+            Flavour::Uml => uml::start(&self.kernel, &self.initramfs, MEMORY)?,
+            Flavour::Image => return Err(io::Error::other("images cannot be booted yet")),
+        };
+        let patience = if self.kernel.flavour == Flavour::Uml { BOOT } else { SLOW_BOOT };
+        Ok(Boot {
+            machine,
+            console: Console::default(),
+            encoder: Encoder::default(),
+            decoder: Decoder::default(),
+            out: Vec::new(),
+            up: false,
+            deadline: Instant::now() + patience,
+        })
+    }
+
+    /// Takes what the agent says.
+    fn take(&mut self, reply: Reply) {
+        match reply {
+            Reply::Hello { protocol, environment, .. } => {
+                if protocol != PROTOCOL {
+                    self.end(&format!("its agent speaks protocol {protocol}, not {PROTOCOL}"));
+                    return;
+                }
+                self.environment.get_or_insert(*environment);
+                if let Some(boot) = &mut self.boot {
+                    boot.up = true;
+                }
+                self.send();
+            }
+            Reply::Begun { number } => {
+                let Some(job) = self.jobs.front_mut().filter(|job| job.number == number) else {
+                    self.end("it began a plan out of turn");
+                    return;
+                };
+                job.begun = true;
+                let time = job.time();
+                if let Some(boot) = &mut self.boot {
+                    boot.deadline = Instant::now() + time;
+                }
+            }
+            Reply::Answer { number, answer, troubles } => {
+                if self.jobs.front().is_none_or(|job| job.number != number) {
+                    self.end("it answered a plan out of turn");
+                    return;
+                }
+                self.fruitless = 0;
+                if troubles.is_empty() {
+                    let Some(job) = self.jobs.pop_front() else { return };
+                    self.ready.push_back((job.ticket, Answer::from(*answer)));
+                    self.next_turn();
+                } else {
+                    // What a kernel does after that says nothing of what it would have done.
+                    self.end(&format!("the kernel complained: {}", troubles.join("; ")));
+                }
+            }
+        }
+    }
+
+    /// Begins to wait for the plan that is the first now.
+    fn next_turn(&mut self) {
+        if let (Some(boot), Some(job)) = (&mut self.boot, self.jobs.front()) {
+            boot.deadline = Instant::now() + job.time();
+        }
+    }
+
+    /// Sends what was not sent yet.
+    fn send(&mut self) {
+        let Some(boot) = self.boot.as_mut().filter(|boot| boot.up) else { return };
+        let idle = !self.jobs.iter().any(|job| job.sent);
+        for job in self.jobs.iter_mut().filter(|job| !job.sent) {
+            job.sent = true;
+            let request = Request::Ask { number: job.number, plan: job.plan.clone() };
+            match boot.encoder.encode(&request) {
+                Ok(frame) => boot.out.extend(frame),
+                // Not a plan that was checked: it is answered when it is not.
+                Err(_) => break,
+            }
+        }
+        // That the line is broken is seen when its end is read.
+        let _ = boot.flush();
+        if idle {
+            self.next_turn();
+        }
+    }
+
+    /// The end of a guest, and of the plan that it was working on. Others are asked of another guest.
+    fn end(&mut self, why: &str) {
+        let Some(mut boot) = self.boot.take() else { return };
+        boot.read_console();
+        let why = boot.explain(why);
+        let console = boot.console.text();
+        let up = boot.up;
+        drop(boot);
+        self.fruitless += 1;
+        for job in &mut self.jobs {
+            job.sent = false;
+        }
+        if let Some(job) = self.jobs.front_mut() {
+            job.deaths += u32::from(up);
+            // One that had not begun may be without guilt; the second time it is not believed.
+            if job.begun || job.deaths > 1 {
+                self.fruitless = 0;
+                self.break_first(&why, &console);
+            }
+        }
+        if self.fruitless >= TRIES {
+            self.given_up =
+                Some(format!("it ended {TRIES} times without an answer, at last so: {why}"));
+        }
+        if let Some(why) = self.given_up.clone() {
+            while !self.jobs.is_empty() {
+                self.break_first(&why, &console);
+            }
+        }
+    }
+
+    fn break_first(&mut self, why: &str, console: &str) {
+        let Some(job) = self.jobs.pop_front() else { return };
+        let breakage = Breakage { stage: "guest".into(), detail: why.to_owned(), errno: None };
+        let mut transcript = Transcript::broken(breakage);
+        transcript.evidence.insert("console".to_owned(), console.to_owned());
+        self.ready.push_back((job.ticket, Answer::Asked(Box::new(transcript))));
+    }
+}
+
+impl Boot {
+    /// Waits for a reply, at most this long; what went wrong where there will be none.
+    fn wait(&mut self, wait: Duration) -> Result<Option<Reply>, String> {
+        let until = Instant::now() + wait;
+        loop {
+            match self.decoder.decode() {
+                Ok(Some(reply)) => return Ok(Some(reply)),
+                Ok(None) => {}
+                Err(error) => return Err(format!("what it says cannot be understood: {error}")),
+            }
+            self.flush().map_err(|error| format!("it cannot be asked: {error}"))?;
+            let now = Instant::now();
+            if now >= self.deadline {
+                let what = if self.up { "answer" } else { "come up" };
+                return Err(format!("it did not {what} in time"));
+            }
+            let left = until.min(self.deadline).saturating_duration_since(now);
+            if !self.poll(left).map_err(|error| format!("it cannot be waited for: {error}"))? {
+                return Ok(None);
+            }
+            let (open, alive) = (self.read_channel(), self.is_alive());
+            self.read_console();
+            if !alive && !open {
+                // Its last words may have come meanwhile.
+                return self.decoder.decode().ok().flatten().map(Some).ok_or("it ended".to_owned());
+            }
+        }
+    }
+
+    /// Whether something has come before the time is up.
+    fn poll(&self, wait: Duration) -> io::Result<bool> {
+        let write = if self.out.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        let mut fds = [
+            PollFd::new(self.machine.channel.as_fd(), PollFlags::POLLIN | write),
+            PollFd::new(self.machine.console.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.machine.ended(), PollFlags::POLLIN),
+        ];
+        // Rounded up: not to look a thousand times whether it is time.
+        let timeout =
+            PollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(ready) => Ok(ready > 0),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        let mut fds = [PollFd::new(self.machine.ended(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) == Ok(0)
+    }
+
+    /// Takes in what came over the line; whether more may come.
+    fn read_channel(&mut self) -> bool {
+        let mut bytes = [0; 64 << 10];
+        loop {
+            match self.machine.channel.read(&mut bytes) {
+                Ok(0) => return false,
+                Ok(length) => self.decoder.feed(&bytes[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn read_console(&mut self) {
+        let mut bytes = [0; 16 << 10];
+        while let Ok(length) = self.machine.console.read(&mut bytes)
+            && length > 0
+        {
+            self.console.feed(&bytes[..length]);
+        }
+    }
+
+    /// Writes as much as the line takes now.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.out.is_empty() {
+            match self.machine.channel.write(&self.out) {
+                Ok(length) => drop(self.out.drain(..length)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Its end is seen by whoever reads.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => self.out.clear(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Why it ended, with what the console says to it.
+    fn explain(&mut self, why: &str) -> String {
+        self.read_console();
+        match self.console.complaint() {
+            Some(line) => format!("{why}; its console says: {line}"),
+            None => why.to_owned(),
+        }
+    }
+}
+
+impl Witness for Guest {
+    fn name(&self) -> &'static str {
+        "kernel"
+    }
+
+    fn target(&self) -> String {
+        self.kernel.name.clone()
+    }
+
+    fn capacity(&self) -> usize {
+        DEPTH
+    }
+
+    fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
+        let job = Job {
+            ticket,
+            number: self.number,
+            plan: Box::new(plan.clone()),
+            sent: false,
+            begun: false,
+            deaths: 0,
+        };
+        self.number += 1;
+        self.jobs.push_back(job);
+        self.send();
+        Ok(())
+    }
+
+    fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>> {
+        if let Some(answer) = self.ready.pop_front() {
+            return Ok(Some(answer));
+        }
+        if self.jobs.is_empty() {
+            return Ok(None);
+        }
+        if let Some(why) = self.given_up.clone() {
+            self.break_first(&why, "");
+        } else if let Some(boot) = &mut self.boot {
+            match boot.wait(wait) {
+                Ok(None) => {}
+                Ok(Some(reply)) => self.take(reply),
+                Err(why) => self.end(&why),
+            }
+        } else {
+            match self.begin() {
+                Ok(boot) => self.boot = Some(boot),
+                Err(error) => self.given_up = Some(format!("it cannot be started again: {error}")),
+            }
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        match &self.boot {
+            Some(boot) => vec![
+                boot.machine.channel.as_fd(),
+                boot.machine.console.as_fd(),
+                boot.machine.ended(),
+            ],
+            None => Vec::new(),
+        }
+    }
+}

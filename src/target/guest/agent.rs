@@ -1,0 +1,281 @@
+//! The first process of a guest: the same binary as outside, started by the guest's kernel as its init.
+//!
+//! It makes of a bare kernel a place where sandboxes can be made, says hello, and runs one plan after
+//! the other. It ends when nobody is there any more to ask it, and the guest ends with it.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{chdir, chroot, getpid, sethostname};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+use super::frame::{Decoder, Encoder};
+use super::message::{PROTOCOL, Reply, Request};
+use super::trouble;
+use crate::probe::Environment;
+use crate::sys;
+use crate::worker::Worker;
+
+/// What the kernel's command line calls the line to the outside. The kernel gives a word that it does not
+/// know to its init, as a variable of the environment.
+pub const CHANNEL: &str = "NSHARNESS_CHANNEL";
+/// Where the modules are, named so that their order is the order to load them in.
+pub const MODULES: &str = "/modules";
+
+/// Whether this process is the init of a guest.
+pub fn is_agent() -> bool {
+    getpid().as_raw() == 1 && env::var_os(CHANNEL).is_some()
+}
+
+/// The whole life of the init of a guest.
+pub fn run() -> ! {
+    // Standard error is the guest's console.
+    if let Err(error) = serve() {
+        eprintln!("nsharness: {error}");
+    }
+    let _ = rustix::system::reboot(rustix::system::RebootCommand::PowerOff);
+    // Where the machine cannot be switched off: the end of the first process is a panic, and ends it too.
+    sys::exit_now(1)
+}
+
+/// What was being done when it failed.
+fn at(what: &str) -> impl FnOnce(io::Error) -> io::Error {
+    let what = what.to_owned();
+    move |error| io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+fn serve() -> io::Result<()> {
+    let mut notes = prepare()?;
+    notes.extend(load_modules());
+    if let Err(error) = loopback_up() {
+        notes.push(format!("the loopback interface stays down: {error}"));
+    }
+    let mut log = KernelLog::open().map_err(at("/dev/kmsg"))?;
+    let mut line = Line::open().map_err(at("the channel"))?;
+    let worker = Worker::new().map_err(|errno| at("memory for transcripts")(errno.into()))?;
+    let mut environment = Environment::of_host(true);
+    environment.ask_host();
+    line.say(&Reply::Hello { protocol: PROTOCOL, environment: Box::new(environment), notes })?;
+    while let Some(request) = line.hear()? {
+        let Request::Ask { number, plan } = request;
+        line.say(&Reply::Begun { number })?;
+        let answer = worker.run(&plan);
+        reap();
+        let troubles = log.news().map_err(at("/dev/kmsg"))?;
+        line.say(&Reply::Answer { number, answer: Box::new(answer), troubles })?;
+    }
+    Ok(())
+}
+
+/// Makes the places that sandboxes are made from; says what could not be had and may not be needed.
+fn prepare() -> io::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    leave_rootfs().map_err(at("leaving the initial root file system"))?;
+    for directory in ["/proc", "/sys", "/dev", "/tmp", "/run"] {
+        make_directory(directory)?;
+    }
+    let place = |kind: &str, at: &str| {
+        mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>).map_err(|errno| {
+            io::Error::new(io::Error::from(errno).kind(), format!("mount {kind} on {at}: {errno}"))
+        })
+    };
+    place("proc", "/proc")?;
+    place("sysfs", "/sys")?;
+    if place("devtmpfs", "/dev").is_err() {
+        place("tmpfs", "/dev")?;
+    }
+    make_devices()?;
+    make_directory("/dev/shm")?;
+    place("tmpfs", "/dev/shm")?;
+    for (kind, at) in [("tmpfs", "/tmp"), ("tmpfs", "/run"), ("cgroup2", "/sys/fs/cgroup")] {
+        if let Err(error) = place(kind, at) {
+            notes.push(error.to_string());
+        }
+    }
+    let _ = sethostname("guest");
+    // Warnings go to the console too, where they are kept when the guest does not live to tell of them.
+    let _ = fs::write("/proc/sys/kernel/printk", "5 4 1 5");
+    Ok(notes)
+}
+
+/// Makes a mount of its own the root. What an initramfs was unpacked to has nothing above it, and
+/// pivot_root(2) refuses to leave such a root (fs/namespace.c, "not attached").
+fn leave_rootfs() -> io::Result<()> {
+    make_directory("/root")?;
+    mount(Some("/"), "/root", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    chdir("/root")?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
+    chroot(".")?;
+    Ok(chdir("/")?)
+}
+
+fn make_directory(path: &str) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The devices that a sandbox binds, and those that the agent uses itself, where no devtmpfs has made them.
+fn make_devices() -> io::Result<()> {
+    const ALL: &[(&str, u64, u64)] = &[
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("kmsg", 1, 11),
+        ("tty", 5, 0),
+        ("console", 5, 1),
+        ("ttyS0", 4, 64),
+        ("ttyS1", 4, 65),
+        ("loop-control", 10, 237),
+        ("fuse", 10, 229),
+    ];
+    let mode = Mode::from_bits_truncate(0o666);
+    for (name, major, minor) in ALL {
+        match mknod(
+            Path::new("/dev").join(name).as_path(),
+            SFlag::S_IFCHR,
+            mode,
+            makedev(*major, *minor),
+        ) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+            Err(errno) => return Err(at(&format!("/dev/{name}"))(errno.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Loads the modules in the order of their names; says which could not be loaded.
+fn load_modules() -> Vec<String> {
+    let Ok(directory) = fs::read_dir(MODULES) else { return Vec::new() };
+    let mut files: Vec<_> = directory.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    let load = |path: &Path| {
+        let file = File::open(path)?;
+        rustix::system::finit_module(file.as_fd(), c"", 0).map_err(io::Error::from)
+    };
+    let told = |path: &Path, error: io::Error| match error.raw_os_error() {
+        Some(libc::EEXIST) => None,
+        _ => Some(format!("the module {} could not be loaded: {error}", path.display())),
+    };
+    files.iter().filter_map(|path| load(path).err().and_then(|error| told(path, error))).collect()
+}
+
+/// Brings the interface `lo` up, by rtnetlink(7): it has index 1 in every network namespace.
+fn loopback_up() -> io::Result<()> {
+    use rustix::net::{AddressFamily, SendFlags, SocketType};
+    const RTM_NEWLINK: u16 = 16;
+    const NLM_F_REQUEST: u16 = 1;
+    const IFF_UP: u32 = 1;
+    let mut message = Vec::with_capacity(32);
+    // struct nlmsghdr: length, type, flags, sequence, port.
+    message.extend(32_u32.to_ne_bytes());
+    message.extend(RTM_NEWLINK.to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    message.extend([0; 8]);
+    // struct ifinfomsg: family, padding, type, index, flags, change.
+    message.extend([0; 4]);
+    message.extend(1_i32.to_ne_bytes());
+    message.extend(IFF_UP.to_ne_bytes());
+    message.extend(IFF_UP.to_ne_bytes());
+    let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, None)?;
+    rustix::net::send(&socket, &message, SendFlags::empty())?;
+    Ok(())
+}
+
+/// Takes the end of everybody who ended without a parent.
+fn reap() {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+}
+
+/// The line to the outside.
+struct Line {
+    file: File,
+    encoder: Encoder,
+    decoder: Decoder,
+}
+
+impl Line {
+    fn open() -> io::Result<Self> {
+        let path = env::var(CHANNEL).map_err(io::Error::other)?;
+        let file =
+            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(path)?;
+        if let Ok(mut settings) = tcgetattr(&file) {
+            settings.make_raw();
+            tcsetattr(&file, OptionalActions::Now, &settings)?;
+        }
+        Ok(Self { file, encoder: Encoder::default(), decoder: Decoder::default() })
+    }
+
+    fn say(&mut self, reply: &Reply) -> io::Result<()> {
+        let frame = self.encoder.encode(reply)?;
+        self.file.write_all(&frame).map_err(at("the channel"))
+    }
+
+    /// The next request; `None` where nobody is there any more.
+    fn hear(&mut self) -> io::Result<Option<Request>> {
+        let mut bytes = [0; 4096];
+        loop {
+            if let Some(request) = self.decoder.decode().map_err(at("the channel"))? {
+                return Ok(Some(request));
+            }
+            match self.file.read(&mut bytes) {
+                Ok(0) => return Ok(None),
+                Ok(length) => self.decoder.feed(&bytes[..length]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(None),
+                Err(error) => return Err(at("the channel")(error)),
+            }
+        }
+    }
+}
+
+/// What the kernel says while plans run.
+struct KernelLog(File);
+
+impl KernelLog {
+    fn open() -> io::Result<Self> {
+        let mut file =
+            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self(file))
+    }
+
+    /// The lines that tell of trouble since it was asked last.
+    fn news(&mut self) -> io::Result<Vec<String>> {
+        let mut troubles = Vec::new();
+        let mut record = [0; 8192];
+        loop {
+            match self.0.read(&mut record) {
+                Ok(0) => break,
+                Ok(length) => {
+                    let record = String::from_utf8_lossy(&record[..length]);
+                    // `PRIORITY,NUMBER,TIME,FLAGS;TEXT`, and lines of details that begin with a blank.
+                    let text = record.split_once(';').map_or("", |(_, text)| text);
+                    let text = text.lines().next().unwrap_or_default();
+                    if trouble::in_line(text) {
+                        troubles.push(text.to_owned());
+                    }
+                }
+                // A record that was overwritten before it could be read.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(troubles)
+    }
+}

@@ -1,0 +1,69 @@
+//! What is in the first file system of a guest: the agent and the modules of its kernel.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::agent::MODULES;
+use super::initramfs::Archive;
+use super::modules::{Module, Modules};
+use super::{BootError, Wanted};
+use crate::kernel::Kernel;
+
+/// The first file system of a guest with this kernel, in memory.
+///
+/// # Errors
+/// Where a module is missing, or there is no memory.
+pub fn of(kernel: &Kernel, wanted: &Wanted) -> Result<File, BootError> {
+    let modules = modules(kernel, wanted)?;
+    write(&modules).map_err(|error| BootError::Failed {
+        kernel: kernel.name.clone(),
+        why: format!("its first file system cannot be made: {error}"),
+        console: String::new(),
+    })
+}
+
+/// The modules for what is wanted; what this kernel does not have, the guest will say itself.
+fn modules(kernel: &Kernel, wanted: &Wanted) -> Result<Vec<Module>, BootError> {
+    let Some(directory) = &kernel.modules else { return Ok(Vec::new()) };
+    let modules = Modules::open(directory)?;
+    let aliases: Vec<String> =
+        wanted.file_systems.iter().map(|name| format!("fs-{name}")).collect();
+    let known: Vec<&str> =
+        aliases.iter().map(String::as_str).filter(|name| modules.knows(name)).collect();
+    Ok(modules.load(&known)?)
+}
+
+fn write(modules: &[Module]) -> io::Result<File> {
+    let agent = fs::read("/proc/self/exe")?;
+    let out = File::from(memfd_create("initramfs", MemfdFlags::CLOEXEC)?);
+    let mut archive = Archive::new(io::BufWriter::with_capacity(1 << 20, out));
+    archive.device("/dev/console", 0o600, (5, 1))?;
+    archive.file("/init", 0o755, &loaded_part(&agent))?;
+    for (number, module) in modules.iter().enumerate() {
+        archive.file(&format!("{MODULES}/{number:03}-{}", module.name), 0o644, &module.bytes)?;
+    }
+    let mut out = archive.finish()?;
+    out.flush()?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)
+}
+
+/// A program without what is not loaded: a debug build is mostly that. Of anything but an ELF file of 64
+/// bits it is the whole.
+fn loaded_part(program: &[u8]) -> Vec<u8> {
+    let end =
+        elf::ElfBytes::<elf::endian::AnyEndian>::minimal_parse(program).ok().and_then(|elf| {
+            let segments = elf.segments()?;
+            segments.iter().map(|segment| segment.p_offset.saturating_add(segment.p_filesz)).max()
+        });
+    let end = end.and_then(|end| usize::try_from(end).ok()).unwrap_or(program.len());
+    let mut loaded = program[..end.min(program.len())].to_vec();
+    // e_shoff, e_shnum and e_shstrndx of Elf64_Ehdr: the table of sections is gone.
+    for range in [40..48, 60..64] {
+        if let Some(field) = loaded.get_mut(range).filter(|_| end < program.len()) {
+            field.fill(0);
+        }
+    }
+    loaded
+}
