@@ -121,16 +121,23 @@ impl Environment {
     /// # Errors
     /// Where the witness cannot be asked anything.
     pub fn ask(&mut self, wanted: &BTreeSet<String>, witness: &mut dyn Witness) -> io::Result<()> {
-        for probe in ALL.iter().filter(|probe| wanted.contains(probe.name)) {
-            if self.findings.contains_key(probe.name) {
-                continue;
-            }
+        let mut scenarios = Vec::new();
+        let unknown =
+            |probe: &&Probe| wanted.contains(probe.name) && !self.findings.contains_key(probe.name);
+        for probe in ALL.iter().filter(unknown).collect::<Vec<_>>() {
             let finding = match &probe.how {
                 How::Host(ask) => ask(self),
-                How::Scenario(text) => ask_scenario(probe.name, text, witness)?,
+                How::Scenario(text) => match plan(probe.name, text) {
+                    Ok(plan) => {
+                        scenarios.push((probe.name, plan));
+                        continue;
+                    }
+                    Err(error) => Finding::broken(error),
+                },
             };
             self.findings.insert(probe.name.to_owned(), finding);
         }
+        self.findings.extend(ask_scenarios(&scenarios, witness)?);
         Ok(())
     }
 
@@ -265,35 +272,48 @@ fn plan(name: &str, text: &str) -> Result<Plan, String> {
     Ok(plan)
 }
 
-/// Asks a scenario: the answer is whether its last step succeeds.
-fn ask_scenario(name: &str, text: &str, witness: &mut dyn Witness) -> io::Result<Finding> {
-    let plan = match plan(name, text) {
-        Ok(plan) => plan,
-        Err(error) => return Ok(Finding::broken(error)),
-    };
-    witness.submit(usize::MAX, &plan)?;
-    let answer = loop {
-        if let Some((_, answer)) = witness.next(Duration::from_millis(100))? {
-            break answer;
+/// Asks scenarios, as many at once as the witness takes.
+fn ask_scenarios(
+    scenarios: &[(&str, Plan)],
+    witness: &mut dyn Witness,
+) -> io::Result<BTreeMap<String, Finding>> {
+    let mut findings = BTreeMap::new();
+    let mut submitted = 0;
+    while findings.len() < scenarios.len() {
+        while submitted < scenarios.len() && submitted - findings.len() < witness.capacity() {
+            witness.submit(submitted, &scenarios[submitted].1)?;
+            submitted += 1;
+        }
+        if let Some((ticket, answer)) = witness.next(Duration::from_millis(100))?
+            && let Some((name, plan)) = scenarios.get(ticket)
+        {
+            findings.insert((*name).to_owned(), finding(plan, answer));
         }
         if crate::sys::interrupted() {
-            return Ok(Finding::none("interrupted"));
+            for (name, _) in scenarios {
+                findings.entry((*name).to_owned()).or_insert_with(|| Finding::none("interrupted"));
+            }
         }
-    };
+    }
+    Ok(findings)
+}
+
+/// What an answer means: whether the last step succeeds.
+fn finding(plan: &Plan, answer: Answer) -> Finding {
     let transcript = match answer {
         Answer::Asked(transcript) => *transcript,
         Answer::Predicted(prediction) => match prediction.abstains() {
-            Some(why) => return Ok(Finding::none(why.to_string())),
+            Some(why) => return Finding::none(why.to_string()),
             None => prediction.transcript,
         },
         Answer::Missing(missing) => {
             let reasons: Vec<_> = missing.iter().map(ToString::to_string).collect();
-            return Ok(Finding { missing, ..Finding::none(reasons.join("; ")) });
+            return Finding { missing, ..Finding::none(reasons.join("; ")) };
         }
     };
     let word = plan.steps.last().map_or("", |step| step.operation.word());
     let last = transcript.outcomes.get(plan.steps.len() - 1);
-    Ok(match (&transcript.end, last) {
+    match (&transcript.end, last) {
         (End::Completed, Some(Outcome::Ok(_))) => Finding::answer(true, format!("{word} gives ok")),
         (End::Completed, Some(Outcome::Abstained(why))) => Finding::none(why),
         (End::Completed, Some(outcome)) => {
@@ -302,7 +322,7 @@ fn ask_scenario(name: &str, text: &str, witness: &mut dyn Witness) -> io::Result
         (End::Completed, None) => Finding::broken("its last step was not answered"),
         (End::Broke(breakage), _) => Finding::broken(breakage.to_string()),
         (End::TimedOut, _) => Finding::broken("it was not answered in time"),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use super::guest::{Guest, Wanted};
 use super::host::Host;
 use super::recording::Recording;
-use super::{Opener, Target, Unopened, Which};
+use super::{Opened, Opener, Target, Unopened, Which};
 use crate::kernel::cache::Cache;
 use crate::kernel::{self, Flavour};
-use crate::missing::Missing;
 use crate::probe::Environment;
 use crate::scenario::Case;
 
@@ -44,15 +44,19 @@ pub fn opener(target: &Target, means: &mut Means, cases: &[Case]) -> io::Result<
     })
 }
 
-fn guest(target: &Target, _means: &Means, _cases: &[Case]) -> Opener {
-    match kernel::find(target) {
-        Err(missing) => Opener::Never(Unopened::Missing(missing)),
-        Ok(kernel) => Opener::Never(Unopened::Missing(Missing::new(
-            kernel.name,
-            "this version of nsharness boots no guests",
-            "use one that does",
-        ))),
-    }
+fn guest(target: &Target, means: &Means, cases: &[Case]) -> Opener {
+    let kernel = match kernel::find(target) {
+        Ok(kernel) => kernel,
+        Err(missing) => return Opener::Never(Unopened::Missing(missing)),
+    };
+    let wanted = Wanted::by(cases.iter().map(|case| &case.plan));
+    let probes = means.probes.clone();
+    Opener::Guest(Box::new(move || {
+        let (guest, environment) = Guest::boot(kernel, &wanted)?;
+        let mut opened = Opened { witness: Box::new(guest), environment };
+        opened.probe(&probes)?;
+        Ok(opened)
+    }))
 }
 
 /// The targets that `auto` chooses from, the cheapest first: this kernel, the installed User-Mode

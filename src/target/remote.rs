@@ -1,6 +1,5 @@
 //! A witness in a process of its own: it takes its time to start, and others go on meanwhile.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -21,8 +20,8 @@ use crate::scenario::plan::Plan;
 use crate::sys;
 use crate::transcript::Transcript;
 
-/// How many plans it is given: one to ask, one to go on with at once.
-const DEPTH: usize = 2;
+/// How many plans it is given: so many that the witness never waits for the next.
+const DEPTH: usize = 16;
 /// How long an answer is waited for before it is looked whether anybody still wants it.
 const TICK: Duration = Duration::from_millis(100);
 /// How often it is looked whether the process has ended, before it is killed.
@@ -35,8 +34,8 @@ const ENDED: &str = "the process that asks it ended";
 enum Said {
     Opened(Box<Environment>),
     Unopened(Unopened),
-    Asked(Box<Transcript>),
-    Missing(Vec<Missing>),
+    Asked(usize, Box<Transcript>),
+    Missing(usize, Vec<Missing>),
     /// It cannot be asked anything any more.
     Broken(String),
 }
@@ -47,7 +46,6 @@ pub struct Remote {
     target: String,
     pid: Pid,
     socket: UnixStream,
-    tickets: VecDeque<usize>,
 }
 
 impl Remote {
@@ -69,7 +67,7 @@ impl Remote {
                 let _ = serve(&mut socket, boot);
                 sys::exit_now(0)
             }
-            Some(pid) => Ok(Self { target, pid, socket: ours, tickets: VecDeque::new() }),
+            Some(pid) => Ok(Self { target, pid, socket: ours }),
         }
     }
 
@@ -94,30 +92,28 @@ fn serve(socket: &mut UnixStream, boot: Boot) -> io::Result<()> {
         Err(why) => return channel::send(socket, &Said::Unopened(why)),
     };
     channel::send(socket, &Said::Opened(Box::new(environment)))?;
-    while let Some(plan) = channel::receive::<Plan>(socket)? {
-        let said = match ask(&mut *witness, &plan, socket) {
-            Ok(Some(answer)) => answer,
-            Ok(None) => return Ok(()),
+    let mut asked = 0;
+    loop {
+        while asked == 0 || asked < witness.capacity() && readable(socket, Duration::ZERO) {
+            let next = channel::receive::<(usize, Plan)>(socket)?;
+            let Some((ticket, plan)) = next else { return Ok(()) };
+            if let Err(error) = witness.submit(ticket, &plan) {
+                return channel::send(socket, &Said::Broken(error.to_string()));
+            }
+            asked += 1;
+        }
+        let said = match witness.next(TICK) {
+            Ok(Some((ticket, Answer::Asked(transcript)))) => Said::Asked(ticket, transcript),
+            Ok(Some((ticket, Answer::Missing(missing)))) => Said::Missing(ticket, missing),
+            Ok(Some((_, Answer::Predicted(_)))) => {
+                Said::Broken("a prediction is no answer of a kernel".to_owned())
+            }
+            Ok(None) if has_gone(socket) => return Ok(()),
+            Ok(None) => continue,
             Err(error) => Said::Broken(error.to_string()),
         };
+        asked -= 1;
         channel::send(socket, &said)?;
-    }
-    Ok(())
-}
-
-/// Asks one plan; `None` where the asker has gone away.
-fn ask(witness: &mut dyn Witness, plan: &Plan, asker: &UnixStream) -> io::Result<Option<Said>> {
-    witness.submit(0, plan)?;
-    loop {
-        match witness.next(TICK)? {
-            Some((_, Answer::Asked(transcript))) => return Ok(Some(Said::Asked(transcript))),
-            Some((_, Answer::Missing(missing))) => return Ok(Some(Said::Missing(missing))),
-            Some((_, Answer::Predicted(_))) => {
-                return Err(io::Error::other("a prediction is no answer of a kernel"));
-            }
-            None if has_gone(asker) => return Ok(None),
-            None => {}
-        }
     }
 }
 
@@ -147,8 +143,7 @@ impl Witness for Remote {
 
     fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
         // Where it has ended, that is seen when the answer is waited for.
-        let _ = channel::send(&mut self.socket, plan);
-        self.tickets.push_back(ticket);
+        let _ = channel::send(&mut self.socket, &(ticket, plan));
         Ok(())
     }
 
@@ -156,15 +151,12 @@ impl Witness for Remote {
         if !readable(&self.socket, wait) {
             return Ok(None);
         }
-        let answer = match channel::receive(&mut self.socket)? {
-            Some(Said::Asked(transcript)) => Answer::Asked(transcript),
-            Some(Said::Missing(missing)) => Answer::Missing(missing),
-            Some(Said::Broken(why)) => return Err(io::Error::other(why)),
-            Some(Said::Opened(_) | Said::Unopened(_)) | None => {
-                return Err(io::Error::other(ENDED));
-            }
-        };
-        Ok(self.tickets.pop_front().map(|ticket| (ticket, answer)))
+        match channel::receive(&mut self.socket)? {
+            Some(Said::Asked(ticket, transcript)) => Ok(Some((ticket, Answer::Asked(transcript)))),
+            Some(Said::Missing(ticket, missing)) => Ok(Some((ticket, Answer::Missing(missing)))),
+            Some(Said::Broken(why)) => Err(io::Error::other(why)),
+            Some(Said::Opened(_) | Said::Unopened(_)) | None => Err(io::Error::other(ENDED)),
+        }
     }
 
     fn sources(&self) -> Vec<BorrowedFd<'_>> {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Answer, Witness};
+use super::{Answer, Unopened, Witness};
 use crate::kernel::{Flavour, Kernel};
 use crate::missing::Missing;
 use crate::probe::Environment;
@@ -78,6 +78,15 @@ pub enum BootError {
         /// What it printed.
         console: String,
     },
+}
+
+impl From<BootError> for Unopened {
+    fn from(error: BootError) -> Self {
+        match error {
+            BootError::Missing(missing) => Self::Missing(missing),
+            BootError::Failed { .. } => Self::Broken(error.to_string()),
+        }
+    }
 }
 
 impl From<Missing> for BootError {
