@@ -6,15 +6,13 @@ use std::path::Path;
 
 use super::cache::{Cache, Cached, Entry, Origin, is_version, now};
 use super::find::reason;
-use super::modules::modules_in;
+use super::modules::{self, modules_in};
 use super::{Failure, Flavour, describe};
 use crate::missing::Missing;
-use crate::sys;
 
 /// Copies a kernel into the cache, so that a target can name it.
 ///
-/// The name is its release if none is given. It begins with a digit, as a release does. Modules are copied
-/// too; debugging information in them stays.
+/// The name is its release if none is given. It begins with a digit, as a release does.
 ///
 /// # Errors
 /// What is missing, and how to get it; or that it was interrupted.
@@ -52,9 +50,9 @@ pub fn add(
         Flavour::Uml => "linux.uml",
         Flavour::Image => "vmlinuz",
     };
-    copy(path, &kernel.join(file)).map_err(refused(&kernel))?;
+    fs::copy(path, kernel.join(file)).map_err(refused(&kernel))?;
     if let Some(modules) = &modules {
-        copy(modules, &kernel.join("modules")).map_err(refused(&kernel))?;
+        modules::copy(modules, &kernel.join("modules")).map_err(refused(&kernel))?;
     }
     let entry = Entry {
         version,
@@ -74,23 +72,4 @@ fn refused(path: &Path) -> impl FnOnce(io::Error) -> Failure {
         io::ErrorKind::Interrupted => Failure::Interrupted,
         _ => Failure::of_file(path, &error),
     }
-}
-
-/// Copies files and the directories they are in; what links lead to, except the links to a kernel's sources.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    if sys::interrupted() {
-        return Err(io::ErrorKind::Interrupted.into());
-    }
-    if !fs::metadata(from)?.is_dir() {
-        return fs::copy(from, to).map(drop);
-    }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let is_source = entry.file_name() == "build" || entry.file_name() == "source";
-        if !(is_source && entry.file_type()?.is_symlink()) {
-            copy(&entry.path(), &to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }

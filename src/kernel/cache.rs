@@ -74,7 +74,7 @@ pub struct Entry {
     pub release: Option<String>,
     /// The program or the image.
     pub file: PathBuf,
-    /// The directory with `modules.dep`.
+    /// The directory of its modules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<PathBuf>,
     /// The loader and the C library that it needs.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::archive::{Archive, Options, Package};
 use super::cache::{Cache, Cached, Entry, Origin, now};
 use super::debian::Release;
-use super::modules::{DEPENDENCIES, index, prune};
+use super::modules::prune;
 use super::tool::run;
 use super::{Failure, Flavour, Kernel, describe};
 use crate::missing::Missing;
@@ -58,7 +58,7 @@ pub fn fetch(
             version: main.version.clone(),
             sha256: main.sha256.clone(),
         },
-        ..assemble(&root, &kernel, flavour, staging.path())?
+        ..assemble(&root, &kernel, flavour)?
     };
     if !starts(&entry.kernel(&kernel), staging.path())? {
         say(&format!("{release}: its kernel needs a newer C library than this system's"));
@@ -111,12 +111,7 @@ fn get(
 }
 
 /// Puts the files of a kernel together, from its unpacked packages.
-fn assemble(
-    root: &Path,
-    kernel: &Path,
-    flavour: Flavour,
-    scratch: &Path,
-) -> Result<Entry, Failure> {
+fn assemble(root: &Path, kernel: &Path, flavour: Flavour) -> Result<Entry, Failure> {
     let name = match flavour {
         Flavour::Uml => "linux.uml",
         Flavour::Image => "vmlinuz",
@@ -139,9 +134,8 @@ fn assemble(
         .into_iter()
         .find(|directory| directory.is_dir())
         .ok_or_else(|| unusable(name, "its modules are not in its package"))?;
-    if !modules.join(DEPENDENCIES).is_file() {
+    if flavour == Flavour::Image {
         prune(&modules)?;
-        index(root, &release, scratch)?;
     }
     rename(&modules, &kernel.join("modules"))?;
     Ok(Entry {

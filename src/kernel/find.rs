@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::cache::{Cache, Cached};
-use super::modules::{DEPENDENCIES, modules_in};
+use super::modules::modules_in;
 use super::release::{Description, compare, describe, is_of};
 use super::{Flavour, Kernel};
 use crate::missing::Missing;
@@ -50,7 +50,7 @@ pub fn installed() -> Option<Kernel> {
     let modules = release
         .as_ref()
         .map(|release| Path::new("/usr/lib/uml/modules").join(release))
-        .filter(|modules| modules.join(DEPENDENCIES).is_file());
+        .filter(|modules| modules.is_dir());
     Some(Kernel {
         name: "uml".to_owned(),
         flavour: Flavour::Uml,

@@ -12,6 +12,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use elf::ElfBytes;
+use elf::abi::PT_INTERP;
+use elf::endian::LittleEndian;
+use elf::file::Class;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::Kernel;
@@ -78,40 +82,31 @@ fn executable_in_memory() -> io::Result<File> {
     Ok(create(MemfdFlags::EXEC).or_else(|_| create(MemfdFlags::empty()))?)
 }
 
-/// `PT_INTERP` of elf(5).
-const INTERPRETER: u64 = 3;
-
 /// A program that names another interpreter.
 ///
 /// The name is appended, and the program header made to point there: the kernel reads it from the
 /// file (load_elf_binary in fs/binfmt_elf.c), so no part of what is loaded moves.
-fn with_interpreter(mut elf: Vec<u8>, interpreter: &Path) -> io::Result<Vec<u8>> {
-    let header = interpreter_header(&elf).ok_or_else(|| {
+fn with_interpreter(mut program: Vec<u8>, interpreter: &Path) -> io::Result<Vec<u8>> {
+    let header = interpreter_header(&program).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, "not a dynamic program (ELF of 64 bits)")
     })?;
     let name = [interpreter.as_os_str().as_bytes(), b"\0"].concat();
     // `p_offset` and `p_filesz` of Elf64_Phdr.
-    let (offset, length) = (elf.len() as u64, name.len() as u64);
-    elf[header + 8..header + 16].copy_from_slice(&offset.to_le_bytes());
-    elf[header + 32..header + 40].copy_from_slice(&length.to_le_bytes());
-    elf.extend(name);
-    Ok(elf)
+    let (offset, length) = (program.len() as u64, name.len() as u64);
+    program[header + 8..header + 16].copy_from_slice(&offset.to_le_bytes());
+    program[header + 32..header + 40].copy_from_slice(&length.to_le_bytes());
+    program.extend(name);
+    Ok(program)
 }
 
 /// Where the program header of the interpreter lies, in a little-endian ELF file of 64 bits.
-pub(super) fn interpreter_header(elf: &[u8]) -> Option<usize> {
-    let number = |offset: usize, length: usize| {
-        let bytes = elf.get(offset..offset.checked_add(length)?)?;
-        Some(bytes.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
-    };
-    let is_elf64 = elf.starts_with(b"\x7fELF\x02\x01");
-    // `e_phoff`, `e_phentsize` and `e_phnum` of Elf64_Ehdr.
-    let (first, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-    let mut headers = (0..count).filter_map(|n| usize::try_from(first.checked_add(n * size)?).ok());
-    headers.find(|header| {
-        let whole = header.checked_add(56).is_some_and(|end| end <= elf.len());
-        is_elf64 && whole && number(*header, 4) == Some(INTERPRETER)
-    })
+fn interpreter_header(program: &[u8]) -> Option<usize> {
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(program).ok()?;
+    let is_64 = elf.ehdr.class == Class::ELF64;
+    let index = elf.segments()?.iter().position(|header| header.p_type == PT_INTERP)?;
+    let first = usize::try_from(elf.ehdr.e_phoff).ok()?;
+    let header = first.checked_add(index.checked_mul(elf.ehdr.e_phentsize.into())?)?;
+    (is_64 && header.checked_add(56)? <= program.len()).then_some(header)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub struct Kernel {
     pub release: Option<String>,
     /// The program or the image.
     pub file: PathBuf,
-    /// The directory that holds its `modules.dep`, where it has one.
+    /// The directory of its modules, where it has one.
     pub modules: Option<PathBuf>,
     /// The C library that it needs, where the system's may be too old.
     pub libc: Option<Libc>,

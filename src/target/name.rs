@@ -32,7 +32,7 @@ pub enum Which {
     File {
         /// The kernel.
         path: PathBuf,
-        /// The directory of its modules, which holds `modules.dep`.
+        /// The directory of its modules, as /lib/modules/RELEASE, or what it lies in.
         modules: Option<PathBuf>,
     },
 }
