@@ -191,8 +191,9 @@ fn starts(kernel: &Kernel, scratch: &Path) -> Result<bool, Failure> {
     if kernel.flavour == Flavour::Image {
         return Ok(true);
     }
-    let program = kernel.program().map_err(|error| Failure::of_file(&kernel.file, &error))?;
-    let done = run(program.command().arg("--version"), scratch)?;
+    let command = kernel.command(scratch);
+    let mut command = command.map_err(|error| Failure::of_file(&kernel.file, &error))?;
+    let done = run(command.arg("--version"), scratch)?;
     Ok(done.status.success() && kernel.release.as_deref() == Some(done.stdout.trim()))
 }
 

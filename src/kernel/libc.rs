@@ -1,13 +1,13 @@
 //! A C library beside the system's, for a User-Mode Linux that needs a newer one.
 //!
 //! Run by the loader (`ld.so PROGRAM`), User-Mode Linux fails: it looks at its own load address. So the
-//! kernel has to load it, with another loader than its file names. A copy of the file in memory names
-//! that loader; the file in the cache stays as its package has it, and may be moved.
+//! kernel has to load it, with another loader than its file names. A copy of the file names that loader; the
+//! file in the cache stays as its package has it, and may be moved.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,6 @@ use elf::ElfBytes;
 use elf::abi::PT_INTERP;
 use elf::endian::LittleEndian;
 use elf::file::Class;
-use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::Kernel;
 
@@ -29,58 +28,39 @@ pub struct Libc {
     pub libc: PathBuf,
 }
 
-/// A program that can be started; it must live until it was.
-#[derive(Debug)]
-pub struct Program {
-    path: PathBuf,
-    libraries: Option<PathBuf>,
-    /// What `path` names, where it is a copy in memory.
-    _copy: Option<File>,
-}
-
-impl Program {
-    /// A command that starts it, without arguments.
-    ///
-    /// `LD_LIBRARY_PATH` is set where the program has libraries of its own, and removed elsewhere.
-    pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
-        command.arg0("linux.uml");
-        match &self.libraries {
-            Some(directory) => command.env("LD_LIBRARY_PATH", directory),
-            None => command.env_remove("LD_LIBRARY_PATH"),
-        };
-        command
-    }
-}
-
 impl Kernel {
-    /// The program to start for a User-Mode Linux, with the C library that it needs.
+    /// A command that starts a User-Mode Linux, without arguments.
+    ///
+    /// Where it has a C library of its own, a copy of the program that names it is written to the
+    /// directory, and `LD_LIBRARY_PATH` is set.
     ///
     /// # Errors
-    /// Where the file cannot be read or is no dynamic program of 64 bits.
-    pub fn program(&self) -> io::Result<Program> {
-        let Some(Libc { loader, libc }) = &self.libc else {
-            let path = std::path::absolute(&self.file)?;
-            return Ok(Program { path, libraries: None, _copy: None });
+    /// Where a file cannot be read or written, or is no dynamic program of 64 bits.
+    pub fn command(&self, directory: &Path) -> io::Result<Command> {
+        const NAME: &str = "linux.uml";
+        let mut command = match &self.libc {
+            None => {
+                let mut command = Command::new(std::path::absolute(&self.file)?);
+                command.env_remove(LIBRARIES);
+                command
+            }
+            Some(Libc { loader, libc }) => {
+                let program = with_interpreter(fs::read(&self.file)?, &fs::canonicalize(loader)?)?;
+                let copy = std::path::absolute(directory)?.join(NAME);
+                fs::write(&copy, program)?;
+                fs::set_permissions(&copy, fs::Permissions::from_mode(0o700))?;
+                let mut command = Command::new(copy);
+                command.env(LIBRARIES, fs::canonicalize(libc)?.parent().unwrap_or(Path::new("/")));
+                command
+            }
         };
-        let program = with_interpreter(fs::read(&self.file)?, &fs::canonicalize(loader)?)?;
-        let mut copy = executable_in_memory()?;
-        copy.write_all(&program)?;
-        // Whoever executes a file that is open for writing gets ETXTBSY.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));
-        let copy = File::open(&path)?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));
-        let libraries = fs::canonicalize(libc)?.parent().map(Path::to_owned);
-        Ok(Program { path, libraries, _copy: Some(copy) })
+        command.arg0(NAME);
+        Ok(command)
     }
 }
 
-/// A file in memory that may be executed whatever vm.memfd_noexec says; kernels before 6.3 do not know
-/// the flag.
-fn executable_in_memory() -> io::Result<File> {
-    let create = |flags| memfd_create("linux.uml", MemfdFlags::CLOEXEC | flags).map(File::from);
-    Ok(create(MemfdFlags::EXEC).or_else(|_| create(MemfdFlags::empty()))?)
-}
+/// Where the loader looks for libraries first: ld.so(8).
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 /// A program that names another interpreter.
 ///

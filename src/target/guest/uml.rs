@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 pub fn start(kernel: &Kernel, initramfs: &File, memory: u32) -> io::Result<Machine> {
     Machine::start(initramfs, |surroundings| {
         let directory = surroundings.directory.display();
-        let mut command = kernel.program()?.command();
+        let mut command = kernel.command(&surroundings.directory)?;
         command
             .env("TMPDIR", &surroundings.directory)
             .env("HOME", &surroundings.directory)
