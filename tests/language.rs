@@ -183,7 +183,9 @@ fn uses(text: &str, used: &mut BTreeMap<String, BTreeSet<String>>) {
     note("scenario", &scenario);
     let world = &scenario["world"];
     note("world", world);
-    note("nfs", &world["nfs"]);
+    for nfs in world["nfs"].as_array().map_or(std::slice::from_ref(&world["nfs"]), Vec::as_slice) {
+        note("nfs", nfs);
+    }
     let trees = world["mounts"].as_array().into_iter().flatten().map(|mount| &mount["tree"]);
     for tree in trees.chain([&world["tree"]]) {
         tree.as_object()

@@ -55,6 +55,8 @@ pub struct Machine<'p> {
     pub files: Arena<OpenFile>,
     pub processes: Arena<Process>,
     pub actors: BTreeMap<Name, ProcId>,
+    /// The supplementary groups that an NFS server looks up itself, by user.
+    pub managed_gids: BTreeMap<Kid, Vec<Kid>>,
     /// Counts what happens, for times and for identities that must differ.
     pub events: u64,
     /// The user namespace that the sandbox runs in.

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use super::halt::{Res, refuse};
 use super::ids::cap;
 use super::machine::{
-    Cred, Dentry, DentryId, FileType, FsType, Inode, InodeId, Kid, Kind, Machine, MountId,
-    OVERFLOW_ID, Place, ProcId,
+    Cred, Dentry, DentryId, FileType, FsType, Inode, InodeId, Kid, Kind, Machine, MountId, Place,
+    ProcId,
 };
 use super::rules::{files as file_rules, nfs as rules};
 use super::vfs::{Access, Attr, Change, New, NewKind, RenameHow, Walk};
@@ -32,8 +32,7 @@ const ROOT_CAPABILITIES: [u8; 7] = [
 /// The client's side of a mounted export.
 #[derive(Clone, Debug)]
 pub struct Client {
-    version: NfsVersion,
-    squash: Squash,
+    export: Nfs,
     /// The mount that is exported from.
     exported: MountId,
     known: RefCell<Known>,
@@ -59,6 +58,7 @@ impl Machine<'_> {
         let export = self.walk(who, root, world.export.as_str(), Walk::DIRECTORY)?;
         let at = self.walk(who, root, world.at.as_str(), Walk::DIRECTORY)?;
         let new = New { kind: NewKind::Dir, mode: 0, uid: 0, gid: 0 };
+        self.managed_gids.extend(world.manage_gids.clone());
         let sb = self.new_super(FsType::Nfs, self.first_userns(), new);
         let top = self.supers[sb].root;
         let inode = self.inode(top);
@@ -69,8 +69,7 @@ impl Machine<'_> {
             theirs: BTreeMap::from([(top, export.dentry)]),
         };
         self.supers[sb].nfs = Some(Rc::new(Client {
-            version: world.version,
-            squash: world.squash,
+            export: world.clone(),
             exported: export.mount,
             known: RefCell::new(known),
         }));
@@ -94,12 +93,16 @@ impl Machine<'_> {
         if cred.effective != 0 && !self.by(&rules::WIRE_IDS) {
             return Rc::new(cred.clone());
         }
-        let all = client.squash == Squash::All && self.by(&rules::ALL_SQUASH);
-        let squashed = |id: Kid| {
-            let root = id == 0 && client.squash == Squash::Root && self.by(&rules::ROOT_SQUASH);
-            if all || root { OVERFLOW_ID } else { id }
+        let Nfs { squash, .. } = client.export;
+        let (anonymous_uid, anonymous_gid) = client.export.anonymous();
+        let all = squash == Squash::All && self.by(&rules::ALL_SQUASH);
+        let squashed = |id: Kid, anonymous: Kid| {
+            let root = id == 0 && squash == Squash::Root && self.by(&rules::ROOT_SQUASH);
+            if all || root { anonymous } else { id }
         };
-        let (uid, gid) = (squashed(cred.fsuid), squashed(cred.fsgid));
+        let (uid, gid) = (squashed(cred.fsuid, anonymous_uid), squashed(cred.fsgid, anonymous_gid));
+        let groups = if all { Vec::new() } else { self.wire_groups(cred) };
+        let groups = groups.into_iter().map(|id| squashed(id, anonymous_gid)).collect();
         let is_root = uid == 0 && self.by(&rules::ROOT_OF_SERVER);
         let capabilities = ROOT_CAPABILITIES.iter().fold(0, |bits, number| bits | (1 << number));
         let effective = if is_root { capabilities } else { 0 };
@@ -113,7 +116,7 @@ impl Machine<'_> {
             egid: gid,
             sgid: gid,
             fsgid: gid,
-            groups: cred.groups.iter().take(WIRE_GROUPS).map(|id| squashed(*id)).collect(),
+            groups,
             effective,
             permitted: effective,
             inheritable: 0,
@@ -122,6 +125,24 @@ impl Machine<'_> {
             keepcaps: false,
             no_new_privs: false,
         })
+    }
+
+    /// The supplementary groups that the server takes a user to have.
+    fn wire_groups(&self, cred: &Cred) -> Vec<Kid> {
+        if !self.managed_gids.is_empty() && self.by(&rules::MANAGE_GIDS) {
+            return self.managed_gids.get(&cred.fsuid).cloned().unwrap_or_default();
+        }
+        let mut groups = cred.groups.to_vec();
+        groups.sort_unstable();
+        if groups.len() > WIRE_GROUPS && self.by(&rules::WIRE_GROUPS) {
+            groups.truncate(WIRE_GROUPS);
+        }
+        groups
+    }
+
+    /// What the server refuses to change, whoever asks.
+    fn deny_change(&self, client: &Client) -> Res<()> {
+        self.deny(client.export.ro, &rules::READ_ONLY, Errno::EROFS)
     }
 
     /// The server's name of what a name of the client stands for.
@@ -184,8 +205,21 @@ impl Machine<'_> {
     pub fn nfs_permission(&self, cred: &Cred, inode: InodeId, access: Access) -> Res<()> {
         let client = self.client(inode)?;
         let Kind::Remote(theirs) = self.inodes[inode].kind else { return Ok(()) };
+        if access.write && client.export.ro {
+            // Of a directory the client asks nothing: the server hears of the change itself.
+            let asked = self.file_type(inode) != FileType::Dir;
+            self.deny(asked, &rules::READ_ONLY_ACCESS, Errno::EACCES)?;
+        }
         let wire = self.wire(&client, cred);
         self.inode_permission(&wire, None, self.inode(theirs), access)
+    }
+
+    /// Whether an existing file may be opened: the client leaves that to the server, by opening it.
+    pub fn nfs_may_open(&self, dentry: DentryId, write: bool) -> Res<()> {
+        match &self.supers[self.dentries[dentry].sb].nfs {
+            Some(client) if write => self.deny_change(client),
+            _ => Ok(()),
+        }
     }
 
     /// The child of a directory.
@@ -212,6 +246,7 @@ impl Machine<'_> {
         new: New<'_>,
     ) -> Res<DentryId> {
         let client = self.client_of(dir)?;
+        self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
         let their_dir = self.their_place(&client, dir)?;
         let whiteout = matches!(new.kind, NewKind::Char(0, 0));
@@ -232,6 +267,7 @@ impl Machine<'_> {
         name: &str,
     ) -> Res<DentryId> {
         let client = self.client_of(dir)?;
+        self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
         let (their_old, their_dir) = (self.theirs(&client, old)?, self.theirs(&client, dir)?);
         let theirs = self.fs_link(&wire, their_old, their_dir, name)?;
@@ -241,6 +277,7 @@ impl Machine<'_> {
     /// Removes a name, where the server lets the caller.
     pub fn nfs_remove(&mut self, cred: &Rc<Cred>, victim: DentryId) -> Res<()> {
         let client = self.client_of(victim)?;
+        self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
         let theirs = self.theirs(&client, victim)?;
         self.server_may_remove(&client, &wire, theirs)?;
@@ -267,6 +304,7 @@ impl Machine<'_> {
         let flags = how.noreplace || how.exchange || how.whiteout;
         self.deny(flags, &rules::RENAME_FLAGS, Errno::EINVAL)?;
         let client = self.client_of(old)?;
+        self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
         let their_old = self.theirs(&client, old)?;
         let their_dir = self.theirs(&client, new_dir)?;
@@ -296,6 +334,7 @@ impl Machine<'_> {
     /// (`nfsd_sanitize_attrs`), so that the client does not ask for that alone.
     pub fn nfs_setattr(&mut self, cred: &Rc<Cred>, dentry: DentryId, change: &Change) -> Res<()> {
         let client = self.client_of(dentry)?;
+        self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
         let place = self.their_place(&client, dentry)?;
         let Change { mode, uid, gid, atime, mtime, .. } = *change;
@@ -343,6 +382,7 @@ impl Machine<'_> {
         data: &[u8],
     ) -> Res<usize> {
         let client = self.client_of(dentry)?;
+        self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
         let place = self.their_place(&client, dentry)?;
         self.strip_privileges(&wire, place, data.is_empty())?;
@@ -366,7 +406,7 @@ impl Machine<'_> {
         if !name.starts_with("user.") {
             return self.deny(true, &rules::XATTR_PREFIX, Errno::EOPNOTSUPP);
         }
-        if client.version == NfsVersion::V42 && self.by(&rules::XATTR_USER) {
+        if client.export.version == NfsVersion::V42 && self.by(&rules::XATTR_USER) {
             return Ok(());
         }
         refuse(Errno::EOPNOTSUPP)
@@ -392,6 +432,7 @@ impl Machine<'_> {
     ) -> Res<()> {
         let client = self.client_of(dentry)?;
         self.nfs_attribute(&client, name)?;
+        self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
         let theirs = self.theirs(&client, dentry)?;
         self.setxattr_through(&wire, None, theirs, name, value, (create, replace))
@@ -401,6 +442,7 @@ impl Machine<'_> {
     pub fn nfs_removexattr(&mut self, cred: &Rc<Cred>, dentry: DentryId, name: &str) -> Res<()> {
         let client = self.client_of(dentry)?;
         self.nfs_attribute(&client, name)?;
+        self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
         let theirs = self.theirs(&client, dentry)?;
         self.removexattr_through(&wire, None, theirs, name)

@@ -64,7 +64,7 @@ pub fn set_up<'p>(
             }
         }
     }
-    if let Some(nfs) = &plan.world.nfs {
+    for nfs in &plan.world.nfs {
         machine.nfs_mount(first, nfs).map_err(|halt| breakage("world: nfs".into(), halt))?;
     }
     machine.processes[first].umask = UMASK;
@@ -103,6 +103,7 @@ impl<'p> Machine<'p> {
             files: Arena::default(),
             processes: Arena::default(),
             actors: BTreeMap::new(),
+            managed_gids: BTreeMap::new(),
             events: 0,
             sandbox_userns: Arena::default().next(),
             sandbox_root: Place { mount: placeholder, dentry: Arena::default().next() },

@@ -25,7 +25,7 @@ use crate::target::{Answer, Witness};
 use crate::transcript::{End, Outcome};
 
 pub use questions::Probe;
-use questions::{ALL, How};
+use questions::{ALL, How, root};
 
 /// What a probe found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,6 +128,10 @@ impl Environment {
             let finding = match &probe.how {
                 How::Host(ask) => ask(self),
                 How::Scenario(text) => match plan(probe.name, text) {
+                    // It is asked no more than a scenario that takes real root.
+                    Ok(plan) if plan.needs.privileged && root(self).value != Some(true) => {
+                        root(self)
+                    }
                     Ok(plan) => {
                         scenarios.push((probe.name, plan));
                         continue;

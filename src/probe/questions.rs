@@ -56,12 +56,13 @@ pub const ALL: &[Probe] = &[
         remedy: "add ranges to /etc/subuid and /etc/subgid and install newuidmap, or run as root",
         how: How::Host(ids),
     },
-    Probe {
-        name: "nfs",
-        question: "Can this kernel serve and mount NFS in a throwaway machine?",
-        remedy: "run it in a guest kernel that has nfs and nfsd",
-        how: How::Host(nfs),
-    },
+    scenario(
+        "nfs",
+        "Can this kernel serve NFS and mount it, as real root?",
+        "run it in a guest kernel that has nfs and nfsd",
+        "{title: nfs, world: {tree: {e: dir, m: dir}, nfs: {export: e, at: m, version: \"4.1\", squash: none}},
+            steps: [write: {path: m/f, data: x}]}",
+    ),
     Probe {
         name: "aufs",
         question: "Is the file system aufs known?",
@@ -224,7 +225,7 @@ fn since_4_19(environment: &Environment, set: fn(&Settings) -> u8) -> Finding {
 /// What the model does that a host may refuse: it harms nobody.
 const MODELLED: &str = "the model can do that";
 
-fn root(environment: &Environment) -> Finding {
+pub fn root(environment: &Environment) -> Finding {
     if environment.simulated {
         return Finding::answer(true, MODELLED);
     }
@@ -260,24 +261,6 @@ fn knows(file_system: &str) -> bool {
     fs::read_to_string("/proc/filesystems").is_ok_and(|table| {
         table.lines().any(|line| line.split_whitespace().last() == Some(file_system))
     })
-}
-
-fn nfs(environment: &Environment) -> Finding {
-    if environment.simulated {
-        return Finding::answer(true, MODELLED);
-    }
-    let missing: Vec<_> = ["nfs4", "nfsd"].into_iter().filter(|kind| !knows(kind)).collect();
-    if !missing.is_empty() {
-        return Finding::answer(
-            false,
-            format!("this kernel has no {} in /proc/filesystems", missing.join(" and no ")),
-        );
-    }
-    // An NFS server of the host would be the host's: it is started in throwaway kernels only.
-    Finding::answer(
-        false,
-        "an NFS server is not started on the host, and there are no guest kernels yet",
-    )
 }
 
 fn aufs(environment: &Environment) -> Finding {

@@ -262,7 +262,10 @@ fn enter(maps: &Maps, needs: &Needs, mut wait: PipeReader) -> Result<Sandbox, Br
 }
 
 /// What is printed in a sandbox has nowhere to go: not to the terminal or a file of the host.
-fn close_standard_streams() -> Result<(), Breakage> {
+///
+/// # Errors
+/// Where /dev/null cannot be opened.
+pub fn close_standard_streams() -> Result<(), Breakage> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|e| broke("open /dev/null", errno(e)))?;
     rustix::stdio::dup2_stdin(&null)

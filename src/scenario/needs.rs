@@ -96,7 +96,9 @@ pub fn of_world(world: &World, needs: &mut Needs) {
             Setup::Mount { .. } => {}
         }
     }
-    if world.nfs.is_some() {
+    if !world.nfs.is_empty() {
+        // A server is made by real root alone, as is a client.
+        needs.privileged = true;
         needs.probes.insert("nfs".into());
     }
     if needs.proc {

@@ -28,6 +28,9 @@ pub struct Plan {
     pub keep: bool,
 }
 
+/// What it takes to serve NFS and to mount it.
+const NFS: [&str; 3] = ["nfs4", "nfsd", "rpc_pipefs"];
+
 impl Plan {
     /// The types of the file systems that the world and the steps mount or ask for.
     pub fn file_systems(&self) -> BTreeSet<String> {
@@ -42,7 +45,8 @@ impl Plan {
             Operation::Fsopen(step) => Some(step.kind.as_str()),
             _ => None,
         });
-        types.map(str::to_owned).collect()
+        let served: &[_] = if self.world.nfs.is_empty() { &[] } else { &NFS };
+        types.chain(served.iter().copied()).map(str::to_owned).collect()
     }
 }
 

@@ -79,6 +79,7 @@ pub fn reference(
     page.table(&schema["$defs"]["Userns"]);
     page.example("actors");
     page.heading(3, "nfs");
+    page.say("One export or a list of them, set up after the trees and mounts and before the actors. A kernel NFS server and its clients run in a network namespace of their own; each export has a client of its own, whose address is `127.0.0.1`, `127.0.0.2` and so on, and sees the exported directory as the root of the server. The clients keep no attributes and no names (`actimeo=0,lookupcache=none`). It takes real root, so such a scenario runs in a guest kernel, or on a host with `--privileged`.");
     page.table(&schema["$defs"]["Nfs"]);
     page.example("nfs");
     page.heading(2, "Fields that all steps share");

@@ -247,7 +247,7 @@ impl Resolver<'_> {
             }
         }
         needs::of_world(&world, &mut needs);
-        needs.privileged =
+        needs.privileged |=
             requires.iter().any(|r| matches!(r, Requirement::Probe(name) if name == "root"));
         let id = match self.case {
             Some(case) => format!("{}@{case}", self.file.id),

@@ -10,7 +10,7 @@ use super::observe::Observe;
 use super::operation::Operation;
 use super::resolve::{DEFAULT_TIMEOUT, MAX_TIMEOUT};
 use super::scalar::{Name, WorldPath};
-use super::world::{Actor, ENTRY_WORDS, EntryKeys, Nfs, WORLD_MOUNTS};
+use super::world::{Actor, ENTRY_WORDS, EntryKeys, MAX_EXPORTS, Nfs, WORLD_MOUNTS};
 
 /// The schema for editors: the plain one, with `${case.x}` allowed wherever a value stands.
 ///
@@ -87,6 +87,7 @@ pub fn plain(probes: &[&str]) -> Value {
     let observe = generator.subschema_for::<Observe>();
     let actor = generator.subschema_for::<Actor>();
     let nfs = generator.subschema_for::<Nfs>();
+    let several_nfs = json!({ "type": "array", "items": nfs, "maxItems": MAX_EXPORTS });
     let condition = generator.subschema_for::<Condition>();
     generator.subschema_for::<KernelRange>();
     generator.subschema_for::<Name>();
@@ -156,7 +157,10 @@ pub fn plain(probes: &[&str]) -> Value {
                         "type": "object",
                         "additionalProperties": actor
                     },
-                    "nfs": nfs
+                    "nfs": {
+                        "description": "A directory exported over NFS and mounted back, or several of them.",
+                        "anyOf": [nfs, several_nfs]
+                    }
                 }
             },
             "steps": { "description": "What happens, in order.", "type": "array", "items": { "anyOf": steps } },

@@ -1,4 +1,4 @@
-//! The state before the first step: trees, mounts, actors and an NFS export.
+//! The state before the first step: trees, mounts, actors and NFS exports.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,8 +32,9 @@ pub struct World {
     pub setup: Vec<Setup>,
     /// The processes, by name; `main` is always there.
     pub actors: BTreeMap<Name, Actor>,
-    /// The export that stands beside the world, if any.
-    pub nfs: Option<Nfs>,
+    /// The exports that stand beside the world.
+    #[serde(with = "nothing_if_empty")]
+    pub nfs: Vec<Nfs>,
 }
 
 /// One part of the world.
@@ -216,7 +217,7 @@ pub struct Userns {
     pub deny_setgroups: bool,
 }
 
-/// A directory exported over NFS by the kernel and mounted back.
+/// A directory exported over NFS by the kernel and mounted back, by a client of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nfs {
@@ -228,14 +229,55 @@ pub struct Nfs {
     pub version: NfsVersion,
     /// Which ids the server maps to the anonymous one.
     pub squash: Squash,
+    /// The user that squashed users are; 65534 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anonuid: Option<u32>,
+    /// The group that squashed groups are; 65534 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anongid: Option<u32>,
+    /// Whether the server refuses changes; what the mount allows is another matter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ro: bool,
+    /// The supplementary groups of users as the server has them, by user id on the wire: it asks no client
+    /// for them, as with `rpc.mountd --manage-gids`. Other users have none then. This holds for all exports
+    /// of the world.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub manage_gids: BTreeMap<u32, Vec<u32>>,
 }
 
-/// A protocol version of NFS.
+impl Nfs {
+    /// The user and the group that squashed ones are.
+    pub fn anonymous(&self) -> (u32, u32) {
+        (self.anonuid.unwrap_or(ANONYMOUS), self.anongid.unwrap_or(ANONYMOUS))
+    }
+}
+
+/// The anonymous user and group where an export does not say, as in exports(5).
+const ANONYMOUS: u32 = 65534;
+/// Most exports of one world.
+pub const MAX_EXPORTS: usize = 8;
+
+/// A list that is nothing where it is empty: so plans without it are as they always were, and what was
+/// recorded of them holds.
+mod nothing_if_empty {
+    use serde::de::DeserializeOwned;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(list: &[T], to: S) -> Result<S::Ok, S::Error> {
+        Some(list).filter(|list| !list.is_empty()).serialize(to)
+    }
+
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<T>, D::Error> {
+        Option::deserialize(from).map(Option::unwrap_or_default)
+    }
+}
+
+/// A protocol version of NFS. Version 3 is not among them: its server must be registered with
+/// rpcbind(8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum NfsVersion {
-    /// NFS version 3.
-    #[serde(rename = "3")]
-    V3,
     /// NFS version 4.0.
     #[serde(rename = "4.0")]
     V40,
@@ -296,7 +338,7 @@ pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
                     .hint("an actor starts at the root of the sandbox; name the place from there");
             }
         }
-        no_minus_one(value, errors);
+        no_minus_one(value, errors, OWN_IDS);
         if let Some(userns) = value.get("userns") {
             check_extents(userns, errors);
         }
@@ -305,13 +347,51 @@ pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
             world.actors.insert(name, actor.unwrap_or_default());
         }
     }
-    world.nfs = node.get("nfs").and_then(|nfs| errors.decode(nfs));
+    world.nfs = decode_nfs(node.get("nfs"), errors);
     world
 }
 
+/// Decodes `nfs:`, one export or a list of them.
+fn decode_nfs(node: Option<&Node>, errors: &Errors) -> Vec<Nfs> {
+    let Some(node) = node else { return Vec::new() };
+    let one = std::slice::from_ref(node);
+    let nodes = if matches!(node.kind, Kind::Mapping(_)) {
+        one
+    } else {
+        errors.list(Some(node), "an export or a list of exports")
+    };
+    if let Some(node) = nodes.get(MAX_EXPORTS) {
+        errors
+            .at(&node.span, format!("{} exports, at most {MAX_EXPORTS} are allowed", nodes.len()))
+            .hint("each of them has a client of its own");
+    }
+    for node in nodes {
+        no_minus_one(node, errors, ["anonuid", "anongid"]);
+    }
+    let served = |node: &&Node| is_served(node, errors);
+    nodes.iter().take(MAX_EXPORTS).filter(served).filter_map(|node| errors.decode(node)).collect()
+}
+
+/// Reports the version of NFS that is known and not served.
+fn is_served(nfs: &Node, errors: &Errors) -> bool {
+    let Some(version) = nfs.get("version").filter(|node| node.text() == Some("3")) else {
+        return true;
+    };
+    errors
+        .at(
+            &version.span,
+            "NFS version 3 cannot be had: its server must be registered with rpcbind(8)",
+        )
+        .hint("expected 4.0, 4.1 or 4.2");
+    false
+}
+
+/// The keys of ids of an actor and of an entry.
+const OWN_IDS: [&str; 2] = ["uid", "gid"];
+
 /// Reports ids that are -1 as the kernel sees them, which stands for no id.
-fn no_minus_one(node: &Node, errors: &Errors) {
-    for key in ["uid", "gid"] {
+fn no_minus_one(node: &Node, errors: &Errors, keys: [&str; 2]) {
+    for key in keys {
         if let Some(id) =
             node.get(key).filter(|id| id.text().and_then(|t| t.parse().ok()) == Some(u32::MAX))
         {
@@ -463,7 +543,7 @@ fn decode_entry(node: &Node, errors: &Errors) -> Option<Entry> {
             .at(&node.span, "a hard link has no attributes of its own")
             .hint("give them to the file that it names");
     }
-    no_minus_one(node, errors);
+    no_minus_one(node, errors, OWN_IDS);
     let size = match &kind {
         EntryKind::File(data) => data.len() as u64,
         EntryKind::Sparse(size) => *size,

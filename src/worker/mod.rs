@@ -12,12 +12,14 @@ mod exec;
 mod files;
 mod mounts;
 mod namespaces;
+mod nfs;
 mod observe;
 mod perform;
 mod processor;
 mod roots;
 mod world;
 
+use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,8 @@ enum Part {
 pub struct Worker {
     ids: IdSource,
     buffer: SharedBuffer,
+    /// Started for the first plan that has exports, and kept for those after it.
+    nfs: RefCell<Option<nfs::Server>>,
 }
 
 impl Worker {
@@ -71,7 +75,11 @@ impl Worker {
     /// # Errors
     /// Where the shared memory cannot be had.
     pub fn new() -> Result<Self, nix::errno::Errno> {
-        Ok(Self { ids: IdSource::detect(), buffer: SharedBuffer::new(TRANSCRIPT_BYTES)? })
+        Ok(Self {
+            ids: IdSource::detect(),
+            buffer: SharedBuffer::new(TRANSCRIPT_BYTES)?,
+            nfs: RefCell::default(),
+        })
     }
 
     /// Runs one plan in a fresh sandbox, or says why it cannot be run here.
@@ -83,10 +91,18 @@ impl Worker {
         self.buffer.clear();
         let started = Instant::now();
         let log = Log { buffer: &self.buffer };
+        let server = match self.nfs_server(plan) {
+            Ok(server) => server,
+            Err(breakage) => return answer(Transcript::broken(breakage)),
+        };
         let stay = OneProcessor::stay();
-        let sandbox = sandbox::start(&self.ids, &maps, &plan.needs, |sandbox| match sandbox {
-            Ok(sandbox) => conduct::conduct(plan, &sandbox, &log),
-            Err(breakage) => log.add(&Part::Broke(breakage)),
+        let sandbox = sandbox::start(&self.ids, &maps, &plan.needs, |sandbox| {
+            match sandbox.and_then(|sandbox| {
+                server.as_ref().map_or(Ok(()), nfs::Server::join).map(|()| sandbox)
+            }) {
+                Ok(sandbox) => conduct::conduct(plan, &sandbox, &log),
+                Err(breakage) => log.add(&Part::Broke(breakage)),
+            }
         });
         drop(stay);
         let sandbox = match sandbox {
@@ -110,7 +126,23 @@ impl Worker {
             breakage.stage = "sandbox: its first process".into();
             breakage.detail = format!("ended early: {status:?}");
         }
+        // Otherwise it is stopped: what the plan left behind at the server is for no other one. And who
+        // answered for groups is missed by the server for half a minute (cache_listeners_exist() of
+        // net/sunrpc/cache.c), in which it waits.
+        let asks = plan.world.nfs.iter().any(|nfs| !nfs.manage_gids.is_empty());
+        if server.is_some() && matches!(transcript.end, End::Completed) && !asks {
+            self.nfs.replace(server);
+        }
         answer(transcript)
+    }
+
+    /// A server where the plan has exports: the one before it had, or a new one.
+    fn nfs_server(&self, plan: &Plan) -> Result<Option<nfs::Server>, Breakage> {
+        if plan.world.nfs.is_empty() {
+            return Ok(None);
+        }
+        let server = self.nfs.take().filter(nfs::Server::is_idle);
+        server.map_or_else(nfs::Server::start, Ok).map(Some)
     }
 
     fn transcript(&self) -> Transcript {
@@ -139,7 +171,8 @@ impl Worker {
 /// A sandbox that broke where a restriction of the host explains it was not a sandbox that broke.
 fn answer(transcript: Transcript) -> Answer {
     if let End::Broke(breakage) = &transcript.end {
-        let missing = restrictions(breakage);
+        let mut missing = restrictions(breakage);
+        missing.extend(nfs::missing(breakage));
         if !missing.is_empty() {
             return Answer::Missing(missing);
         }

@@ -8,11 +8,23 @@ rules! {
         "User 0 on the wire that is not squashed is root to the server, whatever capabilities it has at home."
         "exports(5), no_root_squash; fs/nfsd/auth.c nfsd_setuser()";
     ROOT_SQUASH "nfs.squash.root"
-        "With root_squash ids 0 on the wire are those of the anonymous user, 65534."
-        "exports(5), root_squash";
+        "With root_squash ids 0 on the wire are those of the anonymous user, anonuid and anongid or 65534."
+        "exports(5), root_squash; fs/nfsd/auth.c nfsd_setuser()";
     ALL_SQUASH "nfs.squash.all"
-        "With all_squash all ids on the wire are those of the anonymous user, 65534."
-        "exports(5), all_squash";
+        "With all_squash all ids on the wire are those of the anonymous user, who has no supplementary groups."
+        "exports(5), all_squash; fs/nfsd/auth.c nfsd_setuser()";
+    WIRE_GROUPS "nfs.wire.groups"
+        "The client sends the 16 supplementary groups with the lowest numbers, and no others."
+        "RFC 5531, AUTH_SYS; net/sunrpc/auth_unix.c unx_create_cred()";
+    MANAGE_GIDS "nfs.server.manage-gids"
+        "A server that looks groups up itself takes a user to have those, and none that the client sends."
+        "rpc.mountd(8), --manage-gids; net/sunrpc/svcauth_unix.c unix_gid_find()";
+    READ_ONLY "nfs.export.read-only"
+        "Of an export with ro nothing is changed, whoever asks: EROFS."
+        "exports(5), ro; fs/nfsd/vfs.c nfsd_permission()";
+    READ_ONLY_ACCESS "nfs.export.read-only-access"
+        "Where the client asks first whether a file may be written to, an export with ro makes it EACCES."
+        "RFC 8881, 18.1; fs/nfs/dir.c nfs_permission()";
     SERVER_DECIDES "nfs.client.server-decides"
         "The client makes no check of its own before it has the server change attributes."
         "fs/nfs/inode.c nfs_setattr()";

@@ -246,6 +246,7 @@ impl Machine<'_> {
             _ => {}
         }
         let access = Access { read: how.read, write: wants_write, execute: false };
+        self.nfs_may_open(place.dentry, wants_write)?;
         self.may(cred, place, access)?;
         self.deny(how.noatime && !self.owns(cred, place), &rules::OPEN_NOATIME, Errno::EPERM)?;
         let special =
