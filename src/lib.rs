@@ -4,6 +4,7 @@
 
 pub mod channel;
 pub mod cli;
+pub mod comparison;
 pub mod coverage;
 pub mod diag;
 pub mod exit_code;

@@ -252,6 +252,24 @@ impl Value {
     }
 }
 
+impl Value {
+    /// The same, with a digest in the place of every text that is too long to be read by anybody.
+    fn in_short(&self) -> Self {
+        match self {
+            Self::Text(text) if text.len() > CONTENT_BYTES => {
+                let digest = &hex(&Sha256::digest(text))[..16];
+                format!("sha256:{digest} of {} bytes", text.len()).into()
+            }
+            Self::List(items) => Self::List(items.iter().map(Self::in_short).collect()),
+            Self::Map(fields) => {
+                let fields = fields.iter().map(|(name, value)| (name.clone(), value.in_short()));
+                Self::Map(fields.collect())
+            }
+            other => other.clone(),
+        }
+    }
+}
+
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
         Self::Bool(value)
@@ -286,6 +304,16 @@ impl Outcome {
     /// Success without values.
     pub fn done() -> Self {
         Self::Ok(Values::new())
+    }
+
+    /// The same, with a digest in the place of every text that is too long to be read by anybody.
+    pub fn in_short(&self) -> Self {
+        match self {
+            Self::Ok(values) => {
+                Self::Ok(values.iter().map(|(name, v)| (name.clone(), v.in_short())).collect())
+            }
+            other => other.clone(),
+        }
     }
 
     /// Success with values.

@@ -1,9 +1,11 @@
 //! The command line: one file a command, each thin.
 
 mod check;
+mod diff;
 mod explain;
 mod kernel;
 mod list;
+mod matrix;
 mod on;
 mod probe;
 mod reports;
@@ -36,6 +38,10 @@ struct Arguments {
 enum Command {
     /// Ask the kernel and the model what scenarios say, and hold them against each other
     Run(run::Arguments),
+    /// Show scenarios by kernels: where kernels differ, and why
+    Matrix(matrix::Arguments),
+    /// Compare the JSON reports of two runs, as before and after an upgrade
+    Diff(diff::Arguments),
     /// Ask the model alone: no kernel, no privilege
     Simulate(simulate::Arguments),
     /// Tell a scenario step by step, with rules and pictures; or a rule, an error, a topic
@@ -99,6 +105,8 @@ pub fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, Trouble> {
     match command {
         Command::Run(arguments) => run::execute(&arguments),
+        Command::Matrix(arguments) => matrix::execute(&arguments),
+        Command::Diff(arguments) => diff::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),
         Command::Rules(arguments) => rules::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),

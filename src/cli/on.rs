@@ -18,6 +18,11 @@ pub struct On {
 }
 
 impl On {
+    /// These targets.
+    pub fn of(targets: Targets) -> Self {
+        Self { on: targets }
+    }
+
     /// Whether `auto` chooses the targets.
     pub fn is_auto(&self) -> bool {
         self.on.0 == [Target::Auto]
@@ -63,4 +68,9 @@ impl On {
         });
         asked.collect()
     }
+}
+
+/// How many processors there are.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::Trouble;
-use super::on::On;
+use super::on::{On, cores};
 use super::reports::Reports;
 use super::select::Selection;
 use crate::exit_code::ExitCode;
@@ -132,11 +132,6 @@ impl Arguments {
         }
         Ok(())
     }
-}
-
-/// How many processors there are.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Reads a recording.

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Judged, Reporter, Start, Summary, Totals};
+use crate::probe;
 use crate::snapshot;
 use crate::target::Unopened;
 use crate::verdict::Recorded;
@@ -25,7 +26,11 @@ impl<W: Write> Json<W> {
         Self { out }
     }
 
-    fn line(&mut self, event: &impl Serialize) -> io::Result<()> {
+    /// Writes an event.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn line(&mut self, event: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
         self.out.write_all(&line)?;
@@ -35,91 +40,112 @@ impl<W: Write> Json<W> {
 
 impl<W: Write> Reporter for Json<W> {
     fn start(&mut self, start: Start<'_>) -> io::Result<()> {
-        let Start { environment, target, witnesses, cases } = start;
-        self.line(&json!({
-            "event": "environment",
-            "version": VERSION,
-            "nsharness": env!("CARGO_PKG_VERSION"),
-            "target": target,
-            "witnesses": witnesses,
-            "kernel": environment.release,
-            "machine": environment.machine,
-            "uid": environment.uid,
-            "privileged": environment.privileged,
-            "probes": environment.findings,
-            "scenarios": cases,
-        }))
+        self.line(&environment(start))
     }
 
     fn judged(&mut self, judged: Judged<'_>) -> io::Result<()> {
-        let Judged { case, target, witness, verdict, took } = judged;
-        let observed =
-            verdict.transcript.as_ref().map(snapshot::render).filter(|text| !text.is_empty());
-        let recorded = match &verdict.recorded {
-            Recorded::Nothing => json!(null),
-            Recorded::Same => json!({ "state": "same" }),
-            Recorded::New { file, pending } => {
-                json!({ "state": "new", "file": file, "pending": pending })
-            }
-            Recorded::Changed { file, diff, pending } => {
-                json!({ "state": "changed", "file": file, "diff": diff, "pending": pending })
-            }
-            Recorded::Unreadable { file, why } => {
-                json!({ "state": "unreadable", "file": file, "why": why })
-            }
-        };
-        self.line(&json!({
-            "event": "scenario",
-            "id": case.id,
-            "file": case.path.display().to_string(),
-            "title": case.title,
-            "tags": case.tags,
-            "target": target,
-            "witness": witness,
-            "status": verdict.status,
-            "reasons": verdict.reasons,
-            "missing": verdict.missing,
-            "steps": verdict.steps,
-            "observations": verdict.observations,
-            "abstained": verdict.abstained,
-            "quirks": verdict.quirks,
-            "observed": observed,
-            "snapshot": recorded,
-            "seconds": (took.as_secs_f64() * 1e6).round() / 1e6,
-        }))
+        self.line(&scenario(judged))
     }
 
     fn unavailable(&mut self, target: &str, cases: usize, why: &Unopened) -> io::Result<()> {
-        let (missing, broke) = match why {
-            Unopened::Missing(missing) => (Some(missing), None),
-            Unopened::Broken(why) => (None, Some(why)),
-        };
-        self.line(&json!({
-            "event": "unavailable",
-            "version": VERSION,
-            "nsharness": env!("CARGO_PKG_VERSION"),
-            "target": target,
-            "missing": missing,
-            "broke": broke,
-            "scenarios": cases,
-        }))
+        self.line(&unavailable(target, cases, why))
     }
 
     fn end(&mut self, totals: &Totals) -> io::Result<()> {
-        let mut event = json!({ "event": "summary" });
-        extend(&mut event, &totals.all);
-        let targets = totals.targets.iter().map(|(target, summary)| {
-            let mut one = json!({ "target": target });
-            extend(&mut one, summary);
-            one
-        });
-        event["targets"] = targets.collect();
-        self.line(&event)
+        self.line(&summary(totals))
     }
 }
 
-fn extend(object: &mut serde_json::Value, summary: &Summary) {
-    if let (Some(object), Ok(serde_json::Value::Object(fields))) =
+/// The event of a target that is asked.
+pub fn environment(start: Start<'_>) -> Value {
+    let Start { environment, target, witnesses, cases } = start;
+    json!({
+        "event": "environment",
+        "version": VERSION,
+        "nsharness": env!("CARGO_PKG_VERSION"),
+        "target": target,
+        "witnesses": witnesses,
+        "kernel": environment.release,
+        "machine": environment.machine,
+        "uid": environment.uid,
+        "privileged": environment.privileged,
+        "probes": environment.findings,
+        "scenarios": cases,
+    })
+}
+
+/// The event of a target that cannot be asked.
+pub fn unavailable(target: &str, cases: usize, why: &Unopened) -> Value {
+    let (missing, broke) = match why {
+        Unopened::Missing(missing) => (Some(missing), None),
+        Unopened::Broken(why) => (None, Some(why)),
+    };
+    json!({
+        "event": "unavailable",
+        "version": VERSION,
+        "nsharness": env!("CARGO_PKG_VERSION"),
+        "target": target,
+        "missing": missing,
+        "broke": broke,
+        "scenarios": cases,
+    })
+}
+
+/// The event of a case that was judged.
+pub fn scenario(judged: Judged<'_>) -> Value {
+    let Judged { case, target, witness, verdict, took } = judged;
+    let observed =
+        verdict.transcript.as_ref().map(snapshot::render).filter(|text| !text.is_empty());
+    let recorded = match &verdict.recorded {
+        Recorded::Nothing => json!(null),
+        Recorded::Same => json!({ "state": "same" }),
+        Recorded::New { file, pending } => {
+            json!({ "state": "new", "file": file, "pending": pending })
+        }
+        Recorded::Changed { file, diff, pending } => {
+            json!({ "state": "changed", "file": file, "diff": diff, "pending": pending })
+        }
+        Recorded::Unreadable { file, why } => {
+            json!({ "state": "unreadable", "file": file, "why": why })
+        }
+    };
+    json!({
+        "event": "scenario",
+        "id": case.id,
+        "file": case.path.display().to_string(),
+        "title": case.title,
+        "tags": case.tags,
+        "target": target,
+        "witness": witness,
+        "status": verdict.status,
+        "reasons": verdict.reasons,
+        "missing": verdict.missing,
+        "probes": probe::wanted([case]),
+        "world": verdict.world,
+        "steps": verdict.steps,
+        "observations": verdict.observations,
+        "abstained": verdict.abstained,
+        "quirks": verdict.quirks,
+        "observed": observed,
+        "snapshot": recorded,
+        "seconds": (took.as_secs_f64() * 1e6).round() / 1e6,
+    })
+}
+
+fn summary(totals: &Totals) -> Value {
+    let mut event = json!({ "event": "summary" });
+    extend(&mut event, &totals.all);
+    let targets = totals.targets.iter().map(|(target, summary)| {
+        let mut one = json!({ "target": target });
+        extend(&mut one, summary);
+        one
+    });
+    event["targets"] = targets.collect();
+    event
+}
+
+fn extend(object: &mut Value, summary: &Summary) {
+    if let (Some(object), Ok(Value::Object(fields))) =
         (object.as_object_mut(), serde_json::to_value(summary))
     {
         object.extend(fields);

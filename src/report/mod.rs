@@ -4,6 +4,7 @@ pub mod console;
 pub mod explain;
 pub mod json;
 pub mod link;
+pub mod matrix;
 pub mod picture;
 pub mod rules;
 pub mod sentence;

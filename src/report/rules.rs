@@ -23,6 +23,20 @@ pub fn line(rule: &Rule) -> String {
     format!("{:<36} {}{quirk}\n", rule.id, rule.statement)
 }
 
+/// The kernels that have a rule, where not all have it.
+pub fn versions(rule: &Rule) -> Option<String> {
+    match (rule.since, rule.until) {
+        (Some(since), Some(until)) => Some(format!("Linux {since} to before {until}")),
+        (Some(since), None) if !rule.backports.is_empty() => {
+            let older: Vec<_> = rule.backports.iter().map(ToString::to_string).collect();
+            Some(format!("Linux {since} and later, and stable since {}", older.join(", ")))
+        }
+        (Some(since), None) => Some(format!("Linux {since} and later")),
+        (None, Some(until)) => Some(format!("before Linux {until}")),
+        (None, None) => None,
+    }
+}
+
 /// Everything about a rule, and the scenarios that exercise it.
 pub fn describe(rule: &Rule, coverage: &Coverage) -> String {
     let mut text = format!("{}\n  {}\n", rule.id, rule.statement);
@@ -34,17 +48,7 @@ pub fn describe(rule: &Rule, coverage: &Coverage) -> String {
     if let Some(quirk) = rule.quirk {
         field("quirk:", &format!("this deviates from what is documented: {quirk}"));
     }
-    let versions = match (rule.since, rule.until) {
-        (Some(since), Some(until)) => Some(format!("Linux {since} to before {until}")),
-        (Some(since), None) if !rule.backports.is_empty() => {
-            let older: Vec<_> = rule.backports.iter().map(ToString::to_string).collect();
-            Some(format!("Linux {since} and later, and stable since {}", older.join(", ")))
-        }
-        (Some(since), None) => Some(format!("Linux {since} and later")),
-        (None, Some(until)) => Some(format!("before Linux {until}")),
-        (None, None) => None,
-    };
-    if let Some(versions) = versions {
+    if let Some(versions) = versions(rule) {
         field("kernels:", &versions);
     }
     if let Some(probe) = rule.probe {

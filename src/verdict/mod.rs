@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::missing::Missing;
 use crate::model::Prediction;
@@ -24,7 +24,7 @@ pub use matching::resolve;
 pub use steps::{ModelVoice, StepStatus, StepVerdict};
 
 /// What came of one case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Everything was as expected.
@@ -75,6 +75,12 @@ pub struct ObservationVerdict {
     pub why: Option<String>,
     /// The rules that the model cites.
     pub rules: Vec<&'static Rule>,
+    /// What was found.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub found: serde_json::Value,
+    /// The system call that failed instead, and how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// How the observations compare with the recorded ones.
@@ -118,6 +124,8 @@ pub struct Verdict {
     pub reasons: Vec<String>,
     /// What is missing, where it is a skip.
     pub missing: Vec<Missing>,
+    /// The rules that made the world what it is.
+    pub world: Vec<&'static Rule>,
     /// Every step.
     pub steps: Vec<StepVerdict>,
     /// Every observation that was made.
@@ -144,6 +152,7 @@ impl Verdict {
             status: Status::Skip,
             reasons: missing.iter().map(ToString::to_string).collect(),
             missing,
+            world: Vec::new(),
             steps: Vec::new(),
             observations: Vec::new(),
             recorded: Recorded::Nothing,
@@ -215,6 +224,7 @@ pub fn judge(
         steps: steps::judge(case, environment, &voices),
         observations: judge_observations(case, &voices),
         abstained,
+        world: voices.model.as_ref().map_or_else(Vec::new, |model| model.world.clone()),
         quirks: voices.model.as_ref().map_or_else(Vec::new, quirks),
         ..Verdict::skip(Vec::new())
     };
@@ -273,15 +283,30 @@ fn judge_observations(case: &Case, voices: &Voices) -> Vec<ObservationVerdict> {
             }
             (None, _) => (None, None),
         };
-        let title = observation.title.clone();
-        verdicts.push(ObservationVerdict { title, agrees, why, rules: cited.unwrap_or_default() });
+        let (found, failed) = match &observation.found {
+            Ok(value) => (json(value), None),
+            Err(outcome) => (serde_json::Value::Null, Some(outcome.to_string())),
+        };
+        verdicts.push(ObservationVerdict {
+            title: observation.title.clone(),
+            agrees,
+            why,
+            rules: cited.unwrap_or_default(),
+            found,
+            failed,
+        });
     }
     let made = voices.agreement.iter().flat_map(|all| &all.observations);
     for alone in made.skip(first.observations.len()) {
         if let Agrees::No(why) = alone {
-            let title = "observations".to_owned();
-            let (agrees, why) = (Some(false), Some(why.clone()));
-            verdicts.push(ObservationVerdict { title, agrees, why, rules: Vec::new() });
+            verdicts.push(ObservationVerdict {
+                title: "observations".to_owned(),
+                agrees: Some(false),
+                why: Some(why.clone()),
+                rules: Vec::new(),
+                found: serde_json::Value::Null,
+                failed: None,
+            });
         }
     }
     verdicts

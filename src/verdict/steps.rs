@@ -1,6 +1,6 @@
 //! One step, judged by what each voice says of it.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Voices;
 use super::agreement::Agrees;
@@ -13,7 +13,7 @@ use crate::scenario::scalar::Name;
 use crate::transcript::{Outcome, Transcript};
 
 /// What came of one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
     /// As expected; where nothing is expected, as kernel and model agree.
@@ -146,16 +146,16 @@ pub fn judge(case: &Case, environment: &dyn Answers, voices: &Voices) -> Vec<Ste
             (None, Some(model)) if voices.kernel.is_none() => said.judge_model(model),
             _ => (StepStatus::NotReached, None),
         };
-        let first = first.map(|witness| witness.outcome);
+        let first = first.map(|witness| witness.outcome.in_short());
         steps.push(StepVerdict {
             line: planned.line,
             actor: planned.actor.to_string(),
             operation: planned.operation.word(),
             status,
             expect: said.expect.map(ToString::to_string),
-            outcome: first.map(ToString::to_string),
+            outcome: first.as_ref().map(ToString::to_string),
             why,
-            values: first.map_or(serde_json::Value::Null, values),
+            values: first.as_ref().map_or(serde_json::Value::Null, values),
             model: said.model.map(|model| {
                 let rules = voices.model.as_ref().and_then(|all| all.steps.get(index).cloned());
                 ModelVoice::of(model.outcome, said.agrees, rules.unwrap_or_default())
@@ -167,6 +167,7 @@ pub fn judge(case: &Case, environment: &dyn Answers, voices: &Voices) -> Vec<Ste
 
 impl ModelVoice {
     fn of(outcome: &Outcome, agrees: Option<&Agrees>, rules: Vec<&'static Rule>) -> Self {
+        let outcome = &outcome.in_short();
         let (said, abstained) = match outcome {
             Outcome::Abstained(why) => (None, Some(why.clone())),
             outcome => (Some(outcome.to_string()), None),

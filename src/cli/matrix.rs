@@ -1,0 +1,135 @@
+//! `nsharness matrix`
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use super::on::{On, cores};
+use super::select::Selection;
+use super::{Trouble, print};
+use crate::exit_code::ExitCode;
+use crate::kernel::Flavour;
+use crate::kernel::cache::Cache;
+use crate::probe;
+use crate::report::Reporter;
+use crate::report::json::Json;
+use crate::report::matrix::{Collector, Matrix, Shown};
+use crate::run::{Options, Share, exit_code, run};
+use crate::snapshot::Mode;
+use crate::sys;
+use crate::target::open::Means;
+use crate::target::{Target, Targets, Which};
+
+/// Every scenario is asked on every target. A row is shown where the targets differ: in the status, or
+/// in what a step or an observation gave, although the scenario may allow for that. The exit status is
+/// that of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// Where it is asked, as for `run`; this machine and every User-Mode Linux in the cache if left out
+    #[arg(long, value_name = "TARGET,...")]
+    on: Option<Targets>,
+    /// Shows the rows that do not differ too
+    #[arg(long)]
+    all: bool,
+    /// Prints a table of Markdown
+    #[arg(long)]
+    markdown: bool,
+    /// Writes JSON lines to this file, as `run` does, with the differences
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// How many scenarios are asked at once on this machine; one a core if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Allows scenarios that require `root` to run as real root on this machine; they can harm it
+    #[arg(long)]
+    privileged: bool,
+}
+
+impl Arguments {
+    fn on(&self) -> Result<On, Trouble> {
+        let targets = match &self.on {
+            Some(targets) => targets.clone(),
+            None => every_kernel(),
+        };
+        if targets.0 == [Target::Auto] || targets.0.len() < 2 {
+            return Err(Trouble::Usage(
+                "a matrix needs two targets or more: name them with --on, or fill the cache with \
+                 `nsharness kernel fetch`"
+                    .into(),
+            ));
+        }
+        Ok(On::of(targets))
+    }
+}
+
+/// This machine, and every User-Mode Linux in the cache, the oldest first.
+fn every_kernel() -> Targets {
+    let mut targets = vec![Target::Host];
+    if let Ok(cache) = Cache::of_user() {
+        let cached = cache.kernels(Flavour::Uml);
+        targets
+            .extend(cached.map(|cached| Target::Uml(Which::Version(cached.entry.version.clone()))));
+    }
+    Targets(targets)
+}
+
+/// How wide the terminal is; where there is none, as wide as most.
+pub fn width() -> usize {
+    const DEFAULT: usize = 120;
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let terminal = || match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => Some(size.ws_col.into()),
+        _ => None,
+    };
+    columns.or_else(terminal).unwrap_or(DEFAULT)
+}
+
+pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
+    let on = arguments.on()?;
+    let host = on.workers(arguments.jobs.map_or_else(cores, usize::from))?;
+    sys::watch_for_interrupts()
+        .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
+    let selected = arguments.selection.cases()?;
+    let mut probes = probe::wanted(&selected.cases);
+    probes.extend(probe::wanted_by_rules());
+    let options = Options {
+        snapshots: Mode::Check,
+        fail_fast: false,
+        keep: None,
+        model: true,
+        record: None,
+        probes: probes.clone(),
+        guests: cores(),
+        share: Share::Every,
+    };
+    let means = Means { host, privileged: arguments.privileged, probes };
+    let asked = on.asked(means, &selected.cases)?;
+    let mut json = match &arguments.json {
+        Some(path) => {
+            let file = File::create(path).map_err(Trouble::environment(path.display().to_string()));
+            Some(Json::new(file?))
+        }
+        None => None,
+    };
+    let mut collector = Collector::new(io::stderr().is_terminal());
+    let mut reporters: Vec<&mut dyn Reporter> = vec![&mut collector];
+    if let Some(json) = &mut json {
+        reporters.push(json);
+    }
+    let written = || Trouble::environment("the report cannot be written to its end");
+    let totals = run(&selected.cases, asked, options, &mut reporters).map_err(written())?;
+    collector.end(&totals).map_err(written())?;
+    let columns: Vec<_> = collector.read.columns.iter().collect();
+    let names = columns.iter().map(|column| column.target.clone()).collect();
+    let shown = if arguments.all { Shown::All } else { Shown::Differing };
+    let matrix = Matrix::of(columns, names, shown);
+    if let Some(json) = &mut json {
+        let events = matrix.json();
+        events.iter().try_for_each(|event| json.line(event)).map_err(written())?;
+        json.end(&totals).map_err(written())?;
+    }
+    print(&if arguments.markdown { matrix.markdown() } else { matrix.text(width()) })?;
+    Ok(exit_code(&totals))
+}
