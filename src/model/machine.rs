@@ -57,6 +57,8 @@ pub struct Machine<'p> {
     pub actors: BTreeMap<Name, ProcId>,
     /// The supplementary groups that an NFS server looks up itself, by user.
     pub managed_gids: BTreeMap<Kid, Vec<Kid>>,
+    /// Loop devices by their minor numbers.
+    pub loops: Vec<LoopDevice>,
     /// Counts what happens, for times and for identities that must differ.
     pub events: u64,
     /// The user namespace that the sandbox runs in.
@@ -128,6 +130,8 @@ pub struct Data {
     pub pages: BTreeMap<u64, Vec<u8>>,
     /// One of the programs of a world: nothing is known of what is in it.
     pub program: bool,
+    /// A file system that is kept in it, of which only the type is known.
+    pub image: Option<FsType>,
 }
 
 /// A time of a file: what a scenario set, or the moment of an event.
@@ -171,11 +175,25 @@ pub enum FsType {
     Devpts,
     Mqueue,
     Cgroup2,
+    Ext4,
+    Xfs,
+    Btrfs,
     Nfs,
     /// The files of namespaces.
     Nsfs,
     /// The device nodes that the sandbox binds into /dev.
     Devices,
+}
+
+/// A loop device: a file as a block device.
+#[derive(Clone, Debug)]
+pub struct LoopDevice {
+    /// The file.
+    pub file: InodeId,
+    /// Whether nothing can be written to it.
+    pub read_only: bool,
+    /// The file system on it, once it was mounted.
+    pub sb: Option<SuperId>,
 }
 
 /// A mounted file system, wherever and how often it is mounted.

@@ -104,6 +104,7 @@ impl<'p> Machine<'p> {
             processes: Arena::default(),
             actors: BTreeMap::new(),
             managed_gids: BTreeMap::new(),
+            loops: Vec::new(),
             events: 0,
             sandbox_userns: Arena::default().next(),
             sandbox_root: Place { mount: placeholder, dentry: Arena::default().next() },
@@ -301,6 +302,10 @@ impl<'p> Machine<'p> {
                 }
                 0o755
             }
+            EntryKind::Image(image) => {
+                self.make_image(who, path, *image)?;
+                0o644
+            }
             EntryKind::Symlink(target) => {
                 self.sys_symlink(who, target, path).of("symlink")?;
                 0
@@ -364,7 +369,8 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn make_file(
+    /// Makes a file of a tree, with its content.
+    pub fn make_file(
         &mut self,
         who: ProcId,
         path: &str,

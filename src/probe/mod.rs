@@ -25,7 +25,7 @@ use crate::target::{Answer, Witness};
 use crate::transcript::{End, Outcome};
 
 pub use questions::Probe;
-use questions::{ALL, How, root};
+use questions::{ALL, How};
 
 /// What a probe found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,14 +128,13 @@ impl Environment {
             let finding = match &probe.how {
                 How::Host(ask) => ask(self),
                 How::Scenario(text) => match plan(probe.name, text) {
-                    // It is asked no more than a scenario that takes real root.
-                    Ok(plan) if plan.needs.privileged && root(self).value != Some(true) => {
-                        root(self)
-                    }
-                    Ok(plan) => {
-                        scenarios.push((probe.name, plan));
-                        continue;
-                    }
+                    Ok(plan) => match self.missing_root(&plan) {
+                        Some(missing) => missing,
+                        None => {
+                            scenarios.push((probe.name, plan));
+                            continue;
+                        }
+                    },
                     Err(error) => Finding::broken(error),
                 },
             };
@@ -143,6 +142,15 @@ impl Environment {
         }
         self.findings.extend(ask_scenarios(&scenarios, witness)?);
         Ok(())
+    }
+
+    /// Why a scenario is not asked that would run as real root where that is not allowed.
+    fn missing_root(&self, plan: &Plan) -> Option<Finding> {
+        let root = plan.needs.privileged.then(|| questions::root(self))?;
+        (root.value != Some(true)).then(|| {
+            let missing = missing_probe("root", root.evidence.clone());
+            Finding { missing: vec![missing], ..Finding::none(root.evidence) }
+        })
     }
 
     /// Why a case cannot be asked here; empty where it can.
@@ -202,15 +210,23 @@ impl Environment {
     }
 
     fn missing_probe(&self, name: &str) -> Vec<Missing> {
-        let Some(probe) = ALL.iter().find(|probe| probe.name == name) else { return Vec::new() };
+        if !ALL.iter().any(|probe| probe.name == name) {
+            return Vec::new();
+        }
         let why = match self.findings.get(name) {
             Some(finding) if finding.value == Some(true) => return Vec::new(),
             Some(finding) if !finding.missing.is_empty() => return finding.missing.clone(),
             Some(finding) => finding.evidence.clone(),
             None => "it was not probed".to_owned(),
         };
-        vec![Missing::new(name, why, probe.remedy)]
+        vec![missing_probe(name, why)]
     }
+}
+
+/// A probe that is not true, with its own remedy.
+fn missing_probe(name: &str, why: String) -> Missing {
+    let probe = ALL.iter().find(|probe| probe.name == name);
+    Missing::new(name, why, probe.map_or("", |probe| probe.remedy))
 }
 
 impl Answers for Environment {
@@ -268,7 +284,7 @@ fn conditions(expect: &Expect, of: &mut impl FnMut(&Condition)) {
 fn plan(name: &str, text: &str) -> Result<Plan, String> {
     let source = Arc::new(Source { name: format!("probe {name}"), text: text.to_owned() });
     let file = FoundFile { id: name.to_owned(), path: PathBuf::from(name), base: PathBuf::new() };
-    let cases = crate::scenario::resolve(&file, &source, KnownNames { probes: &[] })
+    let cases = crate::scenario::resolve(&file, &source, KnownNames { probes: &names() })
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let mut plan = cases.into_iter().next().ok_or("no case")?.plan;
     // A probe is what finds out whether these are there.

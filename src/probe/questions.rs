@@ -40,6 +40,7 @@ const fn scenario(
 
 const NEWER: &str = "run it on a newer kernel";
 const OTHER: &str = "run it on another kernel";
+const GUEST: &str = "run it in a guest kernel, by --on auto or --on uml";
 
 /// Every probe. What the question is about stands in the steps: a world that cannot be set up is no
 /// answer.
@@ -69,6 +70,44 @@ pub const ALL: &[Probe] = &[
         remedy: OTHER,
         how: How::Host(aufs),
     },
+    scenario(
+        "loop",
+        "Can a file be attached to a loop device?",
+        GUEST,
+        "{title: loop, requires: [root], world: {tree: {disk: {image: ext4}, d: dir}, mounts: [
+            mount: {type: tmpfs, at: d}]}, steps: [losetup: {file: disk, at: d/loop}]}",
+    ),
+    scenario(
+        "ext4",
+        "Can ext4 be mounted from a loop device?",
+        GUEST,
+        "{title: ext4, requires: [root], world: {tree: {disk: {image: ext4}, d: dir, m: dir}, mounts: [
+            mount: {type: tmpfs, at: d}]}, steps: [losetup: {file: disk, at: d/loop},
+            mount: {type: ext4, source: d/loop, at: m}]}",
+    ),
+    scenario(
+        "xfs",
+        "Can XFS be mounted from a loop device?",
+        GUEST,
+        "{title: xfs, requires: [root], world: {tree: {disk: {image: xfs}, d: dir, m: dir}, mounts: [
+            mount: {type: tmpfs, at: d}]}, steps: [losetup: {file: disk, at: d/loop},
+            mount: {type: xfs, source: d/loop, at: m}]}",
+    ),
+    scenario(
+        "btrfs",
+        "Can Btrfs be mounted from a loop device?",
+        GUEST,
+        "{title: btrfs, requires: [root], world: {tree: {disk: {image: btrfs}, d: dir, m: dir}, mounts: [
+            mount: {type: tmpfs, at: d}]}, steps: [losetup: {file: disk, at: d/loop},
+            mount: {type: btrfs, source: d/loop, at: m}]}",
+    ),
+    scenario(
+        "fuse",
+        "Can a directory be mounted through FUSE?",
+        GUEST,
+        "{title: fuse, requires: [root], world: {tree: {a: dir, m: dir}}, steps: [fuse: {from: a, at: m},
+            stat: {path: m}]}",
+    ),
     scenario(
         "proc",
         "Can a new proc be mounted in a sandbox?",

@@ -137,6 +137,17 @@ fn predicate(operation: &Operation) -> String {
             format!("makes the mount at {}{below} {}", s.at, word(&s.kind))
         }
         O::Mounted(s) => format!("asks whether {} is a mount point", s.at),
+        O::Losetup(s) => {
+            let how = if s.read_only { " to be read only" } else { "" };
+            format!("attaches {} to a loop device{how}, at {}", s.file, s.at)
+        }
+        O::Fuse(s) => format!(
+            "mounts {} through FUSE at {}{}{}",
+            s.from,
+            s.at,
+            with(" with ", &s.flags),
+            options(&s.options)
+        ),
         O::Fsopen(s) => format!("opens a context for a {}, as `{}`", s.kind, s.fd),
         O::Fsconfig(s) => match (&s.key, &s.command) {
             (Some(key), _) => {

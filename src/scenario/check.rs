@@ -182,7 +182,7 @@ impl Checker<'_> {
 
     fn check_paths(&self, body: &Node, actor: &Name, known: &Seen) {
         const PATHS: &[&str] =
-            &["path", "from", "to", "at", "new_root", "put_old", "upper", "work"];
+            &["path", "from", "to", "at", "new_root", "put_old", "upper", "work", "file", "device"];
         if known.actors.get(actor).is_some_and(|state| state.moved) || body.get("dirfd").is_some() {
             return;
         }

@@ -82,6 +82,9 @@ pub fn of_world(world: &World, needs: &mut Needs) {
                 for (path, entry) in tree {
                     need_id(needs, entry.uid);
                     need_id(needs, entry.gid);
+                    if let EntryKind::Image(image) = entry.kind {
+                        needs.probes.insert(image.file_system().into());
+                    }
                     if !matches!(entry.kind, EntryKind::Symlink(_)) {
                         need_path(needs, path.as_str());
                     }
@@ -92,6 +95,15 @@ pub fn of_world(world: &World, needs: &mut Needs) {
             }
             Setup::Mount { operation: Operation::Overlay(_), .. } => {
                 needs.probes.insert("overlay".into());
+            }
+            Setup::Mount { operation: Operation::Fuse(fuse), .. } => {
+                needs.probes.insert("fuse".into());
+                if fuse.device.is_none() {
+                    needs.probes.insert("root".into());
+                }
+            }
+            Setup::Mount { operation: Operation::Losetup(_), .. } => {
+                needs.probes.extend(["root", "loop"].map(str::to_owned));
             }
             Setup::Mount { .. } => {}
         }

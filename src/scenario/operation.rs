@@ -555,6 +555,41 @@ operations! {
         at: StepPath,
     } gives { "mounted": "true or false; `expect: true` is short for it" }
 
+    /// Attaches a file to a free loop device (`LOOP_CONFIGURE`), as losetup(8) does, and makes the
+    /// device's node, which is then the source of a `mount`. The device is freed when nobody uses it any
+    /// more: when it was unmounted and whoever attached it has ended.
+    Mounts Losetup = "losetup" {
+        /// The file that holds a file system, as `image` in a tree makes it.
+        file: StepPath,
+        /// Where the block device's node is made. It can be opened only where devices are allowed: the
+        /// sandbox's own file system is mounted with `nodev`, a tmpfs of the scenario is not.
+        at: StepPath,
+        /// Whether what is mounted of it can only be read (`LO_FLAGS_READ_ONLY`).
+        #[serde(default, skip_serializing_if = "is_false")]
+        read_only: bool,
+    } gives {}
+
+    /// Mounts a directory once more through FUSE: a process of nsharness serves it for as long as the
+    /// scenario runs, and does with the files what is asked for as the user and group that ask, with none
+    /// of their capabilities or supplementary groups.
+    Mounts Fuse = "fuse" {
+        /// The directory that is served.
+        from: StepPath,
+        /// The mount point.
+        at: StepPath,
+        /// The node of the FUSE device, `10:229`, that is opened. One that nobody else sees if left out:
+        /// that takes real root.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<StepPath>,
+        /// Options of the mount, as in `allow_other` and `default_permissions`; `fd`, `rootmode`, `user_id`
+        /// and `group_id` are given by themselves.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        options: Vec<String>,
+        /// Flags of mount(2).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        flags: Vec<MountFlag>,
+    } gives {}
+
     /// Opens a file system context by fsopen(2), kept under the name `fd`.
     Mounts Fsopen = "fsopen" {
         /// The type, as in /proc/filesystems.

@@ -34,19 +34,29 @@ const NFS: [&str; 3] = ["nfs4", "nfsd", "rpc_pipefs"];
 impl Plan {
     /// The types of the file systems that the world and the steps mount or ask for.
     pub fn file_systems(&self) -> BTreeSet<String> {
-        let setup = self.world.setup.iter().filter_map(|setup| match setup {
-            Setup::Mount { operation, .. } => Some(operation),
-            Setup::Tree(_) => None,
-        });
-        let operations = setup.chain(self.steps.iter().map(|step| &step.operation));
-        let types = operations.filter_map(|operation| match operation {
+        let types = self.operations().filter_map(|operation| match operation {
             Operation::Overlay(_) => Some("overlay"),
+            Operation::Fuse(_) => Some("fuse"),
             Operation::Mount(step) => Some(step.kind.as_str()),
             Operation::Fsopen(step) => Some(step.kind.as_str()),
             _ => None,
         });
         let served: &[_] = if self.world.nfs.is_empty() { &[] } else { &NFS };
         types.chain(served.iter().copied()).map(str::to_owned).collect()
+    }
+
+    /// Whether a file is attached to a loop device.
+    pub fn has_loop_devices(&self) -> bool {
+        self.operations().any(|operation| matches!(operation, Operation::Losetup(_)))
+    }
+
+    /// What the world and the steps do.
+    fn operations(&self) -> impl Iterator<Item = &Operation> {
+        let setup = self.world.setup.iter().filter_map(|setup| match setup {
+            Setup::Mount { operation, .. } => Some(operation),
+            Setup::Tree(_) => None,
+        });
+        setup.chain(self.steps.iter().map(|step| &step.operation))
     }
 }
 

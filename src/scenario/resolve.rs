@@ -247,8 +247,8 @@ impl Resolver<'_> {
             }
         }
         needs::of_world(&world, &mut needs);
-        needs.privileged |=
-            requires.iter().any(|r| matches!(r, Requirement::Probe(name) if name == "root"));
+        needs.privileged |= needs.probes.contains("root")
+            || requires.iter().any(|r| matches!(r, Requirement::Probe(name) if name == "root"));
         let id = match self.case {
             Some(case) => format!("{}@{case}", self.file.id),
             None => self.file.id.clone(),

@@ -14,8 +14,18 @@ use super::yaml::{Kind, Node};
 /// The keys of `world:`.
 pub const WORLD_KEYS: &[&str] = &["tree", "mounts", "actors", "nfs"];
 /// The operations that `world.mounts` may hold; `tree` stands there too.
-pub const WORLD_MOUNTS: &[&str] =
-    &["tree", "mount", "overlay", "bind", "rbind", "move", "remount", "propagation"];
+pub const WORLD_MOUNTS: &[&str] = &[
+    "tree",
+    "mount",
+    "overlay",
+    "bind",
+    "rbind",
+    "move",
+    "remount",
+    "propagation",
+    "losetup",
+    "fuse",
+];
 /// The words that a tree entry without further keys may be.
 pub const ENTRY_WORDS: &[&str] = &["dir", "file", "fifo", "socket"];
 /// Most actors of one scenario.
@@ -89,6 +99,31 @@ pub enum EntryKind {
     Block(DeviceNumber),
     /// A program that comes with nsharness.
     Program(Program),
+    /// A regular file that holds an empty file system.
+    Image(Image),
+}
+
+/// The file systems of which an empty one comes with nsharness, to be attached by `losetup` and mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Image {
+    /// ext4 of 1 MiB, without a journal.
+    Ext4,
+    /// XFS of 16 MiB.
+    Xfs,
+    /// Btrfs of 18 MiB, with mixed block groups.
+    Btrfs,
+}
+
+impl Image {
+    /// The type of the file system, as in /proc/filesystems.
+    pub fn file_system(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
 }
 
 /// The programs that come with nsharness, for `exec`.
@@ -127,6 +162,9 @@ pub struct EntryKeys {
     /// A program that comes with nsharness, to be run by `exec`.
     #[serde(default)]
     program: Option<Program>,
+    /// A regular file that holds an empty file system of this type, to be attached by `losetup`.
+    #[serde(default)]
+    image: Option<Image>,
     /// Permission bits, whatever the umask; 0755 for a directory or program, 0644 for the rest.
     #[serde(default)]
     mode: Option<Mode>,
@@ -492,7 +530,9 @@ fn decode_mount(node: &Node, errors: &Errors, count: &mut usize) -> Option<Setup
     let operation = errors.decode(node)?;
     for (key, value) in node.entries().first().map_or(&[][..], |(_, body)| body.entries()) {
         match key.text().unwrap_or_default() {
-            "at" | "from" | "upper" | "work" => drop(errors.decode::<WorldPath>(value)),
+            "at" | "from" | "upper" | "work" | "file" | "device" => {
+                drop(errors.decode::<WorldPath>(value));
+            }
             "lower" | "data" => {
                 value.items().iter().for_each(|layer| drop(errors.decode::<WorldPath>(layer)))
             }
@@ -526,10 +566,11 @@ fn decode_entry(node: &Node, errors: &Errors) -> Option<Entry> {
     kinds.extend(keys.char.map(EntryKind::Char));
     kinds.extend(keys.block.map(EntryKind::Block));
     kinds.extend(keys.program.map(EntryKind::Program));
+    kinds.extend(keys.image.map(EntryKind::Image));
     let mut kinds = kinds.into_iter();
     let (Some(kind), None) = (kinds.next(), kinds.next()) else {
         errors.at(&node.span, "an entry must say what it is, once").hint(
-            "give exactly one of type, file, sparse, symlink, hardlink, char, block, program",
+            "give exactly one of type, file, sparse, symlink, hardlink, char, block, program, image",
         );
         return None;
     };

@@ -3,11 +3,13 @@
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
 
+mod loop_device;
 mod mount_setattr;
 mod process;
 mod shared;
 mod signal;
 
+pub use loop_device::{attach_loop_device, free_loop_device};
 pub use mount_setattr::{MountAttr, mount_setattr};
 pub use process::{Child, clone_namespaces, close_all_but, exit_now, fork};
 pub use shared::SharedBuffer;

@@ -51,15 +51,17 @@ struct Conductor<'p> {
     actors: BTreeMap<Name, Place>,
     /// Sockets of actors that are forked later.
     unborn: BTreeMap<Name, UnixStream>,
+    /// What the world holds open.
+    _world: State,
 }
 
 impl<'p> Conductor<'p> {
     fn start(plan: &'p Plan, sandbox: &'p Sandbox) -> Result<Self, Breakage> {
         rustix::process::umask(Mode::empty());
-        world::set_up(&plan.world, sandbox)?;
+        let world = world::set_up(&plan.world, sandbox)?;
         rustix::process::umask(Mode::from_raw_mode(UMASK));
         let mut conductor =
-            Self { plan, sandbox, actors: BTreeMap::new(), unborn: BTreeMap::new() };
+            Self { plan, sandbox, actors: BTreeMap::new(), unborn: BTreeMap::new(), _world: world };
         let mut sockets = Sockets::new();
         for name in plan.world.actors.keys() {
             if stays_here(plan, name) {

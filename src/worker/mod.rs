@@ -8,8 +8,11 @@
 mod actor;
 mod conduct;
 mod credentials;
+mod devices;
 mod exec;
 mod files;
+mod fuse;
+mod image;
 mod mounts;
 mod namespaces;
 mod nfs;

@@ -13,6 +13,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use super::files::{mount_root, statx_of};
 use super::perform::{Failure, Named, Performed, State, Step, failure};
+use super::{devices, fuse};
 use crate::scenario::operation::{
     self as op, FsCommand, IdMaps, MountApi, MountAttribute, MountFlag, OpenTreeFlag, Operation,
     PropagationType, UmountFlag,
@@ -84,6 +85,8 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
             let mounted = mount_root(&found).ok_or_else(|| failure("statx", Errno::EOPNOTSUPP))?;
             return Ok(Outcome::values([("mounted", mounted.into())]));
         }
+        Operation::Fuse(fuse) => fuse::perform(fuse, step)?,
+        Operation::Losetup(step) => devices::losetup(state, step)?,
         Operation::Fsopen(step) => {
             let fd = rustix::mount::fsopen(step.kind.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
                 .of("fsopen")?;
@@ -125,7 +128,7 @@ fn options(options: &[String]) -> Option<String> {
 }
 
 /// The flags of mount(2).
-fn flags(flags: &[MountFlag]) -> MsFlags {
+pub fn flags(flags: &[MountFlag]) -> MsFlags {
     flags.iter().fold(MsFlags::empty(), |all, flag| {
         all | match flag {
             MountFlag::Ro => MsFlags::MS_RDONLY,

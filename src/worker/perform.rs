@@ -60,6 +60,8 @@ pub fn failure(syscall: &'static str, errno: Errno) -> Failure {
 pub struct State {
     /// Its open files, contexts and mounts by name.
     pub open: BTreeMap<Name, OwnedFd>,
+    /// Loop devices that it attached, which are freed when nobody holds them open.
+    pub devices: Vec<OwnedFd>,
 }
 
 /// What an actor is given for one step.

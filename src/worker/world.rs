@@ -8,18 +8,19 @@ use std::path::Path;
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags, makedev};
 
-use super::nfs;
 use super::perform::{Failure, Named, State, Step, failure, perform};
+use super::{image, nfs};
 use crate::sandbox::Sandbox;
 use crate::scenario::scalar::{Errno as ErrnoName, WorldPath};
 use crate::scenario::world::{Entry, EntryKind, Setup, World};
 use crate::transcript::{Breakage, Outcome};
 
-/// Sets up trees and mounts, in order. The working directory is the root of the sandbox.
+/// Sets up trees and mounts, in order. The working directory is the root of the sandbox. What has to be
+/// held open for the world is in what it gives.
 ///
 /// # Errors
 /// The first part that could not be set up: then nobody was asked.
-pub fn set_up(world: &World, sandbox: &Sandbox) -> Result<(), Breakage> {
+pub fn set_up(world: &World, sandbox: &Sandbox) -> Result<State, Breakage> {
     let mut state = State::default();
     for setup in &world.setup {
         match setup {
@@ -37,7 +38,10 @@ pub fn set_up(world: &World, sandbox: &Sandbox) -> Result<(), Breakage> {
             }
         }
     }
-    if world.nfs.is_empty() { Ok(()) } else { nfs::set_up(&world.nfs, sandbox) }
+    if !world.nfs.is_empty() {
+        nfs::set_up(&world.nfs, sandbox)?;
+    }
+    Ok(state)
 }
 
 /// Makes the entries of a tree; hard links come last, because what they name must be there.
@@ -79,6 +83,10 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
         }
         EntryKind::Sparse(size) => {
             create(path, 0o644)?.set_len(*size).of("ftruncate")?;
+            0o644
+        }
+        EntryKind::Image(image) => {
+            image::write(*image, &create(path, 0o644)?).of("write")?;
             0o644
         }
         EntryKind::Program(_) => {
@@ -127,7 +135,7 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
 }
 
 fn create(path: &str, mode: u32) -> Result<std::fs::File, Failure> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::from_raw_mode(mode)).map(std::fs::File::from).of("open")
 }
 

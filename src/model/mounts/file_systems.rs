@@ -5,17 +5,16 @@ use std::rc::Rc;
 use crate::model::halt::{Halt, Res};
 use crate::model::ids::{IdKind, cap};
 use crate::model::machine::{
-    Cred, FileType, FsType, Kid, Machine, MountFlags, OtherNsId, Place, ProcId, SuperId, UserNsId,
+    Cred, FsType, Kid, Machine, MountFlags, OtherNsId, Place, ProcId, SuperId, UserNsId,
 };
 use crate::model::overlay;
 use crate::model::rules::mount as rules;
-use crate::model::vfs::{New, NewKind, Walk};
+use crate::model::vfs::{New, NewKind};
 use crate::scenario::operation::Namespace;
 use crate::scenario::scalar::Errno;
 
 /// Types that are read from a block device, which is opened before anything else is asked.
-pub const ON_DISK: &[&str] =
-    &["ext2", "ext3", "ext4", "f2fs", "iso9660", "squashfs", "vfat", "xfs"];
+pub const ON_DISK: &[&str] = &["ext2", "ext3", "f2fs", "iso9660", "squashfs", "vfat"];
 
 /// Types that a kernel may have and that this model knows only by their names.
 const OTHERS: &[&str] = &[
@@ -23,7 +22,6 @@ const OTHERS: &[&str] = &[
     "bdev",
     "binfmt_misc",
     "bpf",
-    "btrfs",
     "cgroup",
     "configfs",
     "cpuset",
@@ -34,7 +32,6 @@ const OTHERS: &[&str] = &[
     "exfat",
     "ext2",
     "ext3",
-    "ext4",
     "f2fs",
     "fuse",
     "fuseblk",
@@ -57,7 +54,6 @@ const OTHERS: &[&str] = &[
     "udf",
     "vfat",
     "virtiofs",
-    "xfs",
     "9p",
 ];
 
@@ -116,12 +112,17 @@ impl Machine<'_> {
             "devpts" => Some(FsType::Devpts),
             "mqueue" => Some(FsType::Mqueue),
             "cgroup2" => Some(FsType::Cgroup2),
+            "ext4" => Some(FsType::Ext4),
+            "xfs" => Some(FsType::Xfs),
+            "btrfs" => Some(FsType::Btrfs),
             _ => None,
         };
         let listed = match &self.profile.settings.file_systems {
             Some(list) => list.iter().any(|listed| listed == name),
             // Where nothing is known of the machine, NFS is there for the worlds that have it.
             None if name == "nfs4" => true,
+            // A world that has an image of one needs a kernel that has it too.
+            None if known.is_some_and(is_on_disk) => return Ok(known),
             None if known.is_none() && OTHERS.contains(&name) => {
                 return Err(Halt::Unknown("whether this kernel has the file system"));
             }
@@ -199,6 +200,10 @@ impl Machine<'_> {
             _ => {}
         }
         let kind = fs.kind;
+        let own = kind.is_some_and(is_on_disk) && key != "source";
+        if own {
+            return Err(Halt::Unknown("the options of this file system are not modelled"));
+        }
         match kind {
             Some(FsType::Overlay) => self.parse_overlay_option(who, fs, key, value),
             Some(kind) if self.is_own_option(who, kind, fs, key, value)? => Ok(()),
@@ -312,6 +317,7 @@ impl Machine<'_> {
         let first = self.capable(cred, self.first_userns(), cap::SYS_ADMIN);
         let for_userns = match fs.kind {
             None => false,
+            Some(kind) if is_on_disk(kind) => false,
             Some(FsType::Overlay) => first || self.by(&rules::OVERLAY_IN_USERNS),
             Some(_) => true,
         };
@@ -326,6 +332,7 @@ impl Machine<'_> {
         let sb = match fs.kind {
             None => return self.mount_unmodelled(who, fs),
             Some(FsType::Overlay) => self.ovl_fill(who, &fs.overlay)?,
+            Some(kind) if is_on_disk(kind) => return self.mount_disk(who, kind, fs),
             Some(kind) => match self.existing(kind, fs.shows) {
                 Some(sb) => return Ok(sb),
                 None => self.make_plain(kind, fs, &cred),
@@ -340,9 +347,7 @@ impl Machine<'_> {
         if fs.on_disk
             && let Some(source) = &fs.source
         {
-            let place = self.walk(who, None, source, Walk::default())?;
-            let other = self.file_type(self.inode(place.dentry)) != FileType::Block;
-            self.deny(other, &rules::BLOCK_DEVICE, Errno::ENOTBLK)?;
+            self.block_device(who, source)?;
         }
         Err(Halt::Unknown("this file system is not modelled"))
     }
@@ -454,6 +459,11 @@ impl Machine<'_> {
         };
         made && self.by(&rules::REVEALING_EMPTY)
     }
+}
+
+/// Types that are kept on a block device, as far as they are modelled.
+pub fn is_on_disk(kind: FsType) -> bool {
+    matches!(kind, FsType::Ext4 | FsType::Xfs | FsType::Btrfs)
 }
 
 /// A value that was read, or not.

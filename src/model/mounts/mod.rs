@@ -1,6 +1,7 @@
 //! The mount tree: where places lead, and what changes it.
 
 mod context;
+mod disks;
 mod file_systems;
 mod flags;
 mod nsfs;

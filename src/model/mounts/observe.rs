@@ -84,6 +84,9 @@ impl Machine<'_> {
             FsType::Devpts => "devpts",
             FsType::Mqueue => "mqueue",
             FsType::Cgroup2 => "cgroup2",
+            FsType::Ext4 => "ext4",
+            FsType::Xfs => "xfs",
+            FsType::Btrfs => "btrfs",
             FsType::Nfs => "nfs4",
             FsType::Nsfs => "nsfs",
         };

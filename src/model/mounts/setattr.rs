@@ -4,7 +4,7 @@ use super::flags::{atime_of, attribute, bits, put};
 use crate::model::halt::{Res, refuse};
 use crate::model::ids::cap;
 use crate::model::machine::{FsType, Machine, MountFlags, MountId, Place, ProcId, UserNsId};
-use crate::model::rules::mount as rules;
+use crate::model::rules::{disk as disk_rules, mount as rules};
 use crate::scenario::operation::{MountSetattr, PropagationType};
 use crate::scenario::scalar::Errno;
 
@@ -108,6 +108,8 @@ impl Machine<'_> {
         self.deny(this.idmap.is_some(), &rules::IDMAP_TWICE, Errno::EPERM)?;
         let allowed = match sb.kind {
             FsType::Tmpfs => self.by(&rules::IDMAP_TMPFS),
+            FsType::Ext4 | FsType::Xfs => self.by(&disk_rules::IDMAP_FIRST),
+            FsType::Btrfs => self.by(&disk_rules::IDMAP_BTRFS),
             _ => false,
         };
         self.deny(!allowed, &rules::IDMAP_FILE_SYSTEM, Errno::EINVAL)?;

@@ -50,8 +50,6 @@ impl Machine<'_> {
             aliased: RefCell::new(BTreeSet::new()),
             depth: 0,
         };
-        // Whether inode numbers are known to leave bits free.
-        let mut numbers_known = true;
         if let Some(upper) = &options.upper {
             let no_work = options.work.is_none();
             self.deny(no_work, &rules::NO_WORK, Errno::EINVAL)?;
@@ -60,7 +58,6 @@ impl Machine<'_> {
             if let Some(work) = &options.work {
                 let work = self.found_layer(who, work, true)?;
                 self.use_work(&mut fs, upper, work)?;
-                numbers_known = false;
             }
             fs.depth = self.depth_of(upper);
         }
@@ -72,7 +69,7 @@ impl Machine<'_> {
         for given in &options.lower {
             lower.push(self.found_layer(who, given, false)?);
         }
-        self.use_lower(who, &mut fs, &lower, &mut numbers_known)?;
+        self.use_lower(who, &mut fs, &lower)?;
         self.name_upper(&fs)?;
         if !fs.is_forced_readonly() && fs.config.index {
             self.use_index(&mut fs, lower.first().copied())?;
@@ -138,7 +135,7 @@ impl Machine<'_> {
     }
 
     /// Whether a file system is still used: by a mount, an open file, a process or an overlay on it.
-    fn is_alive(&self, sb: SuperId) -> bool {
+    pub fn is_alive(&self, sb: SuperId) -> bool {
         let holds = |place: &Place| self.mounts[place.mount].sb == sb;
         self.mounts.iter().any(|(_, mount)| mount.sb == sb && mount.ns.is_some())
             || self.files.iter().any(|(_, file)| file.count > 0 && holds(&file.place))
@@ -300,13 +297,7 @@ impl Machine<'_> {
     }
 
     /// Takes the lower layers into use (`ovl_get_lowerstack`).
-    fn use_lower(
-        &mut self,
-        who: ProcId,
-        fs: &mut Overlay,
-        lower: &[Place],
-        numbers_known: &mut bool,
-    ) -> Res<()> {
+    fn use_lower(&mut self, who: ProcId, fs: &mut Overlay, lower: &[Place]) -> Res<()> {
         let depth = lower.iter().map(|place| self.depth_of(*place)).max().unwrap_or(0);
         fs.depth = fs.depth.max(depth) + 1;
         self.deny(fs.depth > MAX_DEPTH, &rules::TOO_DEEP, Errno::EINVAL)?;
@@ -317,8 +308,6 @@ impl Machine<'_> {
                     fs.config.xino = Xino::Off;
                 }
             }
-            // Only the file handles of ext4 and its like tell of 32 bits; those of tmpfs do not.
-            *numbers_known = false;
         }
         let upper_sb = fs.upper.as_ref().map(|upper| self.dentries[upper.root].sb);
         let mut sbs: Vec<Option<SuperId>> = vec![upper_sb];
@@ -341,7 +330,7 @@ impl Machine<'_> {
         let file_systems = sbs.len() - usize::from(upper_sb.is_none());
         fs.identity = if file_systems == 1 {
             Identity::SameFs
-        } else if fs.config.xino == Xino::Off || (fs.config.xino == Xino::Auto && !*numbers_known) {
+        } else if fs.config.xino == Xino::Off {
             Identity::Devices
         } else {
             Identity::HighBits

@@ -78,6 +78,7 @@ macro_rules! version {
 pub(crate) use {optional, version};
 
 pub mod cred;
+pub mod disk;
 pub mod files;
 pub mod idmap;
 pub mod mount;
@@ -98,6 +99,7 @@ pub static FAMILIES: &[(&str, &[&Rule])] = &[
     ("mount", mount::ALL),
     ("propagation", propagation::ALL),
     ("roots", roots::ALL),
+    ("disk", disk::ALL),
     ("overlay", overlay::ALL),
     ("nfs", nfs::ALL),
 ];

@@ -345,7 +345,10 @@ impl Machine<'_> {
             add("rdev", format!("{major}:{minor}").into());
         }
         add("ino", inode(&attr));
-        add("ino_number", Value::Identity(Class::Number, attr.ino.to_string()));
+        // Which numbers a disk gives out is its own business, and they may be those of another file system.
+        if self.loops.is_empty() {
+            add("ino_number", Value::Identity(Class::Number, attr.ino.to_string()));
+        }
         add("dev", device(&attr));
         add("atime", time(attr.atime));
         add("mtime", time(attr.mtime));
@@ -417,6 +420,9 @@ impl Machine<'_> {
             FsType::Devpts => "devpts",
             FsType::Mqueue => "mqueue",
             FsType::Cgroup2 => "cgroup2",
+            FsType::Ext4 => "ext4",
+            FsType::Xfs => "xfs",
+            FsType::Btrfs => "btrfs",
             FsType::Nfs => "nfs",
             FsType::Nsfs => "nsfs",
         };

@@ -56,6 +56,8 @@ impl Machine<'_> {
                 let mounted = self.is_mount_root(place);
                 return Ok(Outcome::values([("mounted", mounted.into())]));
             }
+            Operation::Fuse(step) => self.step_fuse(who, step)?,
+            Operation::Losetup(step) => self.step_losetup(who, step)?,
             Operation::Fsopen(step) => {
                 let file = self.sys_fsopen(who, &step.kind).of("fsopen")?;
                 self.keep(who, &step.fd, file);

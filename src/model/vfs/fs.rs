@@ -10,7 +10,7 @@ use crate::model::machine::{
     Cred, Data, Dentry, DentryId, FileType, FsType, Inode, InodeId, Kid, Kind, Machine, Super,
     SuperId, Time, UserNsId,
 };
-use crate::model::rules::files as rules;
+use crate::model::rules::{disk as disk_rules, files as rules};
 use crate::scenario::scalar::Errno;
 
 /// How much one entry adds to the size of a directory of tmpfs: `BOGO_DIRENT_SIZE` of mm/shmem.c.
@@ -554,6 +554,9 @@ impl Machine<'_> {
             By::Overlay => self.ovl_read(dentry, offset, length),
             By::Nfs => self.nfs_read(dentry, offset, length),
             By::Memory => match &self.inodes[self.inode(dentry)].kind {
+                Kind::File(data) if data.image.is_some() => {
+                    Err(crate::model::halt::Halt::Unknown("what is on a disk is not modelled"))
+                }
                 Kind::File(data) => Ok(data.read(offset, length)),
                 // The null device has nothing to say.
                 Kind::Char(1, 3) => Ok(Vec::new()),
@@ -637,17 +640,20 @@ impl Machine<'_> {
                 };
                 // Only what tmpfs says of sizes is known.
                 let program = matches!(&inode.kind, Kind::File(data) if data.program);
-                let sizes = self.supers[inode.sb].kind == FsType::Tmpfs && !program;
+                let image = matches!(&inode.kind, Kind::File(data) if data.image.is_some());
+                let sb = self.supers[inode.sb].kind;
+                let sizes = sb == FsType::Tmpfs && !program;
                 let is_dir = matches!(inode.kind, Kind::Dir(_));
+                let single = is_dir && sb == FsType::Btrfs && self.by(&disk_rules::BTRFS_LINKS);
                 Ok(Attr {
                     kind: inode.kind.file_type().unwrap_or(FileType::File),
                     mode: inode.mode,
                     uid: inode.uid,
                     gid: inode.gid,
                     size: (sizes || !is_dir && !program).then_some(size),
-                    blocks: sizes.then_some(blocks),
-                    nlink: inode.nlink,
-                    rdev,
+                    blocks: (sizes && !image).then_some(blocks),
+                    nlink: if single { 1 } else { inode.nlink },
+                    rdev: rdev.filter(|(major, minor)| !self.is_loop_device(*major, *minor)),
                     dev: u64::from(inode.sb.number()),
                     ino: inode.number,
                     atime: inode.atime,

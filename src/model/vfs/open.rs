@@ -9,7 +9,7 @@ use super::walk::{Last, Parent, Walk};
 use crate::model::halt::{Halt, Res, refuse};
 use crate::model::ids::IdKind;
 use crate::model::machine::{
-    Atime, Cred, DentryId, FileId, FileType, FsType, Lock, Machine, OpenFile, Opened, Place,
+    Atime, Cred, DentryId, FileId, FileType, FsType, Kind, Lock, Machine, OpenFile, Opened, Place,
     ProcId, Time,
 };
 use crate::model::rules::files as rules;
@@ -257,16 +257,26 @@ impl Machine<'_> {
 
     /// Whether device nodes of a file system can be opened: not those of one that was mounted in a
     /// user namespace (`SB_I_NODEV`).
-    fn has_devices(&self, place: Place) -> bool {
+    pub fn has_devices(&self, place: Place) -> bool {
         let sb = &self.supers[self.dentries[place.dentry].sb];
         sb.kind == FsType::Devices || sb.userns == self.first_userns()
+    }
+
+    /// Whether a node is that of a device that a scenario can have made: a loop device, or that of FUSE.
+    fn has_driver(&self, place: Place) -> bool {
+        match self.inodes[self.real(self.inode(place.dentry))].kind {
+            Kind::Char(major, minor) => (major, minor) == crate::model::fuse::DEVICE,
+            Kind::Block(major, minor) => self.is_loop_device(major, minor),
+            _ => false,
+        }
     }
 
     fn open_special(&self, place: Place, kind: FileType, how: How) -> Res<()> {
         match kind {
             FileType::Socket => self.refuse_by(&rules::OPEN_NO_DRIVER, Errno::ENXIO),
             FileType::Char | FileType::Block => {
-                let known = self.supers[self.dentries[place.dentry].sb].kind == FsType::Devices;
+                let known = self.supers[self.dentries[place.dentry].sb].kind == FsType::Devices
+                    || self.has_driver(place);
                 self.deny(!known, &rules::OPEN_NO_DRIVER, Errno::ENXIO)
             }
             FileType::Fifo if how.read && how.write => Ok(()),
@@ -428,7 +438,10 @@ impl Machine<'_> {
             return;
         }
         if self.is_readonly(place.mount)
-            || !matches!(self.supers[sb].kind, FsType::Tmpfs | FsType::Ramfs)
+            || !matches!(
+                self.supers[sb].kind,
+                FsType::Tmpfs | FsType::Ramfs | FsType::Ext4 | FsType::Xfs | FsType::Btrfs
+            )
         {
             return;
         }

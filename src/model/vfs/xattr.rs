@@ -9,7 +9,7 @@ use crate::model::ids::{IdKind, cap};
 use crate::model::machine::{
     Cred, DentryId, FileType, FsType, Idmap, InodeId, Machine, NO_ID, Place,
 };
-use crate::model::rules::{idmap as idmap_rules, ownership as rules};
+use crate::model::rules::{disk as disk_rules, idmap as idmap_rules, ownership as rules};
 use crate::scenario::scalar::Errno;
 
 /// The longest name: `XATTR_NAME_MAX`.
@@ -151,8 +151,10 @@ impl Machine<'_> {
     /// The names of the attributes that credentials see (`vfs_listxattr`).
     pub fn vfs_listxattr(&mut self, cred: &Rc<Cred>, place: Place) -> Res<Vec<Rc<str>>> {
         let mut names = self.fs_listxattr(place.dentry)?;
+        let disk = self.supers[self.dentries[place.dentry].sb].kind;
         let hides = names.iter().any(|name| name.starts_with("trusted."))
             && !self.capable_of_machine(cred, cap::SYS_ADMIN)
+            && !(disk == FsType::Btrfs && self.by(&disk_rules::BTRFS_TRUSTED_LIST))
             && self.by(&rules::XATTR_TRUSTED_LIST);
         if hides {
             names.retain(|name| !name.starts_with("trusted."));
@@ -221,8 +223,8 @@ impl Machine<'_> {
         let (space, rest) = Space::of(name);
         let known = match kind {
             FsType::Overlay | FsType::Nfs => return Ok(()),
-            FsType::Tmpfs => match space {
-                Space::User => self.by(&rules::XATTR_TMPFS_USER),
+            FsType::Tmpfs | FsType::Ext4 | FsType::Xfs | FsType::Btrfs => match space {
+                Space::User => kind != FsType::Tmpfs || self.by(&rules::XATTR_TMPFS_USER),
                 Space::Trusted | Space::Security => true,
                 Space::System => {
                     let acl = matches!(rest, "posix_acl_access" | "posix_acl_default");

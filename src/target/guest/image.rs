@@ -28,8 +28,9 @@ pub fn of(kernel: &Kernel, wanted: &Wanted) -> Result<File, BootError> {
 fn modules(kernel: &Kernel, wanted: &Wanted) -> Result<Vec<Module>, BootError> {
     let Some(directory) = &kernel.modules else { return Ok(Vec::new()) };
     let modules = Modules::open(directory)?;
-    let aliases: Vec<String> =
+    let mut aliases: Vec<String> =
         wanted.file_systems.iter().map(|name| format!("fs-{name}")).collect();
+    aliases.extend(wanted.loop_devices.then(|| "loop".to_owned()));
     let known: Vec<&str> =
         aliases.iter().map(String::as_str).filter(|name| modules.knows(name)).collect();
     Ok(modules.load(&known)?)

@@ -49,6 +49,8 @@ const MEMORY: u32 = 512;
 pub struct Wanted {
     /// Types of file systems, as mount(2) names them.
     pub file_systems: BTreeSet<String>,
+    /// Whether files are attached to loop devices.
+    pub loop_devices: bool,
 }
 
 impl Wanted {
@@ -57,6 +59,7 @@ impl Wanted {
         let mut wanted = Self::default();
         for plan in plans {
             wanted.file_systems.extend(plan.file_systems());
+            wanted.loop_devices |= plan.has_loop_devices();
         }
         wanted
     }
