@@ -605,6 +605,7 @@ fn what_cannot_be_added_is_told() {
         (vec!["add", "/dev/zero"], "not a regular file"),
         (vec!["add", "text"], "no kernel is recognised in it"),
         (vec!["add", "text", "--flavour", "uml"], "it does not tell its release"),
+        (vec!["add", "bzImage", "--flavour", "uml"], "its flavour is image"),
         (vec!["add", "bzImage", "--name", "mine"], "a name begins with a digit"),
         (vec!["add", "bzImage", "--name", "6/../../x"], "cannot be a target's version"),
         (vec!["add", "bzImage", "--modules", "nobody"], "it is no directory"),
@@ -674,6 +675,10 @@ fn the_cache_is_where_the_variables_say() {
 #[case("uml:./bzImage", "it is an image for a machine (boot it as qemu:./bzImage)")]
 #[case("qemu:./linux", "it is a User-Mode Linux (boot it as uml:./linux)")]
 #[case("uml:./a.yaml", "no kernel is recognised in it")]
+#[case(
+    "uml:./plain",
+    "it cannot be executed by this user, or on this file system (chmod +x ./plain)"
+)]
 #[case("qemu:./bzImage,modules=nobody", "needs modules in nobody: it is no directory")]
 fn a_kernel_that_is_not_there_is_told_with_its_remedy(#[case] target: &str, #[case] word: &str) {
     let client = Client::new("6.1.176");
@@ -681,6 +686,9 @@ fn a_kernel_that_is_not_there_is_told_with_its_remedy(#[case] target: &str, #[ca
     place.write("a.yaml", PASSES);
     fs::write(place.path().join("bzImage"), image("6.13.0")).unwrap();
     compile(&place.path().join("linux"), "6.13.0", false);
+    fs::copy(place.path().join("linux"), place.path().join("plain")).unwrap();
+    let not_executable = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(place.path().join("plain"), not_executable).unwrap();
     let mut command = place.command(User::Own);
     command.args(["run", "a.yaml", "--on", target]);
     let output = command.env("NSHARNESS_CACHE", place.path().join("cache")).output().unwrap();

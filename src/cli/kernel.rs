@@ -1,5 +1,6 @@
 //! `nsharness kernel`
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -124,7 +125,7 @@ fn fetch(
     let each = releases.iter().flat_map(|r| flavours.iter().map(move |flavour| (*r, *flavour)));
     for (release, flavour) in each {
         let fetched = kernel::fetch(cache, release, flavour, options, &mut |progress| {
-            eprintln!("{progress}");
+            mention(progress);
         });
         let result =
             done(fetched, &format!("{release} ({flavour}) cannot be fetched"), |fetched| {
@@ -178,10 +179,11 @@ fn list(cache: &Cache, as_json: bool) -> Result<ExitCode, Trouble> {
     }
     for (path, why) in all.iter().filter_map(|kernel| kernel.as_ref().err()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        eprintln!("{} is no kernel: {why} (`nsharness kernel remove {name}`)", path.display());
+        let what = format!("{} is no kernel", path.display());
+        mention(&format!("{what}: {why} (`nsharness kernel remove {name}`)"));
     }
     if all.is_empty() && installed.is_none() {
-        eprintln!("no kernels: `nsharness kernel fetch debian:12` gets one");
+        mention("no kernels: `nsharness kernel fetch debian:12` gets one");
     }
     Ok(ExitCode::AsExpected)
 }
@@ -211,6 +213,11 @@ fn meant(cache: &Cache, name: &str) -> Result<PathBuf, Trouble> {
         };
         Trouble::Usage(format!("no kernel `{}` in the cache: {there}", name.escape_debug()))
     })
+}
+
+/// Says something beside the results; nobody may be there to hear it.
+fn mention(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// Where a kernel in the cache comes from, and what it takes.

@@ -27,9 +27,15 @@ pub fn add(
     let missing = |why: String, remedy: &str| Failure::from(Missing::new(&what, why, remedy));
     let described = describe(path)
         .map_err(|error| missing(reason(&error), "name a kernel that can be read"))?;
-    let flavour = flavour.or(described.flavour).ok_or_else(|| {
-        missing("no kernel is recognised in it".into(), "say what it is: --flavour uml or image")
-    })?;
+    let flavour = match (flavour, described.flavour) {
+        (Some(said), Some(found)) if said != found => {
+            return Err(missing(format!("its flavour is {found}"), "leave out --flavour"));
+        }
+        (said, found) => said.or(found).ok_or_else(|| {
+            let remedy = "say what it is: --flavour uml or image";
+            missing("no kernel is recognised in it".into(), remedy)
+        })?,
+    };
     let version = name.map(str::to_owned).or(described.release.clone()).ok_or_else(|| {
         missing("it does not tell its release".into(), "give it a name: --name 6.13-mine")
     })?;

@@ -264,11 +264,13 @@ fn mirror_in(line: &str) -> Option<String> {
     (known && mirror.ends_with("/debian")).then(|| mirror.to_owned())
 }
 
-/// What a program complained about, without apt's marks, the most telling line first.
+/// What a program complained about, without apt's marks, the most telling line first. Some of it is the
+/// mirror's own: it may not reach the terminal as it is.
 fn complaints(done: &Done) -> String {
     let clean = |line: &str| {
         let line = line.strip_prefix("E: ").or(line.strip_prefix("W: ")).unwrap_or(line).trim();
-        line.strip_prefix("dpkg-deb: error: ").unwrap_or(line).to_owned()
+        let line = line.strip_prefix("dpkg-deb: error: ").unwrap_or(line);
+        line.replace(char::is_control, "\u{fffd}")
     };
     // `W: GPG error` tells the key; the E: after it only that the archive is not signed.
     let (warnings, errors): (Vec<_>, Vec<_>) = done

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 use super::cache::{Cache, Cached};
 use super::modules::modules_in;
 use super::release::{Description, compare, describe, is_of};
@@ -141,6 +143,10 @@ fn of_file(
             Flavour::Image => "name a bzImage or a vmlinux",
         };
         return Err(Missing::new(what(), "no kernel is recognised in it", remedy));
+    }
+    if flavour == Flavour::Uml && access(path, Access::EXEC_OK).is_err() {
+        let why = "it cannot be executed by this user, or on this file system";
+        return Err(Missing::new(what(), why, format!("chmod +x {}", path.display())));
     }
     let modules = match modules {
         Some(directory) => Some(modules_in(directory, release.as_deref())?),
