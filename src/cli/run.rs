@@ -74,7 +74,7 @@ impl Arguments {
         let model = self.witness.contains(&Voice::Model);
         let mut probes = probe::wanted(cases);
         if model {
-            probes.extend(probe::wanted_by_rules());
+            probes.extend(probe::wanted_by_rules(cases));
         }
         let record = match &self.record {
             Some(file) => {

@@ -19,6 +19,7 @@ use crate::missing::Missing;
 use crate::model::profile::Settings;
 use crate::scenario::condition::{Answers, Condition, KernelVersion};
 use crate::scenario::expect::Expect;
+use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::scenario::{Case, FoundFile, KnownNames, Requirement};
 use crate::target::{Answer, Witness};
@@ -239,9 +240,42 @@ impl Answers for Environment {
     }
 }
 
-/// The probes that the model's rules depend on, because distributions backport.
-pub fn wanted_by_rules() -> BTreeSet<String> {
-    crate::model::rules::all().filter_map(|rule| rule.probe).map(str::to_owned).collect()
+/// The probes that the model's rules depend on, because distributions backport: those about a file
+/// system or an operation that one of these cases has, for each of them takes time in a guest.
+pub fn wanted_by_rules(cases: &[Case]) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    let mut words = BTreeSet::new();
+    for case in cases {
+        used.extend(case.plan.file_systems());
+        words.extend(case.plan.operations().map(Operation::word));
+    }
+    let concerns = |name: &&str| match scenario_of(name) {
+        Some(Ok(plan)) => {
+            let types = plan.file_systems();
+            let mut types = types.iter().filter(|name| *name != "tmpfs").peekable();
+            match types.peek() {
+                Some(_) => types.any(|name| used.contains(name)),
+                None => plan.steps.last().is_some_and(|s| words.contains(s.operation.word())),
+            }
+        }
+        _ => true,
+    };
+    let asked = crate::model::rules::all().filter_map(|rule| rule.probe).filter(concerns);
+    asked.map(str::to_owned).collect()
+}
+
+/// The plan of a probe that is asked as a scenario.
+fn scenario_of(name: &str) -> Option<Result<Plan, String>> {
+    let probe = ALL.iter().find(|probe| probe.name == name)?;
+    match &probe.how {
+        How::Scenario(text) => Some(plan(name, text)),
+        How::Host(_) => None,
+    }
+}
+
+/// The plans that are asked to answer these probes.
+pub fn plans<'n>(names: impl IntoIterator<Item = &'n String>) -> Vec<Plan> {
+    names.into_iter().filter_map(|name| scenario_of(name)?.ok()).collect()
 }
 
 /// The probes that cases depend on: what they require, and what their conditions ask.

@@ -51,7 +51,7 @@ impl Plan {
     }
 
     /// What the world and the steps do.
-    fn operations(&self) -> impl Iterator<Item = &Operation> {
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         let setup = self.world.setup.iter().filter_map(|setup| match setup {
             Setup::Mount { operation, .. } => Some(operation),
             Setup::Tree(_) => None,

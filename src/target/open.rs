@@ -9,7 +9,7 @@ use super::recording::Recording;
 use super::{Opened, Opener, Target, Unopened, Which};
 use crate::kernel::cache::Cache;
 use crate::kernel::{self, Flavour};
-use crate::probe::Environment;
+use crate::probe::{self, Environment};
 use crate::scenario::Case;
 
 /// What targets are opened with.
@@ -49,8 +49,9 @@ fn guest(target: &Target, means: &Means, cases: &[Case]) -> Opener {
         Ok(kernel) => kernel,
         Err(missing) => return Opener::Never(Unopened::Missing(missing)),
     };
-    let wanted = Wanted::by(cases.iter().map(|case| &case.plan));
     let probes = means.probes.clone();
+    let questions = probe::plans(&probes);
+    let wanted = Wanted::by(cases.iter().map(|case| &case.plan).chain(&questions));
     Opener::Guest(Box::new(move || {
         let (guest, environment) = Guest::boot(kernel, &wanted)?;
         let mut opened = Opened { witness: Box::new(guest), environment };

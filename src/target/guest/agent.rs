@@ -21,13 +21,18 @@ use super::message::{PROTOCOL, Reply, Request};
 use super::trouble;
 use crate::probe::Environment;
 use crate::sys;
-use crate::worker::Worker;
+use crate::worker::{Answer, Worker};
 
 /// What the kernel's command line calls the line to the outside. The kernel gives a word that it does not
 /// know to its init, as a variable of the environment.
 pub const CHANNEL: &str = "NSHARNESS_CHANNEL";
 /// Where the modules are, named so that their order is the order to load them in.
 pub const MODULES: &str = "/modules";
+
+/// How many lines of the kernel's log about one plan are passed on.
+const MOST_LINES: usize = 1000;
+/// How many of its complaints.
+const MOST_TROUBLES: usize = 3;
 
 /// Whether this process is the init of a guest.
 pub fn is_agent() -> bool {
@@ -66,9 +71,12 @@ fn serve() -> io::Result<()> {
     while let Some(request) = line.hear()? {
         let Request::Ask { number, plan } = request;
         line.say(&Reply::Begun { number })?;
-        let answer = worker.run(&plan);
+        let mut answer = worker.run(&plan);
         reap();
-        let troubles = log.news().map_err(at("/dev/kmsg"))?;
+        let News { lines, troubles } = log.news().map_err(at("/dev/kmsg"))?;
+        if let (true, Answer::Asked(transcript)) = (plan.keep, &mut answer) {
+            transcript.evidence.insert("kernel-log".to_owned(), lines.join("\n") + "\n");
+        }
         line.say(&Reply::Answer { number, answer: Box::new(answer), troubles })?;
     }
     Ok(())
@@ -246,6 +254,14 @@ impl Line {
 /// What the kernel says while plans run.
 struct KernelLog(File);
 
+/// What the kernel said since it was asked last.
+#[derive(Default)]
+struct News {
+    lines: Vec<String>,
+    /// Those that tell of trouble.
+    troubles: Vec<String>,
+}
+
 impl KernelLog {
     fn open() -> io::Result<Self> {
         let mut file =
@@ -254,28 +270,36 @@ impl KernelLog {
         Ok(Self(file))
     }
 
-    /// The lines that tell of trouble since it was asked last.
-    fn news(&mut self) -> io::Result<Vec<String>> {
-        let mut troubles = Vec::new();
+    fn news(&mut self) -> io::Result<News> {
+        let mut news = News::default();
         let mut record = [0; 8192];
         loop {
             match self.0.read(&mut record) {
                 Ok(0) => break,
-                Ok(length) => {
-                    let record = String::from_utf8_lossy(&record[..length]);
-                    // `PRIORITY,NUMBER,TIME,FLAGS;TEXT`, and lines of details that begin with a blank.
-                    let text = record.split_once(';').map_or("", |(_, text)| text);
-                    let text = text.lines().next().unwrap_or_default();
-                    if trouble::in_line(text) {
-                        troubles.push(text.to_owned());
-                    }
-                }
+                Ok(length) => news.add(&String::from_utf8_lossy(&record[..length])),
                 // A record that was overwritten before it could be read.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(troubles)
+        Ok(news)
+    }
+}
+
+impl News {
+    /// Takes in a record, `PRIORITY,NUMBER,TIME,FLAGS;TEXT` and lines of details that begin with a blank.
+    fn add(&mut self, record: &str) {
+        let Some((head, text)) = record.split_once(';') else { return };
+        let text = text.lines().next().unwrap_or_default();
+        // The facility of the kernel is 0; what a program writes to /dev/kmsg has another.
+        let priority = head.split(',').next().and_then(|number| number.parse::<u32>().ok());
+        let of_kernel = priority.is_some_and(|priority| priority >> 3 == 0);
+        if of_kernel && trouble::in_line(text) && self.troubles.len() < MOST_TROUBLES {
+            self.troubles.push(text.to_owned());
+        }
+        if self.lines.len() < MOST_LINES {
+            self.lines.push(text.to_owned());
+        }
     }
 }

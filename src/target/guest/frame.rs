@@ -20,7 +20,7 @@ const LONGEST: usize = 32 << 20;
 /// The longest message, decompressed.
 const MESSAGE: usize = crate::channel::MAX_MESSAGE;
 /// How much that belongs to no frame is passed over before the line counts as broken.
-const NOISE: usize = 64 << 10;
+const NOISE: usize = 4 << 10;
 
 /// Makes frames of messages.
 #[derive(Debug)]

@@ -27,6 +27,9 @@ pub fn of(kernel: &Kernel, wanted: &Wanted) -> Result<File, BootError> {
 /// The modules for what is wanted; what this kernel does not have, the guest will say itself.
 fn modules(kernel: &Kernel, wanted: &Wanted) -> Result<Vec<Module>, BootError> {
     let Some(directory) = &kernel.modules else { return Ok(Vec::new()) };
+    if wanted.file_systems.is_empty() {
+        return Ok(Vec::new());
+    }
     let modules = Modules::open(directory)?;
     let mut aliases: Vec<String> =
         wanted.file_systems.iter().map(|name| format!("fs-{name}")).collect();

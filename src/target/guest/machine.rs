@@ -147,6 +147,9 @@ fn launch(
     let Descriptors { channel, initramfs, console, lifeline } = descriptors;
     sys::close_all_but(&[channel, initramfs, console, lifeline]);
     let _ = setsid();
+    // A kernel that panics aborts; its memory is not wanted.
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let complain = |what: &str, error: &dyn std::fmt::Display| {
         let _ = rustix::io::write(console, format!("nsharness: {what}: {error}\n").as_bytes());
         1

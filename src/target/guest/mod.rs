@@ -35,14 +35,19 @@ use message::{PROTOCOL, Reply, Request};
 const BOOT: Duration = Duration::from_secs(60);
 /// How long one may take whose processor is emulated.
 const SLOW_BOOT: Duration = Duration::from_secs(240);
+/// The variable of the environment that says otherwise, in seconds.
+const BOOT_TIMEOUT: &str = "NSHARNESS_BOOT_TIMEOUT";
 /// How much longer than its plan's time a guest may take before it counts as stuck.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(10);
 /// How many plans a guest is given: one to work on, the others so that it never waits.
 const DEPTH: usize = 8;
 /// How often in a row a guest may end without having answered anything, before it is given up.
 const TRIES: u32 = 3;
 /// The memory of a guest in MiB.
 const MEMORY: u32 = 512;
+
+/// What the text of the console is called among the evidence.
+const CONSOLE: &str = "console";
 
 /// What a guest must have for the plans that it will be asked.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +152,16 @@ impl Job {
     }
 }
 
+/// How long a guest may take to say hello.
+fn patience(flavour: Flavour) -> Duration {
+    let said = std::env::var(BOOT_TIMEOUT).ok().and_then(|seconds| seconds.parse().ok());
+    match (said, flavour) {
+        (Some(seconds), _) => Duration::from_secs(seconds),
+        (None, Flavour::Uml) => BOOT,
+        (None, Flavour::Image) => SLOW_BOOT,
+    }
+}
+
 impl Guest {
     /// Boots a kernel, and waits until its agent says what it is.
     ///
@@ -200,9 +215,12 @@ impl Guest {
                 Ok(Some(reply)) => self.take(reply),
                 Err(why) => {
                     let why = boot.explain(&why);
-                    let console = boot.console.text();
-                    self.boot = None;
-                    return Err(self.failed(why, console));
+                    let boot = self.boot.take();
+                    let console = boot.map(|boot| boot.console).unwrap_or_default();
+                    return Err(match uml::restriction(&console) {
+                        Some(missing) if self.kernel.flavour == Flavour::Uml => missing.into(),
+                        _ => self.failed(why, console.text()),
+                    });
                 }
             }
         }
@@ -217,7 +235,6 @@ impl Guest {
             Flavour::Uml => uml::start(&self.kernel, &self.initramfs, MEMORY)?,
             Flavour::Image => return Err(io::Error::other("images cannot be booted yet")),
         };
-        let patience = if self.kernel.flavour == Flavour::Uml { BOOT } else { SLOW_BOOT };
         Ok(Boot {
             machine,
             console: Console::default(),
@@ -225,14 +242,14 @@ impl Guest {
             decoder: Decoder::default(),
             out: Vec::new(),
             up: false,
-            deadline: Instant::now() + patience,
+            deadline: Instant::now() + patience(self.kernel.flavour),
         })
     }
 
     /// Takes what the agent says.
     fn take(&mut self, reply: Reply) {
         match reply {
-            Reply::Hello { protocol, environment, .. } => {
+            Reply::Hello { protocol, environment, notes } => {
                 if protocol != PROTOCOL {
                     self.end(&format!("its agent speaks protocol {protocol}, not {PROTOCOL}"));
                     return;
@@ -240,6 +257,9 @@ impl Guest {
                 self.environment.get_or_insert(*environment);
                 if let Some(boot) = &mut self.boot {
                     boot.up = true;
+                    for note in notes {
+                        boot.console.feed(format!("nsharness: {note}\n").as_bytes());
+                    }
                 }
                 self.send();
             }
@@ -262,7 +282,14 @@ impl Guest {
                 self.fruitless = 0;
                 if troubles.is_empty() {
                     let Some(job) = self.jobs.pop_front() else { return };
-                    self.ready.push_back((job.ticket, Answer::from(*answer)));
+                    let mut answer = Answer::from(*answer);
+                    if let (Answer::Asked(transcript), Some(boot)) = (&mut answer, &mut self.boot)
+                        && job.plan.keep
+                    {
+                        boot.read_console();
+                        transcript.evidence.insert(CONSOLE.to_owned(), boot.console.text());
+                    }
+                    self.ready.push_back((job.ticket, answer));
                     self.next_turn();
                 } else {
                     // What a kernel does after that says nothing of what it would have done.
@@ -334,7 +361,7 @@ impl Guest {
         let Some(job) = self.jobs.pop_front() else { return };
         let breakage = Breakage { stage: "guest".into(), detail: why.to_owned(), errno: None };
         let mut transcript = Transcript::broken(breakage);
-        transcript.evidence.insert("console".to_owned(), console.to_owned());
+        transcript.evidence.insert(CONSOLE.to_owned(), console.to_owned());
         self.ready.push_back((job.ticket, Answer::Asked(Box::new(transcript))));
     }
 }

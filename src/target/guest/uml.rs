@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io;
 
 use super::agent::CHANNEL;
+use super::console::Console;
 use super::machine::Machine;
 use crate::kernel::Kernel;
+use crate::missing::Missing;
 
 /// Starts a kernel with this first file system and so much memory, in MiB.
 ///
@@ -27,7 +29,41 @@ pub fn start(kernel: &Kernel, initramfs: &File, memory: u32) -> io::Result<Machi
             .args(["con=null", "con0=null,fd:1", "ssl=null"])
             .arg(format!("ssl0=fd:{}", surroundings.channel))
             .args(["quiet", "panic=-1", "rdinit=/init"])
+            // Without ptrace, and faster, where a kernel can (6.16). Others pass the word on to the init.
+            .arg("seccomp=auto")
+            // To measure how long a delay takes is a tenth of a second, and nothing here delays.
+            .arg("lpj=10000000")
             .arg(format!("{CHANNEL}=/dev/ttyS0"));
         Ok(command)
     })
+}
+
+/// The restriction of this machine that explains why a kernel did not boot, by what it printed.
+pub fn restriction(console: &Console) -> Option<Missing> {
+    let text = console.text();
+    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    // The words are those of arch/um/os-Linux/{start_up,mem,skas/process}.c.
+    if says(&["ptrace: Operation not permitted", "check_ptrace :", "ptrace: Permission denied"]) {
+        return Some(Missing::new(
+            "ptrace",
+            "User-Mode Linux traces its processes, and that is forbidden here",
+            "sysctl kernel.yama.ptrace_scope=1, in a container --cap-add SYS_PTRACE; or use a kernel \
+             that needs no ptrace, as uml:7.2",
+        ));
+    }
+    if says(&["must be not mounted noexec"]) {
+        return Some(Missing::new(
+            "memory that can be executed",
+            "the file system for the guest's memory is mounted noexec, and this user may not mount another",
+            "mount -o remount,exec /dev/shm, or set TMPDIR to a directory that is not noexec",
+        ));
+    }
+    if says(&["likely just ran out of space", "Kernel mode signal 7"]) {
+        return Some(Missing::new(
+            "room for the guest's memory",
+            "the file system for the guest's memory is full",
+            "enlarge /dev/shm, in a container --shm-size=1g; or set TMPDIR to a larger one",
+        ));
+    }
+    None
 }
