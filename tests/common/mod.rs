@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nsharness::kernel::cache::Cache;
+use nsharness::kernel::{self, Flavour, Kernel};
 use tempfile::TempDir;
 
 /// Whom the command runs as.
@@ -15,6 +17,31 @@ pub enum User {
     Own,
     /// An ordinary user, without subordinate ids: uid 1000 where root runs the tests, else whoever does.
     Ordinary,
+}
+
+/// The kernel that a test needs: `uml` or `qemu` for any, or a version as in `uml:6.1`. Where there is
+/// none the test is skipped, unless `NSHARNESS_REQUIRE` names it: then it fails.
+pub fn require(word: &str) -> Option<Kernel> {
+    let newest = |flavour| {
+        let kernels = Cache::of_user().ok()?.kernels(flavour).collect::<Vec<_>>();
+        kernels.last().map(|cached| cached.kernel())
+    };
+    let found = match word {
+        "uml" => kernel::installed().or_else(|| newest(Flavour::Uml)),
+        "qemu" => newest(Flavour::Image),
+        _ => kernel::find(&word.parse().expect("a target")).ok(),
+    };
+    if found.is_none() {
+        skip(word, "it is not installed, and `nsharness kernel list` does not have it");
+    }
+    found
+}
+
+/// Says that a test is skipped for want of something; fails where `NSHARNESS_REQUIRE` names it.
+pub fn skip(what: &str, why: &str) {
+    let required = std::env::var("NSHARNESS_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| name == what), "{what} is required: {why}");
+    eprintln!("skipped: this needs {what}: {why}");
 }
 
 /// Whether root runs the tests.
@@ -72,6 +99,27 @@ impl Place {
         assert!(status.success());
     }
 
+    /// A kernel for this place, whoever runs the command: the target that names it. `None` is a skip.
+    pub fn kernel(&self, word: &str) -> Option<String> {
+        let Kernel { name, file, .. } = require(word)?;
+        let entry = file.parent()?;
+        if entry.join("kernel.json").exists() {
+            let kernels = self.cache("kernels");
+            let copied = Command::new("cp").arg("-rL").arg(entry).arg(&kernels).status().unwrap();
+            let cache = self.cache("");
+            let opened = Command::new("chmod").args(["-R", "a+rX"]).arg(cache).status().unwrap();
+            assert!(copied.success() && opened.success());
+        }
+        Some(name)
+    }
+
+    /// A directory in the cache of this place.
+    fn cache(&self, name: &str) -> PathBuf {
+        let directory = self.path().join("cache").join(name);
+        fs::create_dir_all(&directory).unwrap();
+        directory
+    }
+
     /// The command in this place, as it would be typed outside of CI and without a terminal.
     pub fn command(&self, user: User) -> Command {
         let binary = self.path().join("nsharness");
@@ -98,7 +146,8 @@ impl Place {
             .current_dir(self.path())
             .env_remove("CI")
             .env("NO_COLOR", "1")
-            .env("HOME", self.path());
+            .env("HOME", self.path())
+            .env("NSHARNESS_CACHE", self.path().join("cache"));
         command
     }
 

@@ -28,6 +28,8 @@ use crate::sys::{self, Child};
 const CONSOLE_BUFFER: usize = 1 << 20;
 /// How long a launcher may take to end what it started.
 const END: Duration = Duration::from_secs(5);
+/// What is said where the machine's program cannot be executed.
+pub const CANNOT_START: &str = "the machine cannot be started";
 /// Where a machine's program finds a file system of its own.
 const SHM: &str = "/dev/shm";
 
@@ -162,7 +164,7 @@ fn launch(
         Surroundings { channel: channel.as_raw_fd(), initramfs: initramfs.as_raw_fd(), directory };
     let status = match spawn(descriptors, &surroundings, command) {
         Ok(program) => watch(program, lifeline),
-        Err(error) => complain("the machine cannot be started", &error),
+        Err(error) => complain(CANNOT_START, &error),
     };
     if !enclosed {
         let _ = fs::remove_dir_all(&surroundings.directory);

@@ -43,8 +43,10 @@ const GRACE: Duration = Duration::from_secs(10);
 const DEPTH: usize = 8;
 /// How often in a row a guest may end without having answered anything, before it is given up.
 const TRIES: u32 = 3;
-/// The memory of a guest in MiB.
+/// The memory of a guest in MiB. It takes of the host's what is used of it.
 const MEMORY: u32 = 512;
+/// The variable of the environment that says otherwise.
+const GUEST_MEMORY: &str = "NSHARNESS_GUEST_MEMORY";
 
 /// What the text of the console is called among the evidence.
 const CONSOLE: &str = "console";
@@ -152,11 +154,15 @@ impl Job {
     }
 }
 
+/// The number in a variable of the environment.
+fn said(variable: &str) -> Option<u32> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// How long a guest may take to say hello.
 fn patience(flavour: Flavour) -> Duration {
-    let said = std::env::var(BOOT_TIMEOUT).ok().and_then(|seconds| seconds.parse().ok());
-    match (said, flavour) {
-        (Some(seconds), _) => Duration::from_secs(seconds),
+    match (said(BOOT_TIMEOUT), flavour) {
+        (Some(seconds), _) => Duration::from_secs(seconds.into()),
         (None, Flavour::Uml) => BOOT,
         (None, Flavour::Image) => SLOW_BOOT,
     }
@@ -217,10 +223,12 @@ impl Guest {
                     let why = boot.explain(&why);
                     let boot = self.boot.take();
                     let console = boot.map(|boot| boot.console).unwrap_or_default();
-                    return Err(match uml::restriction(&console) {
-                        Some(missing) if self.kernel.flavour == Flavour::Uml => missing.into(),
-                        _ => self.failed(why, console.text()),
-                    });
+                    let restriction = match self.kernel.flavour {
+                        Flavour::Uml => uml::restriction(&self.kernel, &console),
+                        Flavour::Image => None,
+                    };
+                    let failed = || self.failed(why, console.text());
+                    return Err(restriction.map_or_else(failed, BootError::from));
                 }
             }
         }
@@ -231,8 +239,9 @@ impl Guest {
     }
 
     fn begin(&self) -> io::Result<Boot> {
+        let memory = said(GUEST_MEMORY).unwrap_or(MEMORY);
         let machine = match self.kernel.flavour {
-            Flavour::Uml => uml::start(&self.kernel, &self.initramfs, MEMORY)?,
+            Flavour::Uml => uml::start(&self.kernel, &self.initramfs, memory)?,
             Flavour::Image => return Err(io::Error::other("images cannot be booted yet")),
         };
         Ok(Boot {

@@ -4,10 +4,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 
 use super::agent::CHANNEL;
 use super::console::Console;
-use super::machine::Machine;
+use super::machine::{CANNOT_START, Machine};
 use crate::kernel::Kernel;
 use crate::missing::Missing;
 
@@ -39,8 +40,9 @@ pub fn start(kernel: &Kernel, initramfs: &File, memory: u32) -> io::Result<Machi
 }
 
 /// The restriction of this machine that explains why a kernel did not boot, by what it printed.
-pub fn restriction(console: &Console) -> Option<Missing> {
+pub fn restriction(kernel: &Kernel, console: &Console) -> Option<Missing> {
     let text = console.text();
+    let executable = || kernel.file.metadata().is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
     let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
     // The words are those of arch/um/os-Linux/{start_up,mem,skas/process}.c.
     if says(&["ptrace: Operation not permitted", "check_ptrace :", "ptrace: Permission denied"]) {
@@ -51,7 +53,8 @@ pub fn restriction(console: &Console) -> Option<Missing> {
              that needs no ptrace, as uml:7.2",
         ));
     }
-    if says(&["must be not mounted noexec"]) {
+    let refused = format!("{CANNOT_START}: {}", io::Error::from_raw_os_error(libc::EACCES));
+    if says(&["must be not mounted noexec"]) || says(&[&refused]) && executable() {
         return Some(Missing::new(
             "memory that can be executed",
             "the file system for the guest's memory is mounted noexec, and this user may not mount another",
