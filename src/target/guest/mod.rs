@@ -481,7 +481,11 @@ impl Witness for Guest {
     }
 
     fn target(&self) -> String {
-        self.kernel.name.clone()
+        let note = self.boot.as_ref().and_then(|boot| boot.machine.note.as_ref());
+        note.map_or_else(
+            || self.kernel.name.clone(),
+            |note| format!("{} ({note})", self.kernel.name),
+        )
     }
 
     fn capacity(&self) -> usize {
