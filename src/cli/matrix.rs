@@ -93,7 +93,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let selected = arguments.selection.cases()?;
     let mut probes = probe::wanted(&selected.cases);
-    probes.extend(probe::wanted_by_rules());
+    probes.extend(probe::wanted_by_rules(&selected.cases));
     let options = Options {
         snapshots: Mode::Check,
         fail_fast: false,
