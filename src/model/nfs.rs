@@ -222,6 +222,17 @@ impl Machine<'_> {
         }
     }
 
+    /// What a server is asked by access(2).
+    pub fn nfs_access(&self, dentry: DentryId, access: Access) -> Res<Access> {
+        let Some(client) = &self.supers[self.dentries[dentry].sb].nfs else { return Ok(access) };
+        if !access.write {
+            return Ok(access);
+        }
+        self.deny(client.export.ro, &rules::READ_ONLY_ACCESS, Errno::EACCES)?;
+        let search = self.is_dir(dentry) && !access.execute && self.by(&rules::ACCESS_DIRECTORY);
+        Ok(Access { execute: access.execute || search, ..access })
+    }
+
     /// The child of a directory.
     pub fn nfs_lookup(&mut self, dir: DentryId, name: &str) -> Res<Option<DentryId>> {
         let client = self.client_of(dir)?;

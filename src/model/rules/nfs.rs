@@ -19,6 +19,9 @@ rules! {
     MANAGE_GIDS "nfs.server.manage-gids"
         "A server that looks groups up itself takes a user to have those, and none that the client sends."
         "rpc.mountd(8), --manage-gids; net/sunrpc/svcauth_unix.c unix_gid_find()";
+    ACCESS_DIRECTORY "nfs.access.directory"
+        "To a server, who may write to a directory may also search it, so that access(2) for writing asks for both."
+        "RFC 8881, 18.1; fs/nfsd/vfs.c nfsd_access()";
     READ_ONLY "nfs.export.read-only"
         "Of an export with ro nothing is changed, whoever asks: EROFS."
         "exports(5), ro; fs/nfsd/vfs.c nfsd_permission()";

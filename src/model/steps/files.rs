@@ -459,7 +459,8 @@ impl Machine<'_> {
         let noexec = self.mounts[place.mount].flags.noexec;
         let closed = access.execute && kind == FileType::File && noexec;
         self.deny(closed, &rules::ACCESS_NOEXEC, Errno::EACCES)?;
-        self.may(&cred, place, access)?;
+        let asked = self.nfs_access(place.dentry, access)?;
+        self.may(&cred, place, asked)?;
         let special =
             matches!(kind, FileType::Char | FileType::Block | FileType::Fifo | FileType::Socket);
         let readonly = access.write && !special && self.is_readonly(place.mount);
