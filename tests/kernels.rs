@@ -305,13 +305,14 @@ fn an_image_of_several_packages_is_put_together() {
     let parts =
         format!("linux-binary-{release} (= 7.2.13-1), linux-modules-{release} (= 7.2.13-1)");
     client.package(&format!("linux-image-{release}"), "7.2.13-1", &parts);
-    for part in ["binary", "modules"] {
+    for part in ["base", "binary", "modules"] {
         client.package(&format!("linux-{part}-{release}"), "7.2.13-1", "");
     }
     let below = |part: &str, file: &str| {
         format!("packages/linux-{part}-{release}/usr/lib/modules/{release}/{file}")
     };
     client.place.write(&below("modules", "kernel/fs/nfs/nfs.ko.xz"), "a module");
+    client.place.write(&below("base", "modules.builtin"), "kernel/fs/ext4/ext4.ko\n");
     let binary = client.place.write(&below("binary", "vmlinuz"), "");
     fs::write(binary, image(release)).unwrap();
     client.run(&["fetch", "debian:sid", "--flavour", "image", "--keyring", "keys"]).expect_code(0);

@@ -84,7 +84,7 @@ fn packages(archive: &Archive, flavour: Flavour) -> Result<Vec<Package>, Failure
         return Err(unusable("linux-image", why).into());
     };
     let image = archive.package(newest)?;
-    let parts = image.dependencies(&["linux-binary-", "linux-modules-"]);
+    let parts = image.dependencies(&["linux-base-", "linux-binary-", "linux-modules-"]);
     let parts: Result<Vec<_>, _> = parts.iter().map(|name| archive.package(name)).collect();
     Ok([vec![image], parts?].concat())
 }
