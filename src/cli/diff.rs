@@ -64,6 +64,10 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let (pairs, alone) = pairs(&before.columns, &after.columns);
     let mut differs = !alone.is_empty();
     for (one, other) in &pairs {
+        let heading = match (&one.target, &other.target) {
+            (one, other) if one == other => one.clone(),
+            (one, other) => format!("{one} and {other}"),
+        };
         // By another name each, so that a row of JSON has both.
         let side = |column: &Column, side: &str| Column {
             target: format!("{side}: {}", column.target),
@@ -78,9 +82,10 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
                 print(&format!("{event}\n"))?;
             }
         } else if arguments.markdown {
-            print(&format!("{}\n", matrix.markdown()))?;
+            print(&format!("## {heading}\n\n{}\n", matrix.markdown()))?;
         } else {
-            print(&format!("{}: {}", one.target.replace("before: ", ""), matrix.text(width())))?;
+            let between = if matrix.rows().is_empty() { " " } else { "\n" };
+            print(&format!("{heading}:{between}{}", matrix.text(width())))?;
         }
     }
     if !arguments.json {

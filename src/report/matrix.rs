@@ -299,6 +299,7 @@ impl<'c> Matrix<'c> {
         let skipped = self.skips.iter().map(|skips| skips.cases.len()).sum::<usize>();
         let skipped = match skipped {
             0 => String::new(),
+            1 => ", 1 skip beside (--all shows it)".to_owned(),
             count => format!(", {count} skips beside (--all shows them)"),
         };
         let verb = if differing == 1 { "differs" } else { "differ" };

@@ -1,6 +1,7 @@
 //! A witness in a process of its own: it takes its time to start, and others go on meanwhile.
 
-use std::io;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::transcript::Transcript;
 
 /// How many plans it is given: so many that the witness never waits for the next.
 const DEPTH: usize = 16;
+/// How many bytes of plans are on their way to it at most, but for a plan that is longer by itself. A
+/// socket holds more, so that nobody ever waits for the other to read while both are writing.
+const UNREAD: usize = 64 << 10;
 /// How long an answer is waited for before it is looked whether anybody still wants it.
 const TICK: Duration = Duration::from_millis(100);
 /// How often it is looked whether the process has ended, before it is killed.
@@ -46,6 +50,10 @@ pub struct Remote {
     target: String,
     pid: Pid,
     socket: UnixStream,
+    /// The lengths of the plans that it was sent and has not answered, by ticket.
+    sent: BTreeMap<usize, usize>,
+    /// Plans that are sent when others are answered.
+    held: VecDeque<(usize, Vec<u8>)>,
 }
 
 impl Remote {
@@ -67,7 +75,10 @@ impl Remote {
                 let _ = serve(&mut socket, boot);
                 sys::exit_now(0)
             }
-            Some(pid) => Ok(Self { target, pid, socket: ours }),
+            Some(pid) => {
+                let (sent, held) = (BTreeMap::new(), VecDeque::new());
+                Ok(Self { target, pid, socket: ours, sent, held })
+            }
         }
     }
 
@@ -82,6 +93,22 @@ impl Remote {
             Ok(_) => Err(Unopened::Broken(ENDED.to_owned())),
             Err(error) => Err(Unopened::Broken(format!("{ENDED}: {error}"))),
         })
+    }
+}
+
+impl Remote {
+    /// Sends what is held back, as far as it is read without waiting for an answer to be read.
+    fn send_held(&mut self) {
+        while let Some((ticket, message)) = self.held.pop_front() {
+            let unread = self.sent.values().sum::<usize>();
+            if unread > 0 && unread + message.len() > UNREAD {
+                self.held.push_front((ticket, message));
+                return;
+            }
+            // Where it has ended, that is seen when the answer is waited for.
+            let _ = self.socket.write_all(&message);
+            self.sent.insert(ticket, message.len());
+        }
     }
 }
 
@@ -142,8 +169,8 @@ impl Witness for Remote {
     }
 
     fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
-        // Where it has ended, that is seen when the answer is waited for.
-        let _ = channel::send(&mut self.socket, &(ticket, plan));
+        self.held.push_back((ticket, channel::encode(&(ticket, plan))?));
+        self.send_held();
         Ok(())
     }
 
@@ -151,12 +178,17 @@ impl Witness for Remote {
         if !readable(&self.socket, wait) {
             return Ok(None);
         }
-        match channel::receive(&mut self.socket)? {
-            Some(Said::Asked(ticket, transcript)) => Ok(Some((ticket, Answer::Asked(transcript)))),
-            Some(Said::Missing(ticket, missing)) => Ok(Some((ticket, Answer::Missing(missing)))),
-            Some(Said::Broken(why)) => Err(io::Error::other(why)),
-            Some(Said::Opened(_) | Said::Unopened(_)) | None => Err(io::Error::other(ENDED)),
-        }
+        let (ticket, answer) = match channel::receive(&mut self.socket)? {
+            Some(Said::Asked(ticket, transcript)) => (ticket, Answer::Asked(transcript)),
+            Some(Said::Missing(ticket, missing)) => (ticket, Answer::Missing(missing)),
+            Some(Said::Broken(why)) => return Err(io::Error::other(why)),
+            Some(Said::Opened(_) | Said::Unopened(_)) | None => {
+                return Err(io::Error::other(ENDED));
+            }
+        };
+        self.sent.remove(&ticket);
+        self.send_held();
+        Ok(Some((ticket, answer)))
     }
 
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
