@@ -102,6 +102,12 @@ pub const ALL: &[Probe] = &[
             mount: {type: btrfs, source: d/loop, at: m}]}",
     ),
     scenario(
+        "hostfs",
+        "Can a directory of the machine's host be mounted by hostfs? (User-Mode Linux)",
+        "run it in User-Mode Linux, by --on uml",
+        "{title: hostfs, requires: [root], world: {tree: {h: dir}}, steps: [mount: {type: hostfs, at: h}]}",
+    ),
+    scenario(
         "fuse",
         "Can a directory be mounted through FUSE?",
         GUEST,

@@ -36,6 +36,7 @@ const OTHERS: &[&str] = &[
     "fuse",
     "fuseblk",
     "fusectl",
+    "hostfs",
     "hugetlbfs",
     "iso9660",
     "nfs",
@@ -349,7 +350,7 @@ impl Machine<'_> {
         {
             self.block_device(who, source)?;
         }
-        Err(Halt::Unknown("this file system is not modelled"))
+        Err(Halt::Lost("this file system is not modelled"))
     }
 
     /// The file system of this type that shows a namespace: a proc is always a new one.

@@ -22,7 +22,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getegid, geteuid, setsid};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::sys::{self, Child};
+use crate::sys::{self, Child, MountAttr};
 
 /// How much of the console is held for a supervisor that is busy with something else.
 const CONSOLE_BUFFER: usize = 1 << 20;
@@ -177,6 +177,7 @@ fn place(enclosed: bool) -> io::Result<PathBuf> {
     if enclosed && Path::new(SHM).is_dir() {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         let fresh = mount(None::<&str>, "/", None::<&str>, private, None::<&str>).and_then(|()| {
+            close_host();
             mount(Some("nsharness"), SHM, Some("tmpfs"), MsFlags::empty(), Some("mode=0700"))
         });
         if fresh.is_ok() {
@@ -189,6 +190,15 @@ fn place(enclosed: bool) -> io::Result<PathBuf> {
     let directory = above.join(format!("nsharness-{}", std::process::id()));
     fs::create_dir(&directory)?;
     Ok(directory)
+}
+
+/// Makes all that is mounted read-only for the machine. Who is root in User-Mode Linux can mount any
+/// directory of its host by hostfs, with the rights of whoever started it: the parameter `hostfs=` says
+/// where such a mount begins, and `..` leads out of there. Where this cannot be had, those rights remain.
+fn close_host() {
+    // MOUNT_ATTR_RDONLY of include/uapi/linux/mount.h, AT_RECURSIVE of include/uapi/linux/fcntl.h.
+    let attributes = MountAttr { set: 1, ..MountAttr::default() };
+    let _ = sys::mount_setattr(rustix::fs::CWD, "/", 0x8000, &attributes);
 }
 
 fn spawn(

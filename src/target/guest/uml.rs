@@ -12,6 +12,9 @@ use super::machine::{CANNOT_START, Machine};
 use crate::kernel::Kernel;
 use crate::missing::Missing;
 
+/// The directory of the machine that its guest sees by hostfs.
+const SHARED: &str = "shared";
+
 /// Starts a kernel with this first file system and so much memory, in MiB.
 ///
 /// # Errors
@@ -19,6 +22,8 @@ use crate::missing::Missing;
 pub fn start(kernel: &Kernel, initramfs: &File, memory: u32) -> io::Result<Machine> {
     Machine::start(initramfs, |surroundings| {
         let directory = surroundings.directory.display();
+        // A throwaway directory that the guest may mount by hostfs.
+        std::fs::create_dir_all(surroundings.directory.join(SHARED))?;
         let mut command = kernel.command(&surroundings.directory)?;
         command
             .env("TMPDIR", &surroundings.directory)
@@ -27,6 +32,7 @@ pub fn start(kernel: &Kernel, initramfs: &File, memory: u32) -> io::Result<Machi
             .arg(format!("initrd=/proc/self/fd/{}", surroundings.initramfs))
             .arg(format!("uml_dir={directory}/"))
             .arg("umid=guest")
+            .arg(format!("hostfs={directory}/{SHARED}"))
             .args(["con=null", "con0=null,fd:1", "ssl=null"])
             .arg(format!("ssl0=fd:{}", surroundings.channel))
             .args(["quiet", "panic=-1", "rdinit=/init"])
