@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -28,13 +29,15 @@ steps:
   - open: { path: pipe }
 ";
 
-fn is_allowed() -> bool {
+/// One test at a time looks at the loop devices of the machine. `None` is a skip.
+fn allowed() -> Option<MutexGuard<'static, ()>> {
+    static MACHINE: Mutex<()> = Mutex::new(());
     let required = std::env::var("NSHARNESS_REQUIRE").unwrap_or_default();
-    let allowed = common::is_root() && required.split(',').any(|name| name == "root");
-    if !allowed {
-        eprintln!("skipped: NSHARNESS_REQUIRE must name `root`, on a machine that may be harmed");
+    if common::is_root() && required.split(',').any(|name| name == "root") {
+        return Some(MACHINE.lock().unwrap_or_else(PoisonError::into_inner));
     }
-    allowed
+    eprintln!("skipped: NSHARNESS_REQUIRE must name `root`, on a machine that may be harmed");
+    None
 }
 
 /// The loop devices that have a file.
@@ -56,9 +59,7 @@ fn nothing_is_left(before: &BTreeSet<String>) {
 
 #[test]
 fn a_scenario_that_takes_too_long_leaves_no_loop_device() {
-    if !is_allowed() {
-        return;
-    }
+    let Some(_machine) = allowed() else { return };
     let place = Place::new();
     let before = attached();
     for image in ["ext4", "xfs", "btrfs"] {
@@ -66,15 +67,13 @@ fn a_scenario_that_takes_too_long_leaves_no_loop_device() {
         place.write(&format!("scenarios/{image}.yaml"), &text);
     }
     let done = place.run(User::Own, &["run", "--privileged"]).expect_code(1);
-    assert!(done.stdout.contains("3 timed out"), "{}", done.stdout);
+    assert!(done.stdout.contains("3 not ended in time"), "{}", done.stdout);
     nothing_is_left(&before);
 }
 
 #[test]
 fn a_run_that_is_killed_leaves_no_loop_device() {
-    if !is_allowed() {
-        return;
-    }
+    let Some(_machine) = allowed() else { return };
     let place = Place::new();
     let before = attached();
     let text = WAITS.replace("IMAGE", "ext4").replace("TIME", "60");
