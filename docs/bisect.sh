@@ -14,7 +14,7 @@ set -u
 
 build_uml() {
   make -s ARCH=um defconfig &&
-    ARCH=um scripts/kconfig/merge_config.sh -m .config uml.config &&
+    ARCH=um scripts/kconfig/merge_config.sh -m .config uml.config >/dev/null &&
     make -s ARCH=um olddefconfig &&
     make -s ARCH=um -j"$(nproc)" linux
 }
