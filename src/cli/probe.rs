@@ -56,11 +56,13 @@ impl Arguments {
                 "kernel": release,
                 "machine": machine,
                 "uid": uid,
+                "note": environment.note,
                 "probes": environment.findings,
             });
             return format!("{object:#}\n");
         }
-        let mut text = format!("Linux {release} {machine} ({target}), uid {uid}\n");
+        let note = environment.note.as_ref().map(|note| format!(", {note}")).unwrap_or_default();
+        let mut text = format!("Linux {release} {machine} ({target}{note}), uid {uid}\n");
         for probe in probe::all() {
             let Some(finding) = environment.findings.get(probe.name) else { continue };
             let value = match finding.value {

@@ -183,6 +183,8 @@ pub enum FsType {
     Nsfs,
     /// The device nodes that the sandbox binds into /dev.
     Devices,
+    /// The libraries of programs of the system.
+    Libraries,
 }
 
 /// A loop device: a file as a block device.

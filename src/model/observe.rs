@@ -10,6 +10,7 @@ use super::vfs::{Attr, How, Walk};
 use crate::scenario::observe::{Observe, ObserveTree, TreeField};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::Name;
+use crate::scenario::world::LIBRARY_DIRECTORIES;
 use crate::transcript::{Observation, Outcome, Value};
 
 /// Most entries of one tree.
@@ -150,7 +151,8 @@ impl Tree<'_, '_> {
         let needs = &self.plan.needs;
         let ours = [(needs.proc, "proc"), (needs.sys, "sys"), (needs.dev, "dev")];
         place == self.machine.sandbox_root
-            && ours.iter().any(|(mounted, place)| *mounted && name == *place)
+            && (ours.iter().any(|(mounted, place)| *mounted && name == *place)
+                || LIBRARY_DIRECTORIES.contains(&name) && !self.plan.world.programs().is_empty())
     }
 
     fn note(&mut self, path: &str, text: &str) {

@@ -16,7 +16,7 @@ use super::vfs::{Change, How, New, NewKind, Walk};
 use crate::scenario::operation::Namespace;
 use crate::scenario::plan::{Needs, Plan};
 use crate::scenario::scalar::{Errno, WorldPath};
-use crate::scenario::world::{Entry, EntryKind, Setup};
+use crate::scenario::world::{Entry, EntryKind, LIBRARY_DIRECTORIES, Setup};
 use crate::transcript::{Breakage, Outcome};
 
 /// The file mode creation mask that an actor starts with.
@@ -43,7 +43,7 @@ pub fn set_up<'p>(
     profile: &'p Profile,
     rules: Citations,
 ) -> Result<Machine<'p>, Breakage> {
-    let (mut machine, first) = Machine::with_sandbox(&plan.needs, profile, rules);
+    let (mut machine, first) = Machine::with_sandbox(plan, profile, rules);
     for setup in &plan.world.setup {
         match setup {
             Setup::Tree(tree) => machine.plant(first, tree)?,
@@ -85,7 +85,8 @@ fn breakage(stage: String, halt: Halt) -> Breakage {
 
 impl<'p> Machine<'p> {
     /// A machine with an empty sandbox, and the sandbox's first process.
-    fn with_sandbox(needs: &Needs, profile: &'p Profile, rules: Citations) -> (Self, ProcId) {
+    fn with_sandbox(plan: &Plan, profile: &'p Profile, rules: Citations) -> (Self, ProcId) {
+        let needs = &plan.needs;
         let mut tables = Arena::<Mount>::default();
         let placeholder = tables.next();
         let mut machine = Self {
@@ -142,6 +143,9 @@ impl<'p> Machine<'p> {
         machine.sandbox_root = root;
         let first = machine.first_process(cred, root, ns, needs);
         machine.mount_for_needs(first, needs);
+        if !plan.world.programs().is_empty() {
+            machine.mount_libraries(first);
+        }
         (machine, first)
     }
 
@@ -249,6 +253,24 @@ impl<'p> Machine<'p> {
                 // Handed over by the host's, which came with the user namespace.
                 mount.locked_flags.atime = !needs.privileged;
             }
+        }
+    }
+
+    /// The directories with the libraries of programs.
+    fn mount_libraries(&mut self, who: ProcId) {
+        let (ns, root) = (self.processes[who].mnt_ns, self.processes[who].root);
+        let cred = Rc::clone(&self.processes[who].cred);
+        for name in LIBRARY_DIRECTORIES {
+            let Ok(at) = self.vfs_make(&cred, root, name, NewKind::Dir, 0o755) else { continue };
+            let new = New { kind: NewKind::Dir, mode: 0o755, uid: cred.fsuid, gid: cred.fsgid };
+            let sb = self.new_super(FsType::Libraries, self.sandbox_userns, new);
+            let at = Place { mount: root.mount, dentry: at };
+            let mount = self.plain_mount(sb, ns, Some(at));
+            let mount = &mut self.mounts[mount];
+            mount.of_harness = true;
+            mount.flags.ro = true;
+            mount.flags.nosuid = true;
+            mount.flags.nodev = true;
         }
     }
 

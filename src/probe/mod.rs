@@ -74,6 +74,9 @@ pub struct Environment {
     pub privileged: bool,
     /// Whether this is not a machine but a model of one.
     pub simulated: bool,
+    /// What is to be known of how it runs, as that its processor is emulated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What is set on it, as far as the model has to know.
     pub settings: Settings,
     /// What the probes found, by name.
@@ -102,6 +105,7 @@ impl Environment {
             uid: rustix::process::geteuid().as_raw(),
             privileged,
             simulated: false,
+            note: None,
             settings: profile::settings(),
             findings: BTreeMap::new(),
         }

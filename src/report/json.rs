@@ -68,6 +68,7 @@ pub fn environment(start: Start<'_>) -> Value {
         "kernel": environment.release,
         "machine": environment.machine,
         "uid": environment.uid,
+        "note": environment.note,
         "privileged": environment.privileged,
         "probes": environment.findings,
         "scenarios": cases,

@@ -2,8 +2,10 @@
 //! and nothing is left when its first process ends.
 
 mod ids;
+mod programs;
 mod restrictions;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,11 +25,12 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::scenario::operation::Namespace;
 use crate::scenario::plan::Needs;
-use crate::scenario::scalar::Errno as ErrnoName;
+use crate::scenario::scalar::{Errno as ErrnoName, ProgramName};
 use crate::sys::{self, Child};
 use crate::transcript::Breakage;
 
 pub use ids::{IdSource, Maps};
+pub use programs::{LIBRARIES, Programs};
 pub use restrictions::restrictions;
 
 /// Where the sandbox's tmpfs can be mounted before it becomes the root: any directory that is there.
@@ -46,6 +49,10 @@ pub struct Sandbox {
     pub root: OwnedFd,
     /// A proc of the sandbox's pid namespace, mounted nowhere.
     pub proc: OwnedFd,
+    /// Programs of the system, open for the trees of the world.
+    pub programs: BTreeMap<ProgramName, OwnedFd>,
+    /// How large each of them is.
+    pub program_sizes: Vec<u64>,
 }
 
 /// A sandbox as its parent sees it.
@@ -65,6 +72,7 @@ pub fn start(
     ids: &IdSource,
     maps: &Maps,
     needs: &Needs,
+    programs: &Programs,
     first: impl FnOnce(Result<Sandbox, Breakage>),
 ) -> Result<Started, Breakage> {
     let (wait, go) = std::io::pipe()
@@ -90,7 +98,7 @@ pub fn start(
     match child.map_err(|e| broke("clone", e))? {
         None => {
             drop(go);
-            let entered = enter(maps, needs, wait);
+            let entered = enter(maps, needs, programs, wait);
             first(entered);
             sys::exit_now(0);
         }
@@ -215,7 +223,12 @@ fn run_helper(program: &Path, pid: Pid, lines: &[(u32, u32, u32)]) -> Result<(),
 }
 
 /// In the new process: maps, ids, the mount tree, the pivot.
-fn enter(maps: &Maps, needs: &Needs, mut wait: PipeReader) -> Result<Sandbox, Breakage> {
+fn enter(
+    maps: &Maps,
+    needs: &Needs,
+    programs: &Programs,
+    mut wait: PipeReader,
+) -> Result<Sandbox, Breakage> {
     // Ends with the worker, whatever happens to it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|e| broke("prctl PR_SET_PDEATHSIG", errno(e)))?;
@@ -244,6 +257,7 @@ fn enter(maps: &Maps, needs: &Needs, mut wait: PipeReader) -> Result<Sandbox, Br
     if needs.dev {
         bind_devices()?;
     }
+    let programs = programs::bring(programs)?;
     // While the host's are still to be seen: the kernel allows a new one only beside another that
     // hides nothing (mount_too_revealing in fs/namespace.c).
     for (wanted, kind) in [(needs.proc, "proc"), (needs.sys, "sysfs")] {
@@ -258,7 +272,9 @@ fn enter(maps: &Maps, needs: &Needs, mut wait: PipeReader) -> Result<Sandbox, Br
     let root =
         rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| broke("open /", errno(e)))?;
-    Ok(Sandbox { root, proc })
+    let size = |program| rustix::fs::fstat(program).map_or(0, |stat| stat.st_size as u64);
+    let program_sizes = programs.values().map(size).collect();
+    Ok(Sandbox { root, proc, programs, program_sizes })
 }
 
 /// What is printed in a sandbox has nowhere to go: not to the terminal or a file of the host.

@@ -918,7 +918,7 @@ operations! {
 
     /// Runs a program in a child of the actor by execve(2) and waits for it. A model abstains here.
     Exec Exec = "exec" {
-        /// The program. An entry of the world's tree made by `program: credentials` tells the
+        /// The program, as an entry `program` of the world's tree. `program: credentials` tells the
         /// credentials that it runs with; with the arguments `echo TEXT...`, `exit STATUS` or
         /// `signal NUMBER` it prints, exits with that status, or ends itself by that signal.
         path: StepPath,

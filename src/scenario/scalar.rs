@@ -158,6 +158,54 @@ leaf!(
     })
 );
 
+/// The name of a program: one that comes with nsharness, or one of the system.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProgramName(String);
+
+impl ProgramName {
+    /// The name as a word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it comes with nsharness.
+    pub fn is_own(&self) -> bool {
+        self.0 == "credentials"
+    }
+}
+
+impl FromStr for ProgramName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+        let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+        if first && text.chars().all(known) && text.len() <= 64 {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
+                "`{}` is not the name of a program\nexpected a name without a directory, as in sh or mkfs.ext4",
+                text.escape_debug()
+            ))
+        }
+    }
+}
+
+impl fmt::Display for ProgramName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+leaf!(
+    ProgramName,
+    "ProgramName",
+    json_schema!({
+        "description": "`credentials`, which comes with nsharness, or the name of a program of the system, without its directory: `sh`, `mkfs.ext4`",
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
+    })
+);
+
 /// A path in the world, relative to the root of the sandbox, without `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorldPath(String);

@@ -1,6 +1,6 @@
 //! The state before the first step: trees, mounts, actors and NFS exports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use schemars::JsonSchema;
@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::Errors;
 use super::operation::{Namespace, Operation};
-use super::scalar::{Capability, DeviceNumber, IdMap, Mode, Name, StepPath, WorldPath};
+use super::scalar::{
+    Capability, DeviceNumber, IdMap, Mode, Name, ProgramName, StepPath, WorldPath,
+};
 use super::yaml::{Kind, Node};
 
 /// The keys of `world:`.
@@ -35,6 +37,9 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// Most bytes of content in one file of a tree.
 pub const MAX_FILE_SIZE: u64 = 16 << 20;
 
+/// The directories of the root that the loaders and libraries of programs of the system are in.
+pub const LIBRARY_DIRECTORIES: &[&str] = &["lib", "lib64", "usr"];
+
 /// The state before the first step.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct World {
@@ -45,6 +50,21 @@ pub struct World {
     /// The exports that stand beside the world.
     #[serde(with = "nothing_if_empty")]
     pub nfs: Vec<Nfs>,
+}
+
+impl World {
+    /// The programs of the system that it has.
+    pub fn programs(&self) -> BTreeSet<&ProgramName> {
+        let trees = self.setup.iter().filter_map(|setup| match setup {
+            Setup::Tree(tree) => Some(tree),
+            Setup::Mount { .. } => None,
+        });
+        let programs = trees.flat_map(BTreeMap::values).filter_map(|entry| match &entry.kind {
+            EntryKind::Program(program) => Some(program),
+            _ => None,
+        });
+        programs.filter(|program| !program.is_own()).collect()
+    }
 }
 
 /// One part of the world.
@@ -97,8 +117,8 @@ pub enum EntryKind {
     Char(DeviceNumber),
     /// A block device.
     Block(DeviceNumber),
-    /// A program that comes with nsharness.
-    Program(Program),
+    /// A program.
+    Program(ProgramName),
     /// A regular file that holds an empty file system.
     Image(Image),
 }
@@ -126,14 +146,6 @@ impl Image {
     }
 }
 
-/// The programs that come with nsharness, for `exec`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Program {
-    /// Tells the ids, groups and capabilities that it runs with, or does what its arguments say.
-    Credentials,
-}
-
 /// A tree entry as it is written when it is more than one word.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Entry")]
@@ -159,9 +171,12 @@ pub struct EntryKeys {
     /// A block device.
     #[serde(default)]
     block: Option<DeviceNumber>,
-    /// A program that comes with nsharness, to be run by `exec`.
+    /// A program to be run by `exec`: `credentials`, which comes with nsharness, or one of the system by its
+    /// name, as `sh`. It is looked for in PATH; its loader and libraries are at their own paths below
+    /// /lib, /lib64 and /usr, which the world then has for that. A scenario whose program is not there is
+    /// skipped.
     #[serde(default)]
-    program: Option<Program>,
+    program: Option<ProgramName>,
     /// A regular file that holds an empty file system of this type, to be attached by `losetup`.
     #[serde(default)]
     image: Option<Image>,
@@ -386,6 +401,9 @@ pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
         }
     }
     world.nfs = decode_nfs(node.get("nfs"), errors);
+    if !world.programs().is_empty() {
+        no_library_directories(node, errors);
+    }
     world
 }
 
@@ -426,6 +444,21 @@ fn is_served(nfs: &Node, errors: &Errors) -> bool {
 
 /// The keys of ids of an actor and of an entry.
 const OWN_IDS: [&str; 2] = ["uid", "gid"];
+
+/// Reports entries where the libraries of programs are.
+fn no_library_directories(world: &Node, errors: &Errors) {
+    let mounts = world.get("mounts").map_or(&[][..], Node::items);
+    let trees = mounts.iter().chain([world]).filter_map(|node| node.get("tree"));
+    for (key, _) in trees.flat_map(Node::entries) {
+        let top =
+            key.text().and_then(|path| path.split('/').find(|part| !matches!(*part, "" | ".")));
+        if let Some(top) = top.filter(|top| LIBRARY_DIRECTORIES.contains(top)) {
+            errors
+                .at(&key.span, format!("/{top} has the libraries of the programs of this world"))
+                .hint("give the entry another place");
+        }
+    }
+}
 
 /// Reports ids that are -1 as the kernel sees them, which stands for no id.
 fn no_minus_one(node: &Node, errors: &Errors, keys: [&str; 2]) {

@@ -24,17 +24,26 @@ use crate::transcript::{Breakage, Observation, Outcome};
 const UMASK: u32 = 0o022;
 
 /// Conducts a plan to its end; everything is said to the log.
-pub fn conduct(plan: &Plan, sandbox: &Sandbox, log: &Log<'_>) {
-    sys::close_all_but(&[&sandbox.root, &sandbox.proc]);
-    let end = match Conductor::start(plan, sandbox) {
-        Ok(mut conductor) => conductor.conduct(log),
-        Err(breakage) => Err(breakage),
-    };
+pub fn conduct(plan: &Plan, mut sandbox: Sandbox, log: &Log<'_>) {
+    let own = [&sandbox.root, &sandbox.proc];
+    let keep: Vec<_> = own.into_iter().chain(sandbox.programs.values()).collect();
+    sys::close_all_but(&keep);
+    let end = set_up(plan, &mut sandbox)
+        .and_then(|world| Conductor::start(plan, &sandbox, world)?.conduct(log));
     if plan.keep {
         let table = observe::read_proc(sandbox.proc.as_fd(), "self/mountinfo").unwrap_or_default();
         log.add(&Part::Evidence("mountinfo".into(), table));
     }
     log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
+}
+
+/// Sets up the world; what it was made from is closed then. What it holds open is in what this gives.
+fn set_up(plan: &Plan, sandbox: &mut Sandbox) -> Result<State, Breakage> {
+    rustix::process::umask(Mode::empty());
+    let world = world::set_up(&plan.world, sandbox)?;
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
+    sandbox.programs.clear();
+    Ok(world)
 }
 
 /// Where an actor is.
@@ -56,10 +65,7 @@ struct Conductor<'p> {
 }
 
 impl<'p> Conductor<'p> {
-    fn start(plan: &'p Plan, sandbox: &'p Sandbox) -> Result<Self, Breakage> {
-        rustix::process::umask(Mode::empty());
-        let world = world::set_up(&plan.world, sandbox)?;
-        rustix::process::umask(Mode::from_raw_mode(UMASK));
+    fn start(plan: &'p Plan, sandbox: &'p Sandbox, world: State) -> Result<Self, Breakage> {
         let mut conductor =
             Self { plan, sandbox, actors: BTreeMap::new(), unborn: BTreeMap::new(), _world: world };
         let mut sockets = Sockets::new();

@@ -23,6 +23,7 @@ mod roots;
 mod world;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,8 @@ use nix::sys::wait::waitpid;
 use serde::{Deserialize, Serialize};
 
 use crate::missing::Missing;
-use crate::sandbox::{self, IdSource, restrictions};
+use crate::programs::{self, Program};
+use crate::sandbox::{self, IdSource, Programs, restrictions};
 use crate::scenario::plan::Plan;
 use crate::sys::SharedBuffer;
 use crate::transcript::{Breakage, End, Observation, Outcome, Transcript};
@@ -70,6 +72,8 @@ pub struct Worker {
     buffer: SharedBuffer,
     /// Started for the first plan that has exports, and kept for those after it.
     nfs: RefCell<Option<nfs::Server>>,
+    /// What is known of programs of the system, by name.
+    programs: RefCell<BTreeMap<String, Result<Program, Missing>>>,
 }
 
 impl Worker {
@@ -82,6 +86,7 @@ impl Worker {
             ids: IdSource::detect(),
             buffer: SharedBuffer::new(TRANSCRIPT_BYTES)?,
             nfs: RefCell::default(),
+            programs: RefCell::default(),
         })
     }
 
@@ -89,6 +94,10 @@ impl Worker {
     pub fn run(&self, plan: &Plan) -> Answer {
         let maps = match self.ids.maps(&plan.needs.ids) {
             Ok(maps) => maps,
+            Err(missing) => return Answer::Missing(missing),
+        };
+        let programs = match self.programs(plan) {
+            Ok(programs) => programs,
             Err(missing) => return Answer::Missing(missing),
         };
         self.buffer.clear();
@@ -99,11 +108,11 @@ impl Worker {
             Err(breakage) => return answer(Transcript::broken(breakage)),
         };
         let stay = OneProcessor::stay();
-        let sandbox = sandbox::start(&self.ids, &maps, &plan.needs, |sandbox| {
+        let sandbox = sandbox::start(&self.ids, &maps, &plan.needs, &programs, |sandbox| {
             match sandbox.and_then(|sandbox| {
                 server.as_ref().map_or(Ok(()), nfs::Server::join).map(|()| sandbox)
             }) {
-                Ok(sandbox) => conduct::conduct(plan, &sandbox, &log),
+                Ok(sandbox) => conduct::conduct(plan, sandbox, &log),
                 Err(breakage) => log.add(&Part::Broke(breakage)),
             }
         });
@@ -146,6 +155,20 @@ impl Worker {
         }
         let server = self.nfs.take().filter(nfs::Server::is_idle);
         server.map_or_else(nfs::Server::start, Ok).map(Some)
+    }
+
+    /// The programs of the system that a plan names, or all that are missing.
+    fn programs(&self, plan: &Plan) -> Result<Programs, Vec<Missing>> {
+        let mut known = self.programs.borrow_mut();
+        let (mut found, mut missing) = (Programs::new(), Vec::new());
+        for name in plan.world.programs() {
+            let program = known.entry(name.to_string());
+            match program.or_insert_with(|| programs::find(name.as_str())) {
+                Ok(program) => drop(found.insert(name.clone(), program.clone())),
+                Err(reason) => missing.push(reason.clone()),
+            }
+        }
+        if missing.is_empty() { Ok(found) } else { Err(missing) }
     }
 
     fn transcript(&self) -> Transcript {

@@ -9,10 +9,11 @@ use super::credentials;
 use super::files::{self, device, file_type, inode, names_in, statx_of, time, xattr_names};
 use super::namespaces::read_maps;
 use super::perform::{Failure, Named};
-use crate::sandbox::{DEVICES, MARK, Sandbox};
+use crate::sandbox::{DEVICES, LIBRARIES, MARK, Sandbox};
 use crate::scenario::observe::{Observe, ObserveMountinfo, ObserveTree, TreeField};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
+use crate::scenario::world::LIBRARY_DIRECTORIES;
 use crate::transcript::{Class, Observation, Outcome, Value, text};
 
 /// Most entries of one tree.
@@ -159,7 +160,9 @@ fn observe_tree(
         rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let own =
         statx_of(sandbox.proc.as_fd(), "self/exe", AtFlags::empty()).map(|own| own.stx_size).ok();
-    let mut walk = Walk { fields, layer, plan, program_size: own, entries: Vec::new() };
+    let libraries = !plan.world.programs().is_empty();
+    let program_sizes = own.into_iter().chain(sandbox.program_sizes.iter().copied()).collect();
+    let mut walk = Walk { fields, layer, plan, libraries, program_sizes, entries: Vec::new() };
     let found = walk.start(base, item.at.as_str());
     if let Ok(here) = here {
         // Extended attributes are read by name from the directory that holds them.
@@ -173,8 +176,10 @@ struct Walk<'a> {
     fields: &'a [TreeField],
     layer: bool,
     plan: &'a Plan,
-    /// The size of this very binary, which the programs of a world are copies of: it says nothing.
-    program_size: Option<u64>,
+    /// Whether the root has the libraries of programs.
+    libraries: bool,
+    /// The sizes of this very binary and of programs of the system: what is a copy of one says nothing.
+    program_sizes: Vec<u64>,
     entries: Vec<Value>,
 }
 
@@ -218,7 +223,8 @@ impl Walk<'_> {
             }
             let needs = &self.plan.needs;
             let ours = [(needs.proc, "proc"), (needs.sys, "sys"), (needs.dev, "dev")];
-            let ours = ours.iter().any(|(mounted, place)| *mounted && name == *place);
+            let ours = ours.iter().any(|(mounted, place)| *mounted && name == *place)
+                || self.libraries && LIBRARY_DIRECTORIES.contains(&name.as_str());
             if path == "." && depth == 0 && ours && is_mount_root(directory, &name) {
                 continue;
             }
@@ -261,7 +267,7 @@ impl Walk<'_> {
         let mut add = |key: &str, value: Value| fields.push((key.to_owned(), value));
         // Whiteouts are hard links to one inode in the work directory, as many as there are.
         let whiteout = kind == "char" && files::rdev(found).as_deref() == Some("0:0");
-        let program = kind == "file" && self.program_size == Some(found.stx_size);
+        let program = kind == "file" && self.program_sizes.contains(&found.stx_size);
         match field {
             TreeField::Size if program => {}
             TreeField::Content if program => add("content", "program".into()),
@@ -401,6 +407,7 @@ fn is_harness(line: &str) -> bool {
     let (kind, source) = (behind.next(), behind.next());
     let device = at.strip_prefix("/dev/").filter(|name| DEVICES.contains(name));
     (source == Some(MARK) && matches!(kind, Some("proc" | "sysfs")))
+        || source == Some(LIBRARIES)
         || device.is_some_and(|name| root.rsplit('/').next() == Some(name))
 }
 

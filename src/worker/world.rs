@@ -1,7 +1,7 @@
 //! Sets up the world of a plan in a fresh sandbox.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -88,6 +88,15 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
         EntryKind::Image(image) => {
             image::write(*image, &create(path, 0o644)?).of("write")?;
             0o644
+        }
+        EntryKind::Program(name) if !name.is_own() => {
+            let program = sandbox.programs.get(name);
+            let program = program.ok_or_else(|| failure("open", Errno::ENOENT))?;
+            let mut program = std::fs::File::from(program.try_clone().of("fcntl")?);
+            // It may stand in the world more than once.
+            program.rewind().of("lseek")?;
+            std::io::copy(&mut program, &mut create(path, 0o755)?).of("copy_file_range")?;
+            0o755
         }
         EntryKind::Program(_) => {
             // The program is this very binary: see `run_program`.

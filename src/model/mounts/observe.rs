@@ -75,7 +75,7 @@ impl Machine<'_> {
         let this = &self.mounts[mount];
         let sb = &self.supers[this.sb];
         let kind = match sb.kind {
-            FsType::Tmpfs => "tmpfs",
+            FsType::Tmpfs | FsType::Libraries => "tmpfs",
             FsType::Devices => "devtmpfs",
             FsType::Ramfs => "ramfs",
             FsType::Overlay => "overlay",

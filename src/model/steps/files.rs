@@ -412,7 +412,7 @@ impl Machine<'_> {
         let place = self.walk(who, None, step.path.as_str(), Walk::default()).of("statfs")?;
         let sb = self.dentries[place.dentry].sb;
         let kind = match self.supers[sb].kind {
-            FsType::Tmpfs | FsType::Devices => "tmpfs",
+            FsType::Tmpfs | FsType::Devices | FsType::Libraries => "tmpfs",
             FsType::Ramfs => "ramfs",
             FsType::Overlay => "overlay",
             FsType::Proc => "proc",

@@ -7,7 +7,7 @@ pub mod namespaces;
 pub mod roots;
 
 use super::halt::{Halt, Res};
-use super::machine::{Machine, ProcId};
+use super::machine::{FsType, Machine, ProcId};
 use crate::scenario::operation::{Family, Operation};
 use crate::transcript::Outcome;
 
@@ -67,14 +67,20 @@ impl Machine<'_> {
             Family::Roots => self.root_step(step),
             Family::Namespaces => self.namespace_step(step),
             Family::Credentials => self.credential_step(step),
-            Family::Exec => Err(Failure {
-                halt: Halt::Unknown("what a program does is not modelled"),
-                syscall: "execve",
-            }),
+            Family::Exec => Err(Failure { halt: self.of_exec(), syscall: "execve" }),
         };
         if let Err(Failure { halt: Halt::Lost(why), .. }) = performed {
             self.lost = Some(why);
         }
         performed.unwrap_or_else(Failure::outcome)
+    }
+
+    /// A program that comes with nsharness changes nothing; one of the system may change everything.
+    fn of_exec(&self) -> Halt {
+        if self.supers.iter().any(|(_, sb)| sb.kind == FsType::Libraries) {
+            Halt::Lost("what a program of the system does is not modelled")
+        } else {
+            Halt::Unknown("what a program does is not modelled")
+        }
     }
 }

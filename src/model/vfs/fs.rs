@@ -88,7 +88,7 @@ enum By {
     Memory,
     Overlay,
     Nfs,
-    /// Nothing can be changed: proc, sysfs.
+    /// Nothing can be changed: proc, sysfs, the libraries of programs.
     Fixed,
 }
 
@@ -97,7 +97,7 @@ impl Machine<'_> {
         match self.supers[self.dentries[dentry].sb].kind {
             FsType::Overlay => By::Overlay,
             FsType::Nfs => By::Nfs,
-            FsType::Proc | FsType::Sysfs => By::Fixed,
+            FsType::Proc | FsType::Sysfs | FsType::Libraries => By::Fixed,
             _ => By::Memory,
         }
     }
@@ -138,9 +138,9 @@ impl Machine<'_> {
             By::Memory => Ok(self
                 .children(dir)
                 .map_or_else(Vec::new, |names| names.keys().cloned().collect())),
-            By::Fixed => {
-                Err(crate::model::halt::Halt::Unknown("what a proc or sysfs lists is not modelled"))
-            }
+            By::Fixed => Err(crate::model::halt::Halt::Unknown(
+                "what proc, sysfs or a directory of libraries lists is not modelled",
+            )),
         }
     }
 
@@ -669,6 +669,11 @@ impl Machine<'_> {
     fn pseudo_lookup(&mut self, dir: DentryId, name: &str) -> Res<Option<DentryId>> {
         if let Some(found) = self.children(dir).and_then(|names| names.get(name)).copied() {
             return Ok(Some(found));
+        }
+        if self.supers[self.dentries[dir].sb].kind == FsType::Libraries {
+            return Err(crate::model::halt::Halt::Unknown(
+                "which libraries programs bring is not modelled",
+            ));
         }
         let root = self.supers[self.dentries[dir].sb].root;
         if name == USERNS_LIMIT {

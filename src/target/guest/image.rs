@@ -1,7 +1,9 @@
 //! What is in the first file system of a guest: the agent and the modules of its kernel.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -10,36 +12,51 @@ use super::initramfs::Archive;
 use super::modules::{Module, Modules};
 use super::{BootError, Wanted};
 use crate::kernel::Kernel;
+use crate::programs;
 
-/// The first file system of a guest with this kernel, in memory.
+/// The first file system of a guest with this kernel, in memory: with these drivers, and what is wanted.
 ///
 /// # Errors
-/// Where a module is missing, or there is no memory.
-pub fn of(kernel: &Kernel, wanted: &Wanted) -> Result<File, BootError> {
-    let modules = modules(kernel, wanted)?;
-    write(&modules).map_err(|error| BootError::Failed {
+/// Where a driver or a module that one depends on is missing, or there is no memory.
+pub fn of(
+    kernel: &Kernel,
+    modules: Option<&Modules>,
+    drivers: &[&str],
+    wanted: &Wanted,
+) -> Result<File, BootError> {
+    let modules = modules.map_or(Ok(Vec::new()), |modules| chosen(modules, drivers, wanted))?;
+    write(&modules, &programs(wanted)).map_err(|error| BootError::Failed {
         kernel: kernel.name.clone(),
         why: format!("its first file system cannot be made: {error}"),
         console: String::new(),
     })
 }
 
-/// The modules for what is wanted; what this kernel does not have, the guest will say itself.
-fn modules(kernel: &Kernel, wanted: &Wanted) -> Result<Vec<Module>, BootError> {
-    let Some(directory) = &kernel.modules else { return Ok(Vec::new()) };
-    if wanted.file_systems.is_empty() {
-        return Ok(Vec::new());
-    }
-    let modules = Modules::open(directory)?;
+/// The drivers, and the modules for what is wanted; what the kernel does not have, the guest will say
+/// itself.
+fn chosen(modules: &Modules, drivers: &[&str], wanted: &Wanted) -> Result<Vec<Module>, BootError> {
     let mut aliases: Vec<String> =
         wanted.file_systems.iter().map(|name| format!("fs-{name}")).collect();
     aliases.extend(wanted.loop_devices.then(|| "loop".to_owned()));
-    let known: Vec<&str> =
-        aliases.iter().map(String::as_str).filter(|name| modules.knows(name)).collect();
-    Ok(modules.load(&known)?)
+    let known = aliases.iter().map(String::as_str).filter(|name| modules.knows(name));
+    let names: Vec<&str> = drivers.iter().copied().chain(known).collect();
+    Ok(modules.load(&names)?)
 }
 
-fn write(modules: &[Module]) -> io::Result<File> {
+/// The files of the programs that are wanted, each by its place. What is not on this system the guest
+/// does not find, and says so.
+fn programs(wanted: &Wanted) -> BTreeMap<PathBuf, PathBuf> {
+    let mut files = BTreeMap::new();
+    for name in &wanted.programs {
+        if let Ok(program) = programs::find(name.as_str()) {
+            files.insert(programs::in_guest(name.as_str(), &program.path), program.path);
+            files.extend(program.libraries);
+        }
+    }
+    files
+}
+
+fn write(modules: &[Module], programs: &BTreeMap<PathBuf, PathBuf>) -> io::Result<File> {
     let agent = fs::read("/proc/self/exe")?;
     let out = File::from(memfd_create("initramfs", MemfdFlags::CLOEXEC)?);
     let mut archive = Archive::new(io::BufWriter::with_capacity(1 << 20, out));
@@ -47,6 +64,10 @@ fn write(modules: &[Module]) -> io::Result<File> {
     archive.file("/init", 0o755, &loaded_part(&agent))?;
     for (number, module) in modules.iter().enumerate() {
         archive.file(&format!("{MODULES}/{number:03}-{}", module.name), 0o644, &module.bytes)?;
+    }
+    for (at, file) in programs {
+        let at = at.to_str().ok_or_else(|| io::Error::other("a path that is no text"))?;
+        archive.file(at, 0o755, &fs::read(file)?)?;
     }
     let mut out = archive.finish()?;
     out.flush()?;

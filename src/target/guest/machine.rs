@@ -45,8 +45,6 @@ pub struct Machine {
     pub channel: UnixStream,
     /// What the guest's kernel prints, and the machine's program.
     pub console: File,
-    /// What the user should know of it, as that it is emulated.
-    pub note: Option<String>,
 }
 
 /// What a machine's program is started with.
@@ -90,7 +88,7 @@ impl Machine {
             sys::exit_now(status)
         };
         let console = File::from(OwnedFd::from(console));
-        Ok(Self { launcher, enclosed, lifeline, channel, console, note: None })
+        Ok(Self { launcher, enclosed, lifeline, channel, console })
     }
 
     /// Readable when the machine has ended.

@@ -8,6 +8,7 @@ pub mod initramfs;
 mod machine;
 mod message;
 pub mod modules;
+mod qemu;
 mod trouble;
 mod uml;
 
@@ -24,12 +25,15 @@ use crate::kernel::{Flavour, Kernel};
 use crate::missing::Missing;
 use crate::probe::Environment;
 use crate::scenario::plan::Plan;
+use crate::scenario::scalar::ProgramName;
 use crate::transcript::{Breakage, Transcript};
 
 use console::Console;
 use frame::{Decoder, Encoder};
 use machine::Machine;
 use message::{PROTOCOL, Reply, Request};
+use modules::Modules;
+use qemu::Qemu;
 
 /// How long a guest may take to say hello.
 const BOOT: Duration = Duration::from_secs(60);
@@ -58,6 +62,8 @@ pub struct Wanted {
     pub file_systems: BTreeSet<String>,
     /// Whether files are attached to loop devices.
     pub loop_devices: bool,
+    /// Programs of the system that nsharness runs on.
+    pub programs: BTreeSet<ProgramName>,
 }
 
 impl Wanted {
@@ -67,8 +73,14 @@ impl Wanted {
         for plan in plans {
             wanted.file_systems.extend(plan.file_systems());
             wanted.loop_devices |= plan.has_loop_devices();
+            wanted.programs.extend(plan.world.programs().into_iter().cloned());
         }
         wanted
+    }
+
+    /// Whether any kernel has it.
+    fn is_bare(&self) -> bool {
+        self.file_systems.is_empty() && !self.loop_devices
     }
 }
 
@@ -109,6 +121,8 @@ impl From<Missing> for BootError {
 #[derive(Debug)]
 pub struct Guest {
     kernel: Kernel,
+    /// What starts its machines, where its kernel does not start by itself.
+    qemu: Option<Qemu>,
     initramfs: File,
     boot: Option<Boot>,
     jobs: VecDeque<Job>,
@@ -184,9 +198,19 @@ impl Guest {
     /// # Errors
     /// Where it cannot be booted here.
     pub fn start(kernel: Kernel, wanted: &Wanted) -> Result<Self, BootError> {
-        let initramfs = image::of(&kernel, wanted)?;
+        // Looking through a directory of modules takes its time: not where none is wanted.
+        let needs_modules = kernel.flavour == Flavour::Image || !wanted.is_bare();
+        let directory = kernel.modules.as_deref().filter(|_| needs_modules);
+        let modules = directory.map(Modules::open).transpose()?;
+        let qemu = match kernel.flavour {
+            Flavour::Uml => None,
+            Flavour::Image => Some(Qemu::of(&kernel, modules.as_ref())?),
+        };
+        let drivers = if qemu.as_ref().is_some_and(|q| q.virtio) { qemu::VIRTIO } else { &[] };
+        let initramfs = image::of(&kernel, modules.as_ref(), drivers, wanted)?;
         let mut guest = Self {
             kernel,
+            qemu,
             initramfs,
             boot: None,
             jobs: VecDeque::new(),
@@ -240,9 +264,9 @@ impl Guest {
 
     fn begin(&self) -> io::Result<Boot> {
         let memory = said(GUEST_MEMORY).unwrap_or(MEMORY);
-        let machine = match self.kernel.flavour {
-            Flavour::Uml => uml::start(&self.kernel, &self.initramfs, memory)?,
-            Flavour::Image => return Err(io::Error::other("images cannot be booted yet")),
+        let machine = match &self.qemu {
+            None => uml::start(&self.kernel, &self.initramfs, memory)?,
+            Some(qemu) => qemu.start(&self.kernel, &self.initramfs, memory)?,
         };
         Ok(Boot {
             machine,
@@ -263,7 +287,8 @@ impl Guest {
                     self.end(&format!("its agent speaks protocol {protocol}, not {PROTOCOL}"));
                     return;
                 }
-                self.environment.get_or_insert(*environment);
+                let note = self.qemu.as_ref().and_then(Qemu::note);
+                self.environment.get_or_insert(Environment { note, ..*environment });
                 if let Some(boot) = &mut self.boot {
                     boot.up = true;
                     for note in notes {
@@ -481,11 +506,7 @@ impl Witness for Guest {
     }
 
     fn target(&self) -> String {
-        let note = self.boot.as_ref().and_then(|boot| boot.machine.note.as_ref());
-        note.map_or_else(
-            || self.kernel.name.clone(),
-            |note| format!("{} ({note})", self.kernel.name),
-        )
+        self.kernel.name.clone()
     }
 
     fn capacity(&self) -> usize {
