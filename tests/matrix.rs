@@ -187,6 +187,7 @@ fn a_matrix_ends_as_a_run_does() {
         .run(User::Own, &["matrix", "same", "--on", "recorded:old,uml:./no-such-kernel"])
         .expect_code(4);
     assert!(done.stdout.contains("uml:./no-such-kernel was not asked: needs"), "{}", done.stdout);
+    assert!(done.stdout.ends_with("0 of 1 scenarios differ\n"), "{}", done.stdout);
     // What one kernel answered otherwise than its model is a failure, and said to be one.
     let old = place.read("old").replace("EOPNOTSUPP", "EPERM");
     place.write("odd", &old);

@@ -131,5 +131,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         json.end(&totals).map_err(written())?;
     }
     print(&if arguments.markdown { matrix.markdown() } else { matrix.text(width()) })?;
+    if totals.all.interrupted {
+        print(&format!("interrupted: {} answers are missing\n", totals.all.not_run))?;
+    }
     Ok(exit_code(&totals))
 }

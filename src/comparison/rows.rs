@@ -50,16 +50,25 @@ pub struct Skips {
 const NOT_ASKED: &str = "-";
 
 impl Row {
-    /// Whether the targets answered differently.
+    /// Whether the targets that were asked answered differently.
     pub fn differs(&self) -> bool {
-        !self.lines.is_empty() || !self.status.is_same()
+        !self.lines.is_empty() || !self.status.is_same_where_asked()
+    }
+
+    /// Whether they did, or one of them was not asked.
+    pub fn is_changed(&self) -> bool {
+        self.differs() || !self.status.is_same()
     }
 
     /// Whether those that answered did so alike, and the others skipped it.
     pub fn is_only_skipped(&self) -> bool {
-        let rest: BTreeSet<_> =
-            self.status.cells.iter().filter(|cell| **cell != Status::Skip.word()).collect();
-        self.lines.is_empty() && rest.len() <= 1 && !rest.contains(&NOT_ASKED.to_owned())
+        let rest: BTreeSet<_> = self
+            .status
+            .cells
+            .iter()
+            .filter(|cell| **cell != Status::Skip.word() && **cell != NOT_ASKED)
+            .collect();
+        self.lines.is_empty() && rest.len() <= 1
     }
 
     /// The events of the JSON report: one for each line that differs.
@@ -86,9 +95,14 @@ impl Row {
 }
 
 impl Line {
-    /// Whether all that was asked says the same.
+    /// Whether all cells say the same.
     pub fn is_same(&self) -> bool {
         self.cells.windows(2).all(|pair| pair[0] == pair[1])
+    }
+
+    fn is_same_where_asked(&self) -> bool {
+        let asked: BTreeSet<_> = self.cells.iter().filter(|cell| **cell != NOT_ASKED).collect();
+        asked.len() <= 1
     }
 }
 

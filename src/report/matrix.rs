@@ -92,6 +92,7 @@ pub struct Matrix<'c> {
     rows: Vec<Row>,
     skips: Vec<Skips>,
     asked: usize,
+    shown: Shown,
 }
 
 /// What is said of causes below a table, each once.
@@ -135,9 +136,9 @@ impl<'c> Matrix<'c> {
         all.retain(|row| match shown {
             Shown::All => true,
             Shown::Differing => row.differs() && !row.is_only_skipped(),
-            Shown::Changed => row.differs(),
+            Shown::Changed => row.is_changed(),
         });
-        Self { columns, names, rows: all, skips, asked }
+        Self { columns, names, rows: all, skips, asked, shown }
     }
 
     /// The rows.
@@ -295,7 +296,11 @@ impl<'c> Matrix<'c> {
                 text.push_str(&format!("{name} was not asked: {}\n", escape(why)));
             }
         }
-        let differing = self.rows.iter().filter(|row| row.differs()).count();
+        let counts = |row: &&Row| match self.shown {
+            Shown::Changed => row.is_changed(),
+            Shown::All | Shown::Differing => row.differs(),
+        };
+        let differing = self.rows.iter().filter(counts).count();
         let skipped = self.skips.iter().map(|skips| skips.cases.len()).sum::<usize>();
         let skipped = match skipped {
             0 => String::new(),
