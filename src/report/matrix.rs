@@ -95,6 +95,9 @@ pub struct Matrix<'c> {
     shown: Shown,
 }
 
+/// One line of a table: its name, its cells, and the marks of its footnotes.
+type GridLine = (String, Vec<String>, String);
+
 /// What is said of causes below a table, each once.
 #[derive(Default)]
 struct Footnotes(Vec<String>);
@@ -185,7 +188,7 @@ impl<'c> Matrix<'c> {
     }
 
     fn table(&self, notes: &mut Footnotes, widest: usize) -> String {
-        let mut grid: Vec<(String, Vec<String>, String)> = Vec::new();
+        let mut grid: Vec<GridLine> = Vec::new();
         grid.push((String::new(), self.names.clone(), String::new()));
         let kernels: Vec<_> =
             self.columns.iter().map(|column| cut(&kernel(column), widest)).collect();
@@ -208,9 +211,7 @@ impl<'c> Matrix<'c> {
                 grid.push((format!("  and {more} more"), Vec::new(), String::new()));
             }
         }
-        let width = |of: &dyn Fn(&(String, Vec<String>, String)) -> usize| {
-            grid.iter().map(of).max().unwrap_or_default()
-        };
+        let width = |of: &dyn Fn(&GridLine) -> usize| grid.iter().map(of).max().unwrap_or_default();
         let first = width(&|(label, ..)| label.chars().count());
         let others: Vec<_> = (0..self.columns.len())
             .map(|index| {
