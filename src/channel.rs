@@ -34,6 +34,29 @@ pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Sends a message and waits for the one that comes next; `None` at the end of the stream. Until then it
+/// touches nothing but its stack: the other side may share its memory, and it is its turn.
+///
+/// # Errors
+/// Those of sending and of receiving.
+pub fn exchange<T: DeserializeOwned>(
+    with: &mut (impl Read + Write),
+    message: &impl Serialize,
+) -> io::Result<Option<T>> {
+    let bytes = encode(message)?;
+    with.write_all(&bytes)?;
+    let mut length = [0; 4];
+    if let Err(error) = with.read_exact(&mut length) {
+        // Whoever ended the stream may still be running.
+        std::mem::forget(bytes);
+        return match error.kind() {
+            io::ErrorKind::UnexpectedEof => Ok(None),
+            _ => Err(error),
+        };
+    }
+    body(length, with).map(Some)
+}
+
 /// Waits for one message; `None` at the end of the stream.
 ///
 /// # Errors
@@ -41,10 +64,13 @@ pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
+        Ok(()) => body(length, from).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+fn body<T: DeserializeOwned>(length: [u8; 4], from: &mut impl Read) -> io::Result<T> {
     let length = u32::from_le_bytes(length) as usize;
     if length > MAX_MESSAGE {
         return Err(io::Error::new(
@@ -54,5 +80,5 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T
     }
     let mut bytes = vec![0; length];
     from.read_exact(&mut bytes)?;
-    Ok(Some(serde_json::from_slice(&bytes)?))
+    Ok(serde_json::from_slice(&bytes)?)
 }

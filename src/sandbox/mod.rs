@@ -7,17 +7,17 @@ mod restrictions;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Gid, Pid, Uid, chdir, getppid, pivot_root};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -26,7 +26,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use crate::scenario::operation::Namespace;
 use crate::scenario::plan::Needs;
 use crate::scenario::scalar::{Errno as ErrnoName, ProgramName};
-use crate::sys::{self, Child};
+use crate::sys::{self, Child, Stack};
 use crate::transcript::Breakage;
 
 pub use ids::{IdSource, Maps};
@@ -55,65 +55,104 @@ pub struct Sandbox {
     pub program_sizes: Vec<u64>,
 }
 
-/// A sandbox as its parent sees it.
+/// How a sandbox ended.
 #[derive(Debug)]
-pub struct Started {
-    /// Its first process.
-    pub child: Child,
-    /// Closed when the parent ends, which the child looks for before it relies on being killed then.
-    _lifeline: PipeWriter,
+pub struct Ended {
+    /// What its first process ended with.
+    pub status: nix::Result<WaitStatus>,
+    /// Whether it ended by itself before its time was up.
+    pub in_time: bool,
 }
 
-/// Starts a process in a sandbox and runs `first` in it; the process ends with `first`.
+/// Runs `first` in the first process of a sandbox, which ends with it, or when its time is up. With a
+/// stack the process shares the memory of this one, where nobody but nsharness may run in the sandbox:
+/// whoever is root there may look into all of its processes. If it was killed, this memory may be left
+/// as it was in the middle of something.
 ///
 /// # Errors
 /// What kept the process from being started. What goes wrong inside is given to `first`.
-pub fn start(
+pub fn run(
     ids: &IdSource,
     maps: &Maps,
     needs: &Needs,
     programs: &Programs,
+    stack: Option<&Stack>,
+    limit: Duration,
     first: impl FnOnce(Result<Sandbox, Breakage>),
-) -> Result<Started, Breakage> {
-    let (wait, go) = std::io::pipe()
-        .map_err(|e| broke("pipe", Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
-    let drop_root = match ids {
-        IdSource::Root { range } if !needs.privileged => Some(range.0),
-        _ => None,
-    };
-    // The owner of the new user namespace is the creator's effective id, and root of the host is
-    // not what a sandbox should be owned by.
-    if let Some(id) = drop_root {
-        set_effective(id, id).map_err(|e| broke("seteuid", e))?;
-    }
-    let parent = getppid();
-    let child = sys::clone_namespaces(clone_flags(needs));
-    if drop_root.is_some() && !matches!(child, Ok(None)) {
-        if set_effective(0, 0).is_err() {
-            // Nothing sensible can be done without one's own ids; the sandbox ends with this process.
+) -> Result<Ended, Breakage> {
+    let deadline = Instant::now() + limit;
+    let (wait, go) = std::io::pipe().map_err(|e| broke("pipe", errno_of(&e)))?;
+    let begin = || {
+        sys::close_copies(&[go.as_raw_fd()]);
+        // Nothing is touched before the parent, whose memory this may be, has done its part.
+        let mut byte = [0];
+        if rustix::io::read(&wait, &mut byte) != Ok(1) {
             sys::exit_now(1);
         }
-        die_with(parent);
+        first(enter(maps, needs, programs, wait.as_fd()));
+    };
+    let child = with_owner(ids, needs, || match stack {
+        Some(stack) => sys::clone_sharing_memory(clone_flags(needs), stack, begin),
+        None => sys::clone_namespaces(clone_flags(needs)).map(|child| {
+            child.unwrap_or_else(|| {
+                begin();
+                sys::exit_now(0)
+            })
+        }),
+    })?;
+    if !needs.privileged
+        && !maps.is_single()
+        && let Err(breakage) = write_maps(ids, maps, child.pid)
+    {
+        let _ = kill(child.pid, Signal::SIGKILL);
+        let _ = waitpid(child.pid, None);
+        return Err(breakage);
     }
-    match child.map_err(|e| broke("clone", e))? {
-        None => {
-            drop(go);
-            let entered = enter(maps, needs, programs, wait);
-            first(entered);
-            sys::exit_now(0);
-        }
-        Some(child) => {
-            drop(wait);
-            let mut lifeline = go;
-            if !needs.privileged && !maps.is_single() {
-                if let Err(breakage) = write_maps(ids, maps, child.pid) {
-                    let _ = kill(child.pid, Signal::SIGKILL);
-                    let _ = waitpid(child.pid, None);
-                    return Err(breakage);
-                }
-                let _ = lifeline.write_all(&[1]);
-            }
-            Ok(Started { child, _lifeline: lifeline })
+    let _ = rustix::io::write(&go, &[1]);
+    let in_time = ends_by(&child, deadline);
+    if !in_time {
+        // The child is the first process of its pid namespace: everything in it ends too.
+        let _ = kill(child.pid, Signal::SIGKILL);
+    }
+    Ok(Ended { status: waitpid(child.pid, None), in_time })
+}
+
+/// Makes a process as whoever owns its user namespace: that is the creator's effective id, and root of
+/// the host is not what a sandbox should be owned by.
+fn with_owner(
+    ids: &IdSource,
+    needs: &Needs,
+    make: impl FnOnce() -> Result<Child, Errno>,
+) -> Result<Child, Breakage> {
+    let IdSource::Root { range: (id, _) } = ids else {
+        return make().map_err(|e| broke("clone", e));
+    };
+    if needs.privileged {
+        return make().map_err(|e| broke("clone", e));
+    }
+    let parent = getppid();
+    set_effective(*id, *id).map_err(|e| broke("seteuid", e))?;
+    let child = make();
+    if set_effective(0, 0).is_err() {
+        // Nothing sensible can be done without one's own ids; the sandbox ends with this process.
+        sys::exit_now(1);
+    }
+    die_with(parent);
+    child.map_err(|e| broke("clone", e))
+}
+
+/// Waits for the end of a child; false where the time is up first. It touches nothing but the stack.
+fn ends_by(child: &Child, deadline: Instant) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        let mut fds = [PollFd::new(&child.pidfd, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(n) if n > 0 => return true,
+            Ok(_) if Instant::now() >= deadline => return false,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
         }
     }
 }
@@ -167,6 +206,10 @@ fn set_effective(uid: u32, gid: u32) -> Result<(), Errno> {
     result.map_err(errno)
 }
 
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
 /// The error number of a `rustix` call.
 pub fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
@@ -187,7 +230,7 @@ fn write_maps(ids: &IdSource, maps: &Maps, pid: Pid) -> Result<(), Breakage> {
         IdSource::Root { .. } => {
             for (file, lines) in [("uid_map", &maps.uid), ("gid_map", &maps.gid)] {
                 fs::write(format!("/proc/{pid}/{file}"), map_text(lines))
-                    .map_err(|e| broke(file, Errno::from_raw(e.raw_os_error().unwrap_or(0))))?;
+                    .map_err(|e| broke(file, errno_of(&e)))?;
             }
             Ok(())
         }
@@ -227,16 +270,16 @@ fn enter(
     maps: &Maps,
     needs: &Needs,
     programs: &Programs,
-    mut wait: PipeReader,
+    lifeline: BorrowedFd<'_>,
 ) -> Result<Sandbox, Breakage> {
     // Ends with the worker, whatever happens to it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|e| broke("prctl PR_SET_PDEATHSIG", errno(e)))?;
     if !needs.privileged {
-        become_root(maps, &mut wait)?;
+        become_root(maps)?;
     }
     // A parent that ended before the signal was asked for sends none.
-    let mut lifeline = [PollFd::new(wait.as_fd(), PollFlags::empty())];
+    let mut lifeline = [PollFd::new(lifeline, PollFlags::empty())];
     if poll(&mut lifeline, PollTimeout::ZERO) != Ok(0) {
         return Err(broke("look for the parent", Errno::ECHILD));
     }
@@ -290,25 +333,20 @@ pub fn close_standard_streams() -> Result<(), Breakage> {
         .map_err(|e| broke("dup2", errno(e)))
 }
 
-fn become_root(maps: &Maps, wait: &mut PipeReader) -> Result<(), Breakage> {
+fn become_root(maps: &Maps) -> Result<(), Breakage> {
     // Having changed ids, the process is not dumpable, and its files in /proc belong to the host's root.
     let dumpable = rustix::process::DumpableBehavior::Dumpable;
     rustix::process::set_dumpable_behavior(dumpable)
         .map_err(|e| broke("prctl PR_SET_DUMPABLE", errno(e)))?;
     if maps.is_single() {
         let write = |file: &str, text: &str| {
-            fs::write(format!("/proc/self/{file}"), text).map_err(|e| {
-                broke(&format!("write {file}"), Errno::from_raw(e.raw_os_error().unwrap_or(0)))
-            })
+            fs::write(format!("/proc/self/{file}"), text)
+                .map_err(|e| broke(&format!("write {file}"), errno_of(&e)))
         };
         // A group map of one's own needs setgroups to be denied first: user_namespaces(7).
         write("setgroups", "deny")?;
         write("uid_map", &map_text(&maps.uid))?;
         write("gid_map", &map_text(&maps.gid))?;
-    }
-    let mut byte = [0];
-    if !maps.is_single() && wait.read(&mut byte).unwrap_or(0) != 1 {
-        return Err(broke("wait for the id maps", Errno::ECHILD));
     }
     let (uid, gid) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
     if !maps.is_single() {
@@ -342,9 +380,7 @@ fn mount_proc() -> Result<OwnedFd, Breakage> {
 fn mount_view(kind: &str) -> Result<(), Breakage> {
     let at = if kind == "sysfs" { "sys" } else { kind };
     let made = fs::create_dir(at);
-    made.map_err(|e| {
-        broke(&format!("mkdir {at}"), Errno::from_raw(e.raw_os_error().unwrap_or(0)))
-    })?;
+    made.map_err(|e| broke(&format!("mkdir {at}"), errno_of(&e)))?;
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some(MARK), at, Some(kind), safe, None::<&str>)
         .map_err(|e| broke(&format!("mount {kind}"), e))
@@ -352,9 +388,7 @@ fn mount_view(kind: &str) -> Result<(), Breakage> {
 
 /// Binds the host's devices: device nodes of one's own cannot be made in a user namespace.
 fn bind_devices() -> Result<(), Breakage> {
-    let io = |what: &str, e: &std::io::Error| {
-        broke(what, Errno::from_raw(e.raw_os_error().unwrap_or(0)))
-    };
+    let io = |what: &str, e: &std::io::Error| broke(what, errno_of(&e));
     fs::create_dir("dev").map_err(|e| io("mkdir dev", &e))?;
     for device in DEVICES {
         let (from, to) = (format!("/dev/{device}"), format!("dev/{device}"));

@@ -11,6 +11,9 @@ mod signal;
 
 pub use loop_device::{attach_loop_device, free_loop_device};
 pub use mount_setattr::{MountAttr, mount_setattr};
-pub use process::{Child, clone_namespaces, close_all_but, exit_now, fork};
+pub use process::{
+    Child, Stack, clone_namespaces, clone_sharing_memory, close_all_but, close_copies, exit_now,
+    fork, fork_sharing_memory,
+};
 pub use shared::SharedBuffer;
 pub use signal::{interrupted, watch_for_interrupts};

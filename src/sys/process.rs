@@ -1,9 +1,12 @@
 //! Making processes.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use nix::unistd::{ForkResult, Pid};
 
 /// A child process.
@@ -49,6 +52,106 @@ pub fn clone_namespaces(namespaces: CloneFlags) -> Result<Option<Child>, Errno> 
     }
 }
 
+/// A stack for a process that shares the memory of this one; below it is a page that nobody may touch.
+#[derive(Debug)]
+pub struct Stack {
+    start: NonNull<libc::c_void>,
+}
+
+/// Size of a stack, with the page below it.
+const STACK_BYTES: NonZeroUsize = NonZeroUsize::new(1 << 20).unwrap();
+/// Size of the page below a stack: no system has larger ones.
+const GUARD_BYTES: usize = 64 << 10;
+
+impl Stack {
+    /// Maps a stack; memory is used only as it is needed.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub fn new() -> Result<Self, Errno> {
+        let (none, flags) = (ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE);
+        let all = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        let start = unsafe { mmap_anonymous(None, STACK_BYTES, all, flags) }?;
+        let stack = Self { start };
+        // SAFETY: the pages were just mapped, and nothing refers to them.
+        unsafe { mprotect(start, GUARD_BYTES, none) }?;
+        Ok(stack)
+    }
+
+    /// Room for a value at its top: a stack grows downwards from there. An address that 16 divides is what
+    /// every machine wants.
+    fn top<T>(&self) -> *mut T {
+        let room = size_of::<T>().next_multiple_of(align_of::<T>().max(16));
+        self.start.as_ptr().wrapping_byte_add(STACK_BYTES.get() - room).cast()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this length; the process that ran on it has ended.
+        let _ = unsafe { munmap(self.start, STACK_BYTES.get()) };
+    }
+}
+
+/// Starts a process in new namespaces that shares the memory of this one, and runs `first` on a stack of
+/// its own; the process ends with `first`. Everything else it has a copy of, as after fork(2).
+///
+/// The two must take turns: from its first wait for the other side until that has answered, neither may
+/// touch anything but its own stack. What `first` borrows, and the stack, must outlast the process.
+///
+/// # Errors
+/// Those of clone(2).
+pub fn clone_sharing_memory(
+    namespaces: CloneFlags,
+    stack: &Stack,
+    first: impl FnOnce(),
+) -> Result<Child, Errno> {
+    let (pid, pidfd) = start_on(stack, namespaces.bits() | libc::CLONE_PIDFD, first)?;
+    // SAFETY: the kernel has just opened this descriptor for us and nobody else knows it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// The same without new namespaces.
+///
+/// # Errors
+/// Those of clone(2).
+pub fn fork_sharing_memory(stack: &Stack, first: impl FnOnce()) -> Result<Pid, Errno> {
+    start_on(stack, 0, first).map(|(pid, _)| pid)
+}
+
+fn start_on<F: FnOnce()>(
+    stack: &Stack,
+    flags: libc::c_int,
+    first: F,
+) -> Result<(Pid, RawFd), Errno> {
+    extern "C" fn begin<F: FnOnce()>(first: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it was put there below for this process alone, and is taken once.
+        let first = unsafe { first.cast::<F>().read() };
+        first();
+        exit_now(0)
+    }
+    let mut pidfd: libc::c_int = -1;
+    let flags = flags | libc::CLONE_VM | libc::SIGCHLD;
+    // On the new stack: nothing has to be freed by somebody whose turn it is not.
+    let place = stack.top::<F>();
+    // SAFETY: the place is within the stack, aligned, and nobody uses the stack by now.
+    unsafe { place.write(first) };
+    // SAFETY: what lies below `place` is for the new process alone, and `place` is what this entry takes.
+    // The only memory that the kernel writes is `pidfd`, before the call returns. That the processes do
+    // not use the memory at one time, and that it outlasts them, is up to the caller, who was told so.
+    let pid = unsafe { libc::clone(begin::<F>, place.cast(), flags, place.cast(), &raw mut pidfd) };
+    match Errno::result(pid) {
+        Ok(pid) => Ok((Pid::from_raw(pid), pidfd)),
+        Err(errno) => {
+            // SAFETY: no process was made that could have it.
+            drop(unsafe { place.read() });
+            Err(errno)
+        }
+    }
+}
+
 /// Starts a copy of this process by fork(2); the caller must be single-threaded.
 ///
 /// Returns the child's process id in the parent, and `None` in the child.
@@ -70,17 +173,26 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Closes every descriptor above standard error but these; used in a child that was just made.
-pub fn close_all_but(keep: &[&OwnedFd]) {
+/// Closes every descriptor above standard error but these; used in a process that was just made.
+pub fn close_all_but(keep: &[&dyn AsRawFd]) {
     let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     keep.sort_unstable();
     let mut from = 3_u32;
     for fd in keep.into_iter().chain([u32::MAX]) {
         if fd > from {
-            // SAFETY: the descriptors that are closed belong to objects that this process, a fresh
-            // copy of its parent, never uses again.
+            // SAFETY: the descriptors that are closed belong to objects that this process, which has
+            // just been made, never uses again.
             unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) };
         }
         from = fd.saturating_add(1);
+    }
+}
+
+/// Closes this process's copies of descriptors that were given to a process that shares its memory, and
+/// that owns them from then on.
+pub fn close_copies(copies: &[RawFd]) {
+    for fd in copies {
+        // SAFETY: who owns the descriptor is in another process, with a table of its own.
+        unsafe { libc::close(*fd) };
     }
 }

@@ -1,7 +1,8 @@
 //! Actors: processes that live through a scenario and take steps when they are asked to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
@@ -50,9 +51,6 @@ pub enum Reply {
     Observation(Observation),
 }
 
-/// Both ends of the sockets to the actors, by name.
-pub type Sockets = BTreeMap<Name, (UnixStream, UnixStream)>;
-
 /// The actors that an actor may fork, and those that they may fork.
 pub fn descendants(plan: &Plan, name: &Name) -> BTreeSet<Name> {
     let mut found = BTreeSet::new();
@@ -81,27 +79,38 @@ pub struct Process<'p> {
 }
 
 impl<'p> Process<'p> {
-    /// An actor in a process that was just forked for it; it keeps its own sockets only.
+    /// An actor that is to be started; it takes its own sockets and those of the actors it may fork.
     pub fn new(
         plan: &'p Plan,
         sandbox: &'p Sandbox,
         name: &Name,
-        mut sockets: Sockets,
+        sockets: &mut BTreeMap<Name, UnixStream>,
     ) -> Option<Self> {
-        let socket = sockets.remove(name)?.1;
+        let socket = sockets.remove(name)?;
         let children = descendants(plan, name)
             .into_iter()
-            .filter_map(|child| Some((child.clone(), sockets.remove(&child)?.1)))
+            .filter_map(|child| Some((child.clone(), sockets.remove(&child)?)))
             .collect();
         Some(Self { plan, sandbox, name: name.clone(), socket, children, state: State::default() })
+    }
+
+    /// The descriptors of its sockets.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        [&self.socket].into_iter().chain(self.children.values()).map(AsRawFd::as_raw_fd).collect()
     }
 
     fn proc(&self) -> BorrowedFd<'p> {
         self.sandbox.proc.as_fd()
     }
 
-    /// Becomes what the world describes and takes steps until the sandbox ends.
+    /// In a process that was just made for it: becomes what the world describes and takes steps until the
+    /// sandbox ends. It may share its memory with the process that asks it, and only runs in its turn.
     pub fn run(mut self) -> ! {
+        let mut keep: Vec<&dyn AsRawFd> =
+            vec![&self.sandbox.root, &self.sandbox.proc, &self.socket];
+        keep.extend(self.children.values().map(|socket| socket as &dyn AsRawFd));
+        sys::close_all_but(&keep);
+        drop(keep);
         let actor = self.plan.world.actors.get(&self.name).cloned().unwrap_or_default();
         let become_it = self.become_actor(&actor);
         let reply = match become_it {
@@ -112,13 +121,15 @@ impl<'p> Process<'p> {
                 errno: Some(ErrnoName(errno as i32)),
             }),
         };
-        self.reply(&reply);
-        self.take_steps()
+        self.take_steps(reply)
     }
 
-    fn reply(&mut self, reply: &Reply) {
-        if channel::send(&mut self.socket, reply).is_err() {
-            sys::exit_now(1);
+    /// Replies, and waits for the next request.
+    fn reply(&mut self, reply: &Reply) -> Request {
+        match channel::exchange(&mut self.socket, reply) {
+            Ok(Some(request)) => request,
+            Ok(None) => sys::exit_now(0),
+            Err(_) => sys::exit_now(1),
         }
     }
 
@@ -130,38 +141,40 @@ impl<'p> Process<'p> {
             .unwrap_or(0)
     }
 
-    fn take_steps(mut self) -> ! {
+    fn take_steps(mut self, first: Reply) -> ! {
+        let mut reply = first;
         loop {
-            let request = channel::receive(&mut self.socket);
-            match request {
-                Ok(Some(Request::Step(index, of))) => {
+            reply = match self.reply(&reply) {
+                Request::Step(index, of) => {
                     let Some(step) = self.plan.steps.get(index) else { sys::exit_now(1) };
                     match &step.operation {
                         Operation::Fork(fork) => self.fork(&fork.child),
-                        Operation::Exit(_) => {
-                            self.reply(&Reply::Outcome(Outcome::done()));
-                            sys::exit_now(0);
-                        }
+                        Operation::Exit(_) => self.exit(),
                         operation => {
                             let step = Step { operation, proc: self.proc(), of };
-                            let outcome = perform(&mut self.state, step);
-                            self.reply(&Reply::Outcome(outcome));
+                            Reply::Outcome(perform(&mut self.state, step))
                         }
                     }
                 }
-                Ok(Some(Request::Observe(index))) => {
+                Request::Observe(index) => {
                     let Some(item) = self.plan.observe.get(index) else { sys::exit_now(1) };
-                    let observation = observe::by_actor(item, self.plan, self.sandbox, &self.name);
-                    self.reply(&Reply::Observation(observation));
+                    let (plan, sandbox) = (self.plan, self.sandbox);
+                    Reply::Observation(observe::by_actor(item, plan, sandbox, &self.name))
                 }
-                Ok(Some(Request::MapsWritten)) => {}
-                Ok(None) => sys::exit_now(0),
-                Err(_) => sys::exit_now(1),
-            }
+                Request::MapsWritten => sys::exit_now(1),
+            };
         }
     }
 
-    fn fork(&mut self, child: &Name) {
+    /// Ends; with the reply its turn ends too.
+    fn exit(&mut self) -> ! {
+        let reply = channel::encode(&Reply::Outcome(Outcome::done())).unwrap_or_default();
+        let _ = self.socket.write_all(&reply);
+        sys::exit_now(0)
+    }
+
+    /// Makes a child with a copy of this process's memory; each of the two has its own reply.
+    fn fork(&mut self, child: &Name) -> Reply {
         let socket = self.children.remove(child);
         match (sys::fork(), socket) {
             (Ok(None), Some(socket)) => {
@@ -169,18 +182,16 @@ impl<'p> Process<'p> {
                 self.socket = socket;
                 let own = descendants(self.plan, child);
                 self.children.retain(|name, _| own.contains(name));
-                let ready = Reply::Ready(self.pid());
-                self.reply(&ready);
+                Reply::Ready(self.pid())
             }
             (Ok(Some(_)), _) => {
                 let theirs = descendants(self.plan, child);
                 self.children.retain(|name, _| !theirs.contains(name));
-                self.reply(&Reply::Outcome(Outcome::done()));
+                Reply::Outcome(Outcome::done())
             }
             (Err(error), _) => {
                 let errno = ErrnoName(error as i32);
-                let outcome = Outcome::Failed { errno, syscall: "fork".into(), message: None };
-                self.reply(&Reply::Outcome(outcome));
+                Reply::Outcome(Outcome::Failed { errno, syscall: "fork".into(), message: None })
             }
             (Ok(None), None) => sys::exit_now(1),
         }
@@ -242,11 +253,7 @@ impl<'p> Process<'p> {
             return Ok(());
         }
         let pid = self.pid();
-        self.reply(&Reply::WantsMaps(pid));
-        match channel::receive(&mut self.socket) {
-            Ok(Some(Request::MapsWritten)) => {}
-            _ => sys::exit_now(1),
-        }
+        let Request::MapsWritten = self.reply(&Reply::WantsMaps(pid)) else { sys::exit_now(1) };
         let maps_zero = |map: &Option<crate::scenario::scalar::IdMap>| {
             map.as_ref().is_some_and(|map| map.0.iter().any(|(inside, ..)| *inside == 0))
         };

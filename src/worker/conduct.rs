@@ -1,13 +1,13 @@
 //! The first process of a sandbox: sets up the world, lets the actors take the steps, observes.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::{Mode, OFlags};
 
-use super::actor::{Process, Reply, Request, Sockets};
+use super::actor::{Process, Reply, Request};
 use super::observe::{self, Item};
 use super::perform::{State, Step, perform};
 use super::{Log, Part, world};
@@ -17,19 +17,21 @@ use crate::scenario::operation::{Family, Operation};
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::scalar::{Errno, Name};
 use crate::scenario::world::{Actor, Userns};
-use crate::sys;
+use crate::sys::{self, Stack};
 use crate::transcript::{Breakage, Observation, Outcome};
 
 /// The mask that an actor starts with.
 const UMASK: u32 = 0o022;
 
 /// Conducts a plan to its end; everything is said to the log.
-pub fn conduct(plan: &Plan, mut sandbox: Sandbox, log: &Log<'_>) {
-    let own = [&sandbox.root, &sandbox.proc];
-    let keep: Vec<_> = own.into_iter().chain(sandbox.programs.values()).collect();
+///
+/// Actors with a stack share the memory of this process: see [`sys::clone_sharing_memory`].
+pub fn conduct(plan: &Plan, mut sandbox: Sandbox, stacks: &[Stack], log: &Log<'_>) {
+    let mut keep: Vec<&dyn AsRawFd> = vec![&sandbox.root, &sandbox.proc];
+    keep.extend(sandbox.programs.values().map(|program| program as &dyn AsRawFd));
     sys::close_all_but(&keep);
     let end = set_up(plan, &mut sandbox)
-        .and_then(|world| Conductor::start(plan, &sandbox, world)?.conduct(log));
+        .and_then(|world| Conductor::start(plan, &sandbox, world, stacks)?.conduct(log));
     if plan.keep {
         let table = observe::read_proc(sandbox.proc.as_fd(), "self/mountinfo").unwrap_or_default();
         log.add(&Part::Evidence("mountinfo".into(), table));
@@ -65,50 +67,76 @@ struct Conductor<'p> {
 }
 
 impl<'p> Conductor<'p> {
-    fn start(plan: &'p Plan, sandbox: &'p Sandbox, world: State) -> Result<Self, Breakage> {
+    fn start(
+        plan: &'p Plan,
+        sandbox: &'p Sandbox,
+        world: State,
+        stacks: &[Stack],
+    ) -> Result<Self, Breakage> {
         let mut conductor =
             Self { plan, sandbox, actors: BTreeMap::new(), unborn: BTreeMap::new(), _world: world };
-        let mut sockets = Sockets::new();
+        let mut theirs = BTreeMap::new();
+        let mut connect = |conductor: &mut Self, name: &Name| -> Result<(), Breakage> {
+            let (socket, other) = pair()?;
+            theirs.insert(name.clone(), other);
+            drop(conductor.unborn.insert(name.clone(), socket));
+            Ok(())
+        };
         for name in plan.world.actors.keys() {
             if stays_here(plan, name) {
                 conductor.actors.insert(name.clone(), Place::Here(State::default()));
             } else {
-                sockets.insert(name.clone(), pair()?);
+                connect(&mut conductor, name)?;
             }
         }
         for step in &plan.steps {
             if let Operation::Fork(fork) = &step.operation {
-                sockets.insert(fork.child.clone(), pair()?);
+                connect(&mut conductor, &fork.child)?;
             }
         }
+        let mut stacks = stacks.iter();
         for name in plan.world.actors.keys() {
-            if sockets.contains_key(name) {
-                sockets = conductor.start_actor(name, sockets)?;
+            if let Some(process) = Process::new(plan, sandbox, name, &mut theirs) {
+                conductor.start_actor(name, process, stacks.next())?;
             }
         }
-        conductor.unborn = sockets.into_iter().map(|(name, (socket, _))| (name, socket)).collect();
         Ok(conductor)
     }
 
-    fn start_actor(&mut self, name: &Name, mut sockets: Sockets) -> Result<Sockets, Breakage> {
-        let forked = sys::fork().map_err(|e| breakage(name, &e.to_string()))?;
-        if forked.is_none() {
-            self.actors.clear();
-            match Process::new(self.plan, self.sandbox, name, sockets) {
-                Some(process) => process.run(),
-                None => sys::exit_now(1),
+    fn start_actor(
+        &mut self,
+        name: &Name,
+        process: Process<'_>,
+        stack: Option<&Stack>,
+    ) -> Result<(), Breakage> {
+        let Some(mut socket) = self.unborn.remove(name) else {
+            return Err(breakage(name, "it has no socket"));
+        };
+        let reply = match stack {
+            Some(stack) => {
+                let theirs = process.descriptors();
+                sys::fork_sharing_memory(stack, || process.run())
+                    .map_err(|e| breakage(name, &e.to_string()))?;
+                // It is the actor's turn now.
+                let reply = receive(name, &mut socket);
+                sys::close_copies(&theirs);
+                reply
             }
-        }
-        let Some((mut socket, theirs)) = sockets.remove(name) else { return Ok(sockets) };
-        drop(theirs);
-        let mut reply = receive(name, &mut socket)?;
+            None => match sys::fork().map_err(|e| breakage(name, &e.to_string()))? {
+                None => process.run(),
+                Some(_) => {
+                    drop(process);
+                    receive(name, &mut socket)
+                }
+            },
+        };
+        let mut reply = reply?;
         if let Reply::WantsMaps(pid) = reply {
             let actor = self.plan.world.actors.get(name);
             if let Some(userns) = actor.and_then(|actor| actor.userns.as_ref()) {
                 self.write_maps(name, pid, userns)?;
             }
-            send(name, &mut socket, &Request::MapsWritten)?;
-            reply = receive(name, &mut socket)?;
+            reply = ask(name, &mut socket, &Request::MapsWritten)?;
         }
         match reply {
             Reply::Ready(pid) => {
@@ -117,7 +145,7 @@ impl<'p> Conductor<'p> {
             Reply::Broke(breakage) => return Err(breakage),
             other => return Err(breakage(name, &format!("answered {other:?}"))),
         }
-        Ok(sockets)
+        Ok(())
     }
 
     /// Writes the maps of an actor from outside of its user namespace, with the rights of the sandbox.
@@ -203,8 +231,7 @@ impl<'p> Conductor<'p> {
                 perform(state, Step { operation: &step.operation, proc: sandbox.proc.as_fd(), of })
             }
             Some(Place::There { socket, .. }) => {
-                send(&step.actor, socket, &Request::Step(index, of))?;
-                match receive(&step.actor, socket)? {
+                match ask(&step.actor, socket, &Request::Step(index, of))? {
                     Reply::Outcome(outcome) => outcome,
                     other => return Err(breakage(&step.actor, &format!("answered {other:?}"))),
                 }
@@ -249,8 +276,7 @@ impl<'p> Conductor<'p> {
     fn ask_to_observe(&mut self, index: usize, name: &Name) -> Result<Observation, Breakage> {
         match self.actors.get_mut(name) {
             Some(Place::There { socket, .. }) => {
-                send(name, socket, &Request::Observe(index))?;
-                match receive(name, socket)? {
+                match ask(name, socket, &Request::Observe(index))? {
                     Reply::Observation(observation) => Ok(observation),
                     other => Err(breakage(name, &format!("answered {other:?}"))),
                 }
@@ -307,14 +333,19 @@ fn breakage(name: &Name, detail: &str) -> Breakage {
     Breakage { stage: format!("actor {name}"), detail: detail.to_owned(), errno: None }
 }
 
-fn send(name: &Name, socket: &mut UnixStream, request: &Request) -> Result<(), Breakage> {
-    channel::send(socket, request).map_err(|e| breakage(name, &format!("cannot be asked: {e}")))
+/// Asks an actor and waits for its answer: meanwhile it is its turn.
+fn ask(name: &Name, socket: &mut UnixStream, request: &Request) -> Result<Reply, Breakage> {
+    answer(name, channel::exchange(socket, request))
 }
 
 fn receive(name: &Name, socket: &mut UnixStream) -> Result<Reply, Breakage> {
-    match channel::receive(socket) {
+    answer(name, channel::receive(socket))
+}
+
+fn answer(name: &Name, reply: std::io::Result<Option<Reply>>) -> Result<Reply, Breakage> {
+    match reply {
         Ok(Some(reply)) => Ok(reply),
         Ok(None) => Err(breakage(name, "its process has ended")),
-        Err(e) => Err(breakage(name, &format!("its answer cannot be read: {e}"))),
+        Err(e) => Err(breakage(name, &format!("it does not answer: {e}"))),
     }
 }

@@ -20,31 +20,32 @@ mod observe;
 mod perform;
 mod processor;
 mod roots;
+mod sharing;
 mod world;
 
-use std::cell::RefCell;
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
 use serde::{Deserialize, Serialize};
 
 use crate::missing::Missing;
 use crate::programs::{self, Program};
-use crate::sandbox::{self, IdSource, Programs, restrictions};
+use crate::sandbox::{self, Ended, IdSource, Programs, restrictions};
 use crate::scenario::plan::Plan;
-use crate::sys::SharedBuffer;
+use crate::sys::{SharedBuffer, Stack};
 use crate::transcript::{Breakage, End, Observation, Outcome, Transcript};
 
 use processor::OneProcessor;
+use sharing::Sharing;
 
 pub use credentials::{PROGRAM_NAME, run_program};
 
 /// Most bytes of outcomes and observations of one plan.
 const TRANSCRIPT_BYTES: usize = 64 << 20;
+
+/// How many processes may leave behind what they had of a worker's memory, about 2 KB each.
+const MOST_LEFT_BEHIND: usize = 10_000;
 
 /// What a worker answers to a plan.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,6 +75,9 @@ pub struct Worker {
     nfs: RefCell<Option<nfs::Server>>,
     /// What is known of programs of the system, by name.
     programs: RefCell<BTreeMap<String, Result<Program, Missing>>>,
+    stacks: RefCell<Vec<Stack>>,
+    /// How many processes ended without giving back what they had of its memory.
+    left_behind: Cell<usize>,
 }
 
 impl Worker {
@@ -87,6 +91,8 @@ impl Worker {
             buffer: SharedBuffer::new(TRANSCRIPT_BYTES)?,
             nfs: RefCell::default(),
             programs: RefCell::default(),
+            stacks: RefCell::default(),
+            left_behind: Cell::new(0),
         })
     }
 
@@ -100,35 +106,44 @@ impl Worker {
             Ok(programs) => programs,
             Err(missing) => return Answer::Missing(missing),
         };
+        let sharing = Sharing::of(plan);
+        let stacks = match self.stacks(sharing.processes(plan)) {
+            Ok(stacks) => stacks,
+            Err(errno) => {
+                let detail = errno.to_string();
+                let stage = "worker: mmap of a stack".to_owned();
+                return answer(Transcript::broken(Breakage { stage, detail, errno: None }));
+            }
+        };
+        let (first, others) = match stacks.split_first() {
+            Some((first, others)) => (Some(first), others),
+            None => (None, &[][..]),
+        };
         self.buffer.clear();
-        let started = Instant::now();
         let log = Log { buffer: &self.buffer };
         let server = match self.nfs_server(plan) {
             Ok(server) => server,
             Err(breakage) => return answer(Transcript::broken(breakage)),
         };
         let stay = OneProcessor::stay();
-        let sandbox = sandbox::start(&self.ids, &maps, &plan.needs, &programs, |sandbox| {
-            match sandbox.and_then(|sandbox| {
-                server.as_ref().map_or(Ok(()), nfs::Server::join).map(|()| sandbox)
-            }) {
-                Ok(sandbox) => conduct::conduct(plan, sandbox, &log),
-                Err(breakage) => log.add(&Part::Broke(breakage)),
-            }
-        });
+        let limit = Duration::from_millis(plan.timeout_ms);
+        let ended =
+            sandbox::run(&self.ids, &maps, &plan.needs, &programs, first, limit, |sandbox| {
+                match sandbox.and_then(|sandbox| {
+                    server.as_ref().map_or(Ok(()), nfs::Server::join).map(|()| sandbox)
+                }) {
+                    Ok(sandbox) => conduct::conduct(plan, sandbox, others, &log),
+                    Err(breakage) => log.add(&Part::Broke(breakage)),
+                }
+            });
         drop(stay);
-        let sandbox = match sandbox {
-            Ok(sandbox) => sandbox,
+        let Ended { status, in_time } = match ended {
+            Ok(ended) => ended,
             Err(breakage) => return answer(Transcript::broken(breakage)),
         };
-        let limit = Duration::from_millis(plan.timeout_ms);
-        let child = &sandbox.child;
-        let in_time = wait(child, limit.saturating_sub(started.elapsed()));
-        if !in_time {
-            // The child is the first process of its pid namespace: everything in it ends too.
-            let _ = kill(child.pid, Signal::SIGKILL);
-        }
-        let status = waitpid(child.pid, None);
+        let left_behind = self.left_behind.get() + others.len();
+        let whole = in_time || sharing == Sharing::Nobody;
+        self.left_behind.set(if whole { left_behind } else { MOST_LEFT_BEHIND });
         let mut transcript = self.transcript();
         if !matches!(transcript.end, End::Completed) && !in_time {
             transcript.end = End::TimedOut;
@@ -171,6 +186,20 @@ impl Worker {
         if missing.is_empty() { Ok(found) } else { Err(missing) }
     }
 
+    /// Whether it should not go on: its memory may be damaged by a process that shared it and was killed,
+    /// or much of it was left behind by such processes.
+    pub fn is_spent(&self) -> bool {
+        self.left_behind.get() >= MOST_LEFT_BEHIND
+    }
+
+    /// This many stacks, which are kept for the next plan.
+    fn stacks(&self, count: usize) -> Result<Ref<'_, [Stack]>, nix::errno::Errno> {
+        while self.stacks.borrow().len() < count {
+            self.stacks.borrow_mut().push(Stack::new()?);
+        }
+        Ok(Ref::map(self.stacks.borrow(), |stacks| &stacks[..count]))
+    }
+
     fn transcript(&self) -> Transcript {
         let ended = Breakage { stage: String::new(), detail: String::new(), errno: None };
         let mut transcript = Transcript::broken(ended);
@@ -204,23 +233,6 @@ fn answer(transcript: Transcript) -> Answer {
         }
     }
     Answer::Asked(Box::new(transcript))
-}
-
-/// Waits for the end of a child; false where the time is up first.
-fn wait(child: &crate::sys::Child, limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout =
-            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        let mut fds = [PollFd::new(child.pidfd.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout) {
-            Ok(n) if n > 0 => return true,
-            Ok(_) if Instant::now() >= deadline => return false,
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(_) => return false,
-        }
-    }
 }
 
 /// Where the parts of a transcript are written.

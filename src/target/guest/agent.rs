@@ -78,6 +78,10 @@ fn serve() -> io::Result<()> {
             transcript.evidence.insert("kernel-log".to_owned(), lines.join("\n") + "\n");
         }
         line.say(&Reply::Answer { number, answer: Box::new(answer), troubles })?;
+        if worker.is_spent() {
+            // What is left is asked of a guest with a fresh agent.
+            break;
+        }
     }
     Ok(())
 }
