@@ -102,7 +102,7 @@ fn libraries(program: &Path) -> Result<BTreeMap<PathBuf, PathBuf>, String> {
     let mut needed = BTreeMap::new();
     for file in files {
         let is_below = |top: &&str| file.starts_with(Path::new("/").join(top));
-        if !LIBRARY_DIRECTORIES.iter().any(|top| is_below(&top)) {
+        if !LIBRARY_DIRECTORIES.iter().any(is_below) {
             let places =
                 LIBRARY_DIRECTORIES.iter().map(|top| format!("/{top}")).collect::<Vec<_>>();
             return Err(format!(

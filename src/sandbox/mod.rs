@@ -388,7 +388,7 @@ fn mount_view(kind: &str) -> Result<(), Breakage> {
 
 /// Binds the host's devices: device nodes of one's own cannot be made in a user namespace.
 fn bind_devices() -> Result<(), Breakage> {
-    let io = |what: &str, e: &std::io::Error| broke(what, errno_of(&e));
+    let io = |what: &str, e: &std::io::Error| broke(what, errno_of(e));
     fs::create_dir("dev").map_err(|e| io("mkdir dev", &e))?;
     for device in DEVICES {
         let (from, to) = (format!("/dev/{device}"), format!("dev/{device}"));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid, setsid};
 
 use super::{Answer, Witness};
@@ -211,47 +211,22 @@ impl Drop for Host {
     }
 }
 
-/// What a worker ends with that another one is to go on for.
-const SPENT: i32 = 75;
-
-/// The whole life of a slot: a session of its own, so that the keys of a terminal reach the supervisor
-/// alone, and no longer than the supervisor. A worker that is spent is followed by another one.
+/// The whole life of a worker process: a session of its own, so that the keys of a terminal reach
+/// the supervisor alone, and no longer than the supervisor.
 fn serve(mut socket: UnixStream, supervisor: Pid) -> ! {
     let _ = setsid();
     die_with(supervisor);
-    let slot = getpid();
+    let Ok(worker) = Worker::new() else { sys::exit_now(1) };
     loop {
-        match sys::fork() {
-            Ok(None) => {
-                die_with(slot);
-                sys::exit_now(work(&mut socket));
-            }
-            Ok(Some(worker)) => match waitpid(worker, None) {
-                Ok(WaitStatus::Exited(_, SPENT)) => {}
-                Ok(WaitStatus::Exited(_, status)) => sys::exit_now(status),
-                _ => sys::exit_now(1),
-            },
-            Err(_) => sys::exit_now(1),
-        }
-    }
-}
-
-/// Answers plans as long as they come, and says what to end with.
-fn work(socket: &mut UnixStream) -> i32 {
-    let Ok(worker) = Worker::new() else { return 1 };
-    loop {
-        match channel::receive::<Plan>(socket) {
+        match channel::receive::<Plan>(&mut socket) {
             Ok(Some(plan)) => {
                 let answer = worker.run(&plan);
-                if channel::send(socket, &answer).is_err() {
-                    return 1;
+                if channel::send(&mut socket, &answer).is_err() {
+                    sys::exit_now(1);
                 }
             }
-            Ok(None) => return 0,
-            Err(_) => return 1,
-        }
-        if worker.is_spent() {
-            return SPENT;
+            Ok(None) => sys::exit_now(0),
+            Err(_) => sys::exit_now(1),
         }
     }
 }

@@ -27,6 +27,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nix::sys::wait::WaitStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::missing::Missing;
@@ -75,6 +76,8 @@ pub struct Worker {
     nfs: RefCell<Option<nfs::Server>>,
     /// What is known of programs of the system, by name.
     programs: RefCell<BTreeMap<String, Result<Program, Missing>>>,
+    /// Whether a sandbox may share the memory of this process.
+    may_share: bool,
     stacks: RefCell<Vec<Stack>>,
     /// How many processes ended without giving back what they had of its memory.
     left_behind: Cell<usize>,
@@ -86,7 +89,20 @@ impl Worker {
     /// # Errors
     /// Where the shared memory cannot be had.
     pub fn new() -> Result<Self, nix::errno::Errno> {
+        Self::with(false)
+    }
+
+    /// A worker in a guest: sandboxes may share its memory, for in a guest there is nobody to harm.
+    ///
+    /// # Errors
+    /// Where the shared memory cannot be had.
+    pub fn of_guest() -> Result<Self, nix::errno::Errno> {
+        Self::with(true)
+    }
+
+    fn with(may_share: bool) -> Result<Self, nix::errno::Errno> {
         Ok(Self {
+            may_share,
             ids: IdSource::detect(),
             buffer: SharedBuffer::new(TRANSCRIPT_BYTES)?,
             nfs: RefCell::default(),
@@ -106,7 +122,7 @@ impl Worker {
             Ok(programs) => programs,
             Err(missing) => return Answer::Missing(missing),
         };
-        let sharing = Sharing::of(plan);
+        let sharing = if self.may_share { Sharing::of(plan) } else { Sharing::Nobody };
         let stacks = match self.stacks(sharing.processes(plan)) {
             Ok(stacks) => stacks,
             Err(errno) => {
@@ -142,7 +158,8 @@ impl Worker {
             Err(breakage) => return answer(Transcript::broken(breakage)),
         };
         let left_behind = self.left_behind.get() + others.len();
-        let whole = in_time || sharing == Sharing::Nobody;
+        let ended = in_time && matches!(status, Ok(WaitStatus::Exited(..)));
+        let whole = ended || sharing == Sharing::Nobody;
         self.left_behind.set(if whole { left_behind } else { MOST_LEFT_BEHIND });
         let mut transcript = self.transcript();
         if !matches!(transcript.end, End::Completed) && !in_time {

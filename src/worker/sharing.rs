@@ -2,7 +2,8 @@
 //!
 //! Copies are what a sandbox costs most: in User-Mode Linux each is one more process of its host, and
 //! each page that is touched in it a few system calls there. But memory tells who has it, and where
-//! that could be seen nobody shares any.
+//! that could be seen nobody shares any. And memory that is shared can be written: that is for guests,
+//! which are thrown away, and never for this machine.
 
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::Plan;
@@ -42,13 +43,14 @@ impl Sharing {
     }
 }
 
-/// Whether nothing runs in the sandbox but nsharness: a program there could look into the memory of a
-/// process (ptrace(2)), and the worker may have been started by root.
+/// Whether nothing runs in the sandbox but nsharness, and no step reaches memory: a program could look into
+/// that of a process (ptrace(2)), and a step could write into /proc/PID/mem.
 fn is_own_code_alone(plan: &Plan) -> bool {
     let starts_nothing = |setup: &Setup| match setup {
         Setup::Tree(_) | Setup::Mount { .. } => true,
     };
-    plan.world.nfs.is_empty()
+    !plan.needs.proc
+        && plan.world.nfs.is_empty()
         && plan.world.setup.iter().all(starts_nothing)
         && plan.steps.iter().all(|step| step.operation.described().family != Family::Exec)
 }
