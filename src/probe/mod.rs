@@ -99,7 +99,8 @@ impl Environment {
         let uname = rustix::system::uname();
         let release = uname.release().to_string_lossy().into_owned();
         Self {
-            version: KernelVersion::of_release(&release).unwrap_or(KernelVersion(0, 0, 0)),
+            version: KernelVersion::of_uname(&release, &uname.version().to_string_lossy())
+                .unwrap_or(KernelVersion(0, 0, 0)),
             release,
             machine: uname.machine().to_string_lossy().into_owned(),
             uid: rustix::process::geteuid().as_raw(),

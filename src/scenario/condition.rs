@@ -19,6 +19,16 @@ impl KernelVersion {
         let (major, minor) = (next()?, next()?);
         Some(Self(major, minor, next().unwrap_or(0)))
     }
+
+    /// The version of the kernel that uname(2) tells of: some distributions give the release the number of
+    /// their interface, and what they built is in the text of the version, as
+    /// `5.10.0-32-amd64` and `#1 SMP Debian 5.10.223-1 (2024-08-10)`.
+    pub fn of_uname(release: &str, version: &str) -> Option<Self> {
+        let named = Self::of_release(release)?;
+        let mut words = version.split_whitespace().skip_while(|word| *word != "Debian").skip(1);
+        let built = words.next().and_then(Self::of_release);
+        Some(built.filter(|built| (built.0, built.1) == (named.0, named.1)).unwrap_or(named))
+    }
 }
 
 impl FromStr for KernelVersion {
@@ -168,5 +178,11 @@ mod tests {
     fn a_release_of_a_distribution_is_a_version() {
         assert_eq!(KernelVersion::of_release("6.1.0-18-amd64"), Some(KernelVersion(6, 1, 0)));
         assert_eq!(KernelVersion::of_release("5.10.46"), Some(KernelVersion(5, 10, 46)));
+        let of = |release, version| KernelVersion::of_uname(release, version).unwrap();
+        let debian = "#1 SMP Debian 5.10.223-1 (2024-08-10)";
+        assert_eq!(of("5.10.0-32-amd64", debian), KernelVersion(5, 10, 223));
+        assert_eq!(of("6.1.0-own", debian), KernelVersion(6, 1, 0));
+        assert_eq!(of("6.1.9", "#1 SMP PREEMPT_DYNAMIC"), KernelVersion(6, 1, 9));
+        assert_eq!(of("6.1.9", "#1 SMP Debian"), KernelVersion(6, 1, 9));
     }
 }
