@@ -692,8 +692,9 @@ fn a_kernel_that_is_not_there_is_told_with_its_remedy(#[case] target: &str, #[ca
     fs::set_permissions(place.path().join("plain"), not_executable).unwrap();
     let mut command = place.command(User::Own);
     command.args(["run", "a.yaml", "--on", target]);
-    let output = command.env("NSHARNESS_CACHE", place.path().join("cache")).output().unwrap();
-    let done = Done::of(output).expect_code(4);
+    // A User-Mode Linux that is installed here would be found in the PATH.
+    command.env("PATH", place.path()).env("NSHARNESS_CACHE", place.path().join("cache"));
+    let done = Done::of(command.output().unwrap()).expect_code(4);
     assert!(done.stdout.contains(word), "{word} is not in:\n{}", done.stdout);
 }
 

@@ -48,7 +48,7 @@ pub const ALL: &[Probe] = &[
     Probe {
         name: "root",
         question: "May scenarios run as real root, without a user namespace of their own?",
-        remedy: "run as root with --privileged, on a machine that may be harmed",
+        remedy: "ask a guest by --on auto, or run as root with --privileged on a machine that may be harmed",
         how: How::Host(root),
     },
     Probe {
