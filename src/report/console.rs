@@ -88,7 +88,8 @@ impl Reporter for Console {
     fn start(&mut self, start: Start<'_>) -> io::Result<()> {
         let Start { environment, target, cases, .. } = start;
         let user = match (environment.uid, environment.privileged) {
-            (0, true) => "real root (--privileged)".to_owned(),
+            (0, true) if target == "host" => "real root (--privileged)".to_owned(),
+            (0, true) => "real root".to_owned(),
             (0, false) => "root".to_owned(),
             (uid, _) => format!("uid {uid}"),
         };
