@@ -1,12 +1,12 @@
 //! Which ids a sandbox can have: one, or ranges from /etc/subuid, or any as root.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{getegid, geteuid};
 
 use crate::missing::Missing;
+use crate::programs::in_path;
 
 /// Where root takes ids from that nobody on the host uses: beyond the ranges that systemd assigns
 /// (<https://systemd.io/UIDS-GIDS>) and well inside 31 bits.
@@ -68,7 +68,7 @@ impl IdSource {
             gid,
             subuid: subordinate(Path::new("/etc/subuid"), uid, user.as_deref()),
             subgid: subordinate(Path::new("/etc/subgid"), uid, user.as_deref()),
-            helpers: helper("newuidmap").zip(helper("newgidmap")),
+            helpers: in_path("newuidmap").zip(in_path("newgidmap")),
         }
     }
 
@@ -187,16 +187,6 @@ fn subordinate(file: &Path, uid: u32, user: Option<&str>) -> Vec<(u32, u32)> {
             (Some(name) == user || name == number).then_some(range)
         })
         .collect()
-}
-
-fn helper(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/bin"), PathBuf::from("/bin")])
-        .map(|directory| directory.join(name))
-        .find(|file| {
-            fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-        })
 }
 
 #[cfg(test)]

@@ -209,15 +209,7 @@ impl Files {
         let mut entries = fs::RawDir::new(directory, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry?;
-            let kind = match entry.file_type() {
-                fs::FileType::Directory => FileType::Directory,
-                fs::FileType::Symlink => FileType::Symlink,
-                fs::FileType::CharacterDevice => FileType::CharDevice,
-                fs::FileType::BlockDevice => FileType::BlockDevice,
-                fs::FileType::Fifo => FileType::NamedPipe,
-                fs::FileType::Socket => FileType::Socket,
-                _ => FileType::RegularFile,
-            };
+            let kind = kind(entry.file_type());
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if reply.add(INodeNo(entry.ino()), entry.next_entry_cookie(), kind, name) {
                 break;
@@ -242,8 +234,9 @@ fn attributes(fd: impl AsFd) -> Answer<Statx> {
     fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
 }
 
-fn shown(found: &Statx, number: u64) -> FileAttr {
-    let kind = match fs::FileType::from_raw_mode(found.stx_mode.into()) {
+/// A type of file, as the protocol names it.
+fn kind(found: fs::FileType) -> FileType {
+    match found {
         fs::FileType::Directory => FileType::Directory,
         fs::FileType::Symlink => FileType::Symlink,
         fs::FileType::CharacterDevice => FileType::CharDevice,
@@ -251,7 +244,11 @@ fn shown(found: &Statx, number: u64) -> FileAttr {
         fs::FileType::Fifo => FileType::NamedPipe,
         fs::FileType::Socket => FileType::Socket,
         _ => FileType::RegularFile,
-    };
+    }
+}
+
+fn shown(found: &Statx, number: u64) -> FileAttr {
+    let kind = kind(fs::FileType::from_raw_mode(found.stx_mode.into()));
     let time = |stamp: fs::StatxTimestamp| {
         let seconds = Duration::from_secs(stamp.tv_sec.unsigned_abs());
         let whole = if stamp.tv_sec < 0 {
