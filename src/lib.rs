@@ -17,6 +17,7 @@ pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod scenario;
+pub mod search;
 pub mod snapshot;
 pub mod sys;
 pub mod target;

@@ -24,6 +24,57 @@ pub enum Agrees {
     Abstained(String),
 }
 
+/// One thing that the kernel and the model say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Where, as in `a/b: mode`; nothing where it is the whole.
+    pub place: String,
+    /// The innermost name of the place: the field or attribute, or the entry that only one of them has.
+    pub field: String,
+    /// What the kernel has.
+    pub kernel: String,
+    /// What the model has.
+    pub model: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.place.is_empty() { "" } else { ": " };
+        write!(f, "{}{colon}kernel {}, model {}", self.place, self.kernel, self.model)
+    }
+}
+
+/// A part of a transcript, by its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// An outcome.
+    Step(usize),
+    /// An observation.
+    Observation(usize),
+}
+
+/// The first part in which two transcripts differ, and how. Their identities must not be renumbered yet.
+pub fn first_difference(
+    kernel: &Transcript,
+    model: &Transcript,
+) -> Option<(Part, Vec<Difference>)> {
+    let mut steps = Comparison::default();
+    for (index, (kernel, model)) in kernel.outcomes.iter().zip(&model.outcomes).enumerate() {
+        if steps.outcome(kernel, model) {
+            continue;
+        }
+        return Some((Part::Step(index), steps.differences));
+    }
+    let mut found = Comparison::default();
+    let observations = kernel.observations.iter().zip(&model.observations);
+    for (index, (kernel, model)) in observations.enumerate() {
+        if !found.observation(kernel, model) {
+            return Some((Part::Observation(index), found.differences));
+        }
+    }
+    None
+}
+
 /// Which parts of two transcripts agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {
@@ -41,14 +92,20 @@ impl Agreement {
             .outcomes
             .iter()
             .zip(&model.outcomes)
-            .map(|(kernel, model)| outcomes.outcome(kernel, model))
+            .map(|(kernel, model)| {
+                outcomes.outcome(kernel, model);
+                outcomes.conclude()
+            })
             .collect();
         let mut found = Comparison::default();
         let mut observations: Vec<_> = kernel
             .observations
             .iter()
             .zip(&model.observations)
-            .map(|(kernel, model)| found.observation(kernel, model))
+            .map(|(kernel, model)| {
+                found.observation(kernel, model);
+                found.conclude()
+            })
             .collect();
         if !matches!((&kernel.end, &model.end), (End::Completed, End::Completed)) {
             return Self { steps, observations };
@@ -89,14 +146,17 @@ const TOP: Place<'static> = Place { inside: None, name: "" };
 struct Comparison<'t> {
     of_kernel: BTreeMap<(Class, &'t str), &'t str>,
     of_model: BTreeMap<(Class, &'t str), &'t str>,
-    differences: Vec<String>,
+    differences: Vec<Difference>,
+    /// Why one of them says nothing.
+    abstained: Option<&'t str>,
 }
 
 impl<'t> Comparison<'t> {
-    fn outcome(&mut self, kernel: &'t Outcome, model: &'t Outcome) -> Agrees {
+    /// Whether nothing differs.
+    fn outcome(&mut self, kernel: &'t Outcome, model: &'t Outcome) -> bool {
         match (kernel, model) {
             (_, Outcome::Abstained(why)) | (Outcome::Abstained(why), _) => {
-                return Agrees::Abstained(why.clone());
+                self.abstained = Some(why);
             }
             (Outcome::Ok(kernel), Outcome::Ok(model)) => {
                 for (name, said) in model {
@@ -111,24 +171,25 @@ impl<'t> Comparison<'t> {
                 Outcome::Failed { errno, syscall, .. },
                 Outcome::Failed { errno: said, syscall: by, .. },
             ) if errno == said && syscall == by => {}
-            _ => self.differences.push(format!("kernel {}, model {}", Brief(kernel), Brief(model))),
+            _ => self.differ(TOP, &Brief(kernel), &Brief(model)),
         }
-        self.conclude()
+        self.differences.is_empty()
     }
 
-    fn observation(&mut self, kernel: &'t Observation, model: &'t Observation) -> Agrees {
+    /// Whether nothing differs.
+    fn observation(&mut self, kernel: &'t Observation, model: &'t Observation) -> bool {
         if kernel.title != model.title {
-            self.differences.push(format!("the model has {} in its place", model.title));
-            return self.conclude();
+            self.differ(TOP, &kernel.title, &model.title);
+            return false;
         }
         match (&kernel.found, &model.found) {
-            (_, Err(Outcome::Abstained(why))) => return Agrees::Abstained(why.clone()),
+            (_, Err(Outcome::Abstained(why))) => self.abstained = Some(why),
             (Ok(kernel), Ok(model)) => self.value(kernel, model, TOP),
             (Err(kernel), Err(model)) => return self.outcome(kernel, model),
             (Ok(_), Err(model)) => self.differ(TOP, &"found it", &Brief(model)),
             (Err(kernel), Ok(_)) => self.differ(TOP, &Brief(kernel), &"found it"),
         }
-        self.conclude()
+        self.differences.is_empty()
     }
 
     fn value(&mut self, kernel: &'t Value, model: &'t Value, place: Place<'_>) {
@@ -232,17 +293,25 @@ impl<'t> Comparison<'t> {
     }
 
     fn differ(&mut self, place: Place<'_>, kernel: &dyn fmt::Display, model: &dyn fmt::Display) {
-        let colon = if place.name.is_empty() { "" } else { ": " };
-        self.differences.push(format!("{place}{colon}kernel {kernel}, model {model}"));
+        self.differences.push(Difference {
+            place: place.to_string(),
+            field: place.name.to_owned(),
+            kernel: kernel.to_string(),
+            model: model.to_string(),
+        });
     }
 
+    /// What came of one part; the next one begins anew.
     fn conclude(&mut self) -> Agrees {
-        if self.differences.is_empty() {
+        let differences = std::mem::take(&mut self.differences);
+        if let Some(why) = self.abstained.take() {
+            return Agrees::Abstained(why.to_owned());
+        }
+        if differences.is_empty() {
             return Agrees::Yes;
         }
-        let mut told = std::mem::take(&mut self.differences);
-        let more = told.len().saturating_sub(TOLD);
-        told.truncate(TOLD);
+        let mut told: Vec<_> = differences.iter().take(TOLD).map(Difference::to_string).collect();
+        let more = differences.len().saturating_sub(TOLD);
         if more > 0 {
             told.push(format!("and {more} more"));
         }

@@ -1,0 +1,127 @@
+//! Whether the kernel says what the model does: the first deviation of a trial.
+
+use super::{Asked, Cause, Deviation, Place};
+use crate::model::Prediction;
+use crate::model::rules::Rule;
+use crate::scenario::plan::Plan;
+use crate::transcript::{End, Outcome, Transcript};
+use crate::verdict::agreement::{Difference, Part, first_difference};
+
+/// What the stage of a breakage begins with where the world itself was refused.
+const OF_WORLD: &str = "world: ";
+
+/// Holds what a kernel answered to a plan against what the model says.
+pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction) -> Asked {
+    match (&kernel.end, &model.transcript.end) {
+        (End::Completed, End::Completed) => {}
+        (End::TimedOut, _) => return broke("it was not answered in time"),
+        // The model does not know the rules of this world.
+        (_, End::Broke(why)) if why.errno.is_none() => return Asked::Agree,
+        (End::Broke(why), End::Broke(said)) if why.errno == said.errno => return Asked::Agree,
+        (End::Broke(why), _) if !why.stage.starts_with(OF_WORLD) => {
+            return Asked::Broke(why.clone());
+        }
+        (kernel, model_end) => {
+            let (kernel, said) = (end(kernel), end(model_end));
+            return part(Place::World, "world".to_owned(), kernel, said, &model.world);
+        }
+    }
+    let Some((at, differences)) = first_difference(kernel, &model.transcript) else {
+        return if kernel.observations.len() == model.transcript.observations.len() {
+            Asked::Agree
+        } else {
+            broke("the kernel and the model did not observe the same")
+        };
+    };
+    match at {
+        Part::Step(index) => of_step(plan, index, &differences, model),
+        Part::Observation(index) => {
+            let title = &kernel.observations[index].title;
+            of_observation(title, index, &differences)
+        }
+    }
+}
+
+fn broke(why: &str) -> Asked {
+    let stage = "search".to_owned();
+    Asked::Broke(crate::transcript::Breakage { stage, detail: why.to_owned(), errno: None })
+}
+
+fn end(end: &End) -> String {
+    match end {
+        End::Broke(breakage) => breakage.to_string(),
+        End::Completed | End::TimedOut => "ok".to_owned(),
+    }
+}
+
+fn part(
+    place: Place,
+    what: String,
+    kernel: String,
+    model: String,
+    rules: &[&'static Rule],
+) -> Asked {
+    let ids = rules.iter().map(|rule| rule.id.to_owned()).collect();
+    let cause = Cause { what, kernel: kernel.clone(), model: model.clone(), rules: ids };
+    Asked::Part(Box::new(Deviation { place, kernel, model, rules: rules.to_vec(), cause }))
+}
+
+fn of_step(plan: &Plan, index: usize, differences: &[Difference], model: &Prediction) -> Asked {
+    let rules = model.steps.get(index).map_or(&[][..], Vec::as_slice);
+    let word = plan.steps.get(index).map_or("step", |step| step.operation.word());
+    let first = differences.first();
+    let field = first.map_or("", |difference| difference.field.as_str());
+    let what = if field.is_empty() { word.to_owned() } else { format!("{word}: {field}") };
+    told(Place::Step(index), what, differences, rules)
+}
+
+fn of_observation(title: &str, index: usize, differences: &[Difference]) -> Asked {
+    let kind = title.split(" at ").next().unwrap_or_default();
+    let kind = kind.split(" of ").next().unwrap_or_default();
+    let alone =
+        |difference: &Difference| difference.kernel == "has it" || difference.model == "has it";
+    // What is in a directory and who has it matter more than how often it is named.
+    let first = differences.iter().find(|difference| alone(difference)).or(differences.first());
+    let what = match first {
+        Some(first) if alone(first) => format!("{kind}: an entry"),
+        Some(first) => format!("{kind}: {}", first.field),
+        None => kind.to_owned(),
+    };
+    told(Place::Observation(index), what, differences, &[])
+}
+
+/// A deviation with all its differences, and a cause with none of the names.
+fn told(place: Place, what: String, differences: &[Difference], rules: &[&'static Rule]) -> Asked {
+    let words = |value: &dyn Fn(&Difference) -> &str| -> String {
+        let told = differences.iter().map(|difference| {
+            let colon = if difference.place.is_empty() { "" } else { ": " };
+            format!("{}{colon}{}", difference.place, value(difference))
+        });
+        told.take(MOST).collect::<Vec<_>>().join("; ")
+    };
+    let (kernel, model) = (words(&|d| &d.kernel), words(&|d| &d.model));
+    let first = differences.first();
+    let field = first.map_or("", |d| d.field.as_str());
+    let cause = Cause {
+        kernel: first.map_or_else(String::new, |d| class(field, &d.kernel, "one value")),
+        model: first.map_or_else(String::new, |d| class(field, &d.model, "another")),
+        rules: rules.iter().map(|rule| rule.id.to_owned()).collect(),
+        what,
+    };
+    Asked::Part(Box::new(Deviation { place, kernel, model, rules: rules.to_vec(), cause }))
+}
+
+/// Most differences that are told.
+const MOST: usize = 4;
+
+/// Fields of which each value is a class of its own.
+const TELLING: &[&str] = &["", "type", "xattrs", "unreadable", "note", "mounted"];
+
+/// What a value has in common with others of its class.
+fn class(field: &str, value: &str, otherwise: &str) -> String {
+    let told = TELLING.contains(&field)
+        || ["none", "has it", "does not"].contains(&value)
+        || value.contains(" that was seen before")
+        || value == "a new one";
+    if told { value.to_owned() } else { otherwise.to_owned() }
+}
