@@ -11,6 +11,10 @@ pub const OLDEST: (u32, u32) = (5, 10);
 /// The newest version that the model was held against.
 pub const NEWEST: (u32, u32) = (7, 2);
 
+/// Probes that are no where nobody asked: they ask for what is chosen when a kernel is built, and is not
+/// chosen by itself.
+const CHOSEN: [&str; 1] = ["xattr.security_unchecked"];
+
 /// What the model knows of a kernel: a version, and the answers of probes, which outrank it.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -73,7 +77,8 @@ impl Default for Settings {
 impl Profile {
     /// A kernel of which only the version is known.
     pub fn of_version(version: KernelVersion) -> Self {
-        Self { version, probes: BTreeMap::new(), settings: Settings::default() }
+        let probes = CHOSEN.map(|name| (name.to_owned(), false));
+        Self { version, probes: probes.into(), settings: Settings::default() }
     }
 
     /// What a probe answered.

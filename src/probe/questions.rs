@@ -145,6 +145,14 @@ pub const ALL: &[Probe] = &[
         "{title: xattr, world: {tree: {f: file}}, steps: [setxattr: {path: f, name: user.x, value: y}]}",
     ),
     scenario(
+        "xattr.security_unchecked",
+        "Does the kernel forget to ask for CAP_SYS_ADMIN where security.* attributes are set? (with the BPF \
+         module of security, up to Linux 6.10)",
+        OTHER,
+        "{title: unchecked, world: {tree: {f: file}, actors: {box: {userns: {uid_map: [[0, 0, 1]]}}}}, steps: [
+            setxattr: {as: box, path: f, name: security.x, value: y}]}",
+    ),
+    scenario(
         "tmpfs.idmap",
         "Can a mount of tmpfs be idmapped? (Linux 6.3)",
         NEWER,

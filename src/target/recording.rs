@@ -71,7 +71,8 @@ impl Recorder {
     ) -> io::Result<Self> {
         let out = File::create(path)?;
         let mut recorder = Self { witness, out, known, asked: BTreeMap::new() };
-        recorder.line(environment)?;
+        // How it runs, as on an emulated processor, is of this machine and not of the kernel.
+        recorder.line(&Environment { note: None, ..environment.clone() })?;
         Ok(recorder)
     }
 
@@ -287,7 +288,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("recording");
         let parrot = Box::new(Parrot(VecDeque::new(), values));
-        let environment = Environment::of_host(false);
+        let mut environment = Environment::of_host(false);
+        environment.note = Some("emulated".into());
         let mut recorder = Recorder::new(&path, &environment, parrot, known).unwrap();
         recorder.submit(7, plan).unwrap();
         assert!(recorder.next(Duration::ZERO).unwrap().is_some());
@@ -313,6 +315,7 @@ mod tests {
     fn nothing_of_the_machine_is_written_down() {
         let text = record(&plan(SCENARIO), "77:8:1", None);
         assert!(!text.contains("77:8:1") && !text.contains("of this machine"), "{text}");
+        assert!(!text.contains("emulated"), "{text}");
     }
 
     #[test]

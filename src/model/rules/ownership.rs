@@ -105,6 +105,13 @@ rules! {
     XATTR_SECURITY "ownership.xattr.security"
         "Attributes of security.* are changed with CAP_SYS_ADMIN over the user namespace that mounted the file system: EPERM."
         "xattr(7), extended security attributes; security/commoncap.c cap_inode_setxattr()";
+    XATTR_SECURITY_UNCHECKED "ownership.xattr.security-unchecked"
+        "Where the BPF module of security is active, its empty hook allows every change of security.* attributes."
+        "security/security.c security_inode_setxattr(), commit 61df7b828204"
+        since (5, 7)
+        until (6, 11)
+        probe "xattr.security_unchecked"
+        quirk "xattr(7): write access is limited to processes that have the CAP_SYS_ADMIN capability";
     FILECAPS_HEADER "ownership.filecaps.header"
         "security.capability is set to what is a capability set of version 2 or 3: EINVAL."
         "security/commoncap.c cap_convert_nscap()"

@@ -208,12 +208,13 @@ impl Machine<'_> {
         self.inode_permission(cred, idmap, inode, access)
     }
 
-    /// Who may change what a security module may read (`cap_inode_setxattr`).
+    /// Who may change what a security module may read (`cap_inode_setxattr`, `cap_inode_removexattr`).
     fn security_change(&self, cred: &Cred, inode: InodeId, name: &str) -> Res<()> {
         let userns = self.supers[self.inodes[inode].sb].userns;
         let without =
             Space::of(name).0 == Space::Security && !self.capable(cred, userns, cap::SYS_ADMIN);
-        self.deny(without, &rules::XATTR_SECURITY, Errno::EPERM)
+        let unchecked = without && self.by(&rules::XATTR_SECURITY_UNCHECKED);
+        self.deny(without && !unchecked, &rules::XATTR_SECURITY, Errno::EPERM)
     }
 
     /// Whether the file system has attributes of this namespace (`xattr_resolve_name`). Overlays and
