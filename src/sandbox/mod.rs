@@ -36,7 +36,7 @@ pub use restrictions::restrictions;
 /// Where the sandbox's tmpfs can be mounted before it becomes the root: any directory that is there.
 const STAGING: &[&str] = &["/tmp", "/run", "/mnt", "/var", "/usr", "/etc"];
 /// Size and number of inodes of the sandbox's tmpfs.
-const TMPFS_OPTIONS: &str = "size=256m,nr_inodes=64k,mode=0755";
+pub const TMPFS_OPTIONS: &str = "size=256m,nr_inodes=64k,mode=0755";
 /// The source of what the harness mounts, by which its mounts are told from a scenario's.
 pub const MARK: &str = "sandbox";
 /// The devices of a minimal /dev.

@@ -4,7 +4,7 @@ use super::{Asked, Cause, Deviation, Place};
 use crate::model::Prediction;
 use crate::model::rules::Rule;
 use crate::scenario::plan::Plan;
-use crate::transcript::{End, Outcome, Transcript};
+use crate::transcript::{End, Transcript};
 use crate::verdict::agreement::{Difference, Part, first_difference};
 
 /// What the stage of a breakage begins with where the world itself was refused.

@@ -40,6 +40,16 @@ impl SharedBuffer {
         unsafe { self.start.cast::<AtomicUsize>().as_ref() }
     }
 
+    /// How many bytes were appended.
+    pub fn len(&self) -> usize {
+        self.length().load(Ordering::Acquire)
+    }
+
+    /// Whether nothing was appended.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Forgets what was appended.
     pub fn clear(&self) {
         self.length().store(0, Ordering::Release);

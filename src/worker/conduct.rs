@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::{Mode, OFlags};
 
 use super::actor::{Process, Reply, Request};
+use super::arena::Check;
 use super::observe::{self, Item};
 use super::perform::{State, Step, perform};
 use super::{Log, Part, world};
@@ -30,13 +31,27 @@ pub fn conduct(plan: &Plan, mut sandbox: Sandbox, stacks: &[Stack], log: &Log<'_
     let mut keep: Vec<&dyn AsRawFd> = vec![&sandbox.root, &sandbox.proc];
     keep.extend(sandbox.programs.values().map(|program| program as &dyn AsRawFd));
     sys::close_all_but(&keep);
-    let end = set_up(plan, &mut sandbox)
-        .and_then(|world| Conductor::start(plan, &sandbox, world, stacks)?.conduct(log));
+    let end = play(plan, &mut sandbox, stacks, Check::Sequence, log);
     if plan.keep {
         let table = observe::read_proc(sandbox.proc.as_fd(), "self/mountinfo").unwrap_or_default();
         log.add(&Part::Evidence("mountinfo".into(), table));
     }
     log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
+}
+
+/// Sets up the world of a plan at the root that it was given, takes its steps and observes.
+///
+/// # Errors
+/// What kept it from being asked to the end.
+pub fn play(
+    plan: &Plan,
+    sandbox: &mut Sandbox,
+    stacks: &[Stack],
+    check: Check,
+    log: &Log<'_>,
+) -> Result<(), Breakage> {
+    let world = set_up(plan, sandbox)?;
+    Conductor::start(plan, sandbox, world, stacks)?.conduct(check, log)
 }
 
 /// Sets up the world; what it was made from is closed then. What it holds open is in what this gives.
@@ -178,11 +193,18 @@ impl<'p> Conductor<'p> {
         Ok(())
     }
 
-    fn conduct(&mut self, log: &Log<'_>) -> Result<(), Breakage> {
+    fn conduct(&mut self, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
         for (index, step) in self.plan.steps.iter().enumerate() {
             let outcome = self.take(index, step)?;
             log.add(&Part::Outcome(outcome));
+            if check == Check::Step && index + 1 < self.plan.steps.len() {
+                self.observe(log)?;
+            }
         }
+        self.observe(log)
+    }
+
+    fn observe(&mut self, log: &Log<'_>) -> Result<(), Breakage> {
         for (index, observe) in self.plan.observe.iter().enumerate() {
             for item in observe::items(observe) {
                 let observation = match &item {
@@ -220,8 +242,8 @@ impl<'p> Conductor<'p> {
         let of = match of(&step.operation).map(|name| (name, self.actors.get(name))) {
             None => None,
             Some((_, Some(Place::There { pid, .. }))) => Some(*pid),
-            // The first process of the sandbox: the actor is in it.
-            Some((_, Some(Place::Here(_)))) => Some(1),
+            // This process: the actor is in it.
+            Some((_, Some(Place::Here(_)))) => Some(std::process::id() as i32),
             Some((name, None)) => return Err(breakage(name, "it is not there")),
         };
         let sandbox = self.sandbox;
@@ -296,7 +318,7 @@ fn wait_for(pidfd: &OwnedFd) {
 
 /// Whether an actor needs no process of its own: it is root of the sandbox as the world begins, and
 /// none of its steps changes its process.
-fn stays_here(plan: &Plan, name: &Name) -> bool {
+pub fn stays_here(plan: &Plan, name: &Name) -> bool {
     let is_plain = plan.world.actors.get(name).is_some_and(|actor| *actor == Actor::default());
     let changes = |step: &PlanStep| {
         let family = step.operation.described().family;

@@ -6,6 +6,7 @@
 //! nothing has to be copied while the scenario runs and everything up to a timeout is kept.
 
 mod actor;
+pub mod arena;
 mod conduct;
 mod credentials;
 mod devices;
@@ -64,6 +65,7 @@ enum Part {
     Observation(Observation),
     Evidence(String, String),
     Broke(Breakage),
+    TimedOut,
     Completed,
 }
 
@@ -72,6 +74,8 @@ enum Part {
 pub struct Worker {
     ids: IdSource,
     buffer: SharedBuffer,
+    /// What many plans answer that are asked together.
+    answers: SharedBuffer,
     /// Started for the first plan that has exports, and kept for those after it.
     nfs: RefCell<Option<nfs::Server>>,
     /// What is known of programs of the system, by name.
@@ -105,6 +109,7 @@ impl Worker {
             may_share,
             ids: IdSource::detect(),
             buffer: SharedBuffer::new(TRANSCRIPT_BYTES)?,
+            answers: SharedBuffer::new(TRANSCRIPT_BYTES)?,
             nfs: RefCell::default(),
             programs: RefCell::default(),
             stacks: RefCell::default(),
@@ -218,26 +223,51 @@ impl Worker {
     }
 
     fn transcript(&self) -> Transcript {
-        let ended = Breakage { stage: String::new(), detail: String::new(), errno: None };
-        let mut transcript = Transcript::broken(ended);
-        let contents = self.buffer.contents();
-        for line in contents.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice(line) {
-                Ok(Part::Outcome(outcome)) => transcript.outcomes.push(outcome),
-                Ok(Part::Observation(observation)) => transcript.observations.push(observation),
-                Ok(Part::Evidence(name, text)) => drop(transcript.evidence.insert(name, text)),
-                Ok(Part::Broke(breakage)) => transcript.end = End::Broke(breakage),
-                Ok(Part::Completed) => transcript.end = End::Completed,
-                Err(error) => {
-                    let stage = "worker: transcript".to_owned();
-                    transcript.end =
-                        End::Broke(Breakage { stage, detail: error.to_string(), errno: None });
-                    break;
-                }
-            }
-        }
-        transcript
+        let mut transcripts = read(&self.buffer).into_iter();
+        transcripts.next().unwrap_or_else(unended)
     }
+}
+
+/// A transcript that does not say how it ended.
+fn unended() -> Transcript {
+    Transcript::broken(Breakage { stage: String::new(), detail: String::new(), errno: None })
+}
+
+/// The transcripts in a buffer, one after the other; the last one may have no end.
+fn read(buffer: &SharedBuffer) -> Vec<Transcript> {
+    let (mut transcripts, mut transcript) = (Vec::new(), unended());
+    let mut open = false;
+    let contents = buffer.contents();
+    for line in contents.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        open = true;
+        transcript.end = match serde_json::from_slice(line) {
+            Ok(Part::Outcome(outcome)) => {
+                transcript.outcomes.push(outcome);
+                continue;
+            }
+            Ok(Part::Observation(observation)) => {
+                transcript.observations.push(observation);
+                continue;
+            }
+            Ok(Part::Evidence(name, text)) => {
+                transcript.evidence.insert(name, text);
+                continue;
+            }
+            Ok(Part::Broke(breakage)) => End::Broke(breakage),
+            Ok(Part::TimedOut) => End::TimedOut,
+            Ok(Part::Completed) => End::Completed,
+            Err(error) => {
+                let (stage, detail) = ("worker: transcript".to_owned(), error.to_string());
+                End::Broke(Breakage { stage, detail, errno: None })
+            }
+        };
+        transcripts.push(std::mem::replace(&mut transcript, unended()));
+        open = false;
+    }
+    if open {
+        transcripts.push(transcript);
+    }
+    transcripts
 }
 
 /// A sandbox that broke where a restriction of the host explains it was not a sandbox that broke.
@@ -258,6 +288,46 @@ struct Log<'b> {
 }
 
 impl Log<'_> {
+    /// Adds all that was answered to a plan.
+    fn add_all(&self, answer: Answer) {
+        let transcript = match answer {
+            Answer::Asked(transcript) => *transcript,
+            Answer::Missing(missing) => {
+                let reasons: Vec<_> = missing.iter().map(ToString::to_string).collect();
+                let (stage, detail) = ("sandbox: missing".to_owned(), reasons.join("; "));
+                Transcript::broken(Breakage { stage, detail, errno: None })
+            }
+        };
+        transcript.outcomes.into_iter().for_each(|outcome| self.add(&Part::Outcome(outcome)));
+        let observations = transcript.observations.into_iter();
+        observations.for_each(|observation| self.add(&Part::Observation(observation)));
+        self.add(&match transcript.end {
+            End::Completed => Part::Completed,
+            End::TimedOut => Part::TimedOut,
+            End::Broke(breakage) => Part::Broke(breakage),
+        });
+    }
+
+    /// How many plans have ended, and whether one has begun to answer beside them.
+    fn ended(&self) -> (usize, bool) {
+        let is_end = |line: &[u8]| {
+            line.starts_with(b"\"Completed\"")
+                || line.starts_with(b"\"TimedOut\"")
+                || line.starts_with(b"{\"Broke\"")
+        };
+        let contents = self.buffer.contents();
+        let lines = contents.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.fold((0, false), |(ended, _), line| match is_end(line) {
+            true => (ended + 1, false),
+            false => (ended, true),
+        })
+    }
+
+    /// Whether it is time to read what was written.
+    fn is_half_full(&self) -> bool {
+        self.buffer.len() > TRANSCRIPT_BYTES / 2
+    }
+
     /// Adds one part. What does not fit breaks the scenario instead of being cut off silently.
     fn add(&self, part: &Part) {
         let mut line = serde_json::to_vec(part).unwrap_or_default();

@@ -1,0 +1,322 @@
+//! Many plans in one sandbox, each as if it were alone.
+//!
+//! A sandbox costs more than the steps of a plan. So plans that need the same of it take turns in one: each
+//! gets a tmpfs of its own as its root, which is detached with everything on it afterwards. One whose actors
+//! all stay in the first process is performed there, in a changed root (chroot(2)); any other by a process of
+//! its own in a mount namespace of its own, as in a sandbox, and what is left of its processes is killed.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir, chroot, getpid, pivot_root};
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::conduct::{self, stays_here};
+use super::{Answer, Log, Part, Worker};
+use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS, die_with};
+use crate::scenario::operation::{Family, Operation};
+use crate::scenario::plan::{Plan, PlanStep};
+use crate::scenario::scalar::StepPath;
+use crate::sys;
+use crate::transcript::{Breakage, Transcript};
+
+/// How often what is observed is observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// After the last step.
+    #[default]
+    Sequence,
+    /// After every step.
+    Step,
+}
+
+/// Where the root of a plan is mounted.
+const PLACE: &str = "trial";
+/// What each plan of many may take on the average, beside the time that any of them may take.
+const SHARE: Duration = Duration::from_millis(100);
+
+/// Plans that are being asked by a process of their own.
+#[derive(Debug)]
+pub struct Running {
+    pid: Pid,
+    plans: Vec<Plan>,
+}
+
+impl Running {
+    /// The plans.
+    pub fn plans(&self) -> &[Plan] {
+        &self.plans
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let _ = waitpid(self.pid, None);
+    }
+}
+
+impl Worker {
+    /// Asks many plans, one after the other.
+    pub fn run_all(&self, plans: &[Plan], check: Check) -> Vec<Transcript> {
+        self.answers.clear();
+        self.ask_all(plans, check);
+        self.read_all(plans.len())
+    }
+
+    /// Begins to ask many plans in a process of its own: meanwhile this one may do something else, but not
+    /// begin with others.
+    ///
+    /// # Errors
+    /// Those of fork(2).
+    pub fn start_all(&self, plans: Vec<Plan>, check: Check) -> Result<Running, Errno> {
+        self.answers.clear();
+        let asker = getpid();
+        match sys::fork()? {
+            Some(pid) => Ok(Running { pid, plans }),
+            None => {
+                die_with(asker);
+                self.ask_all(&plans, check);
+                sys::exit_now(0)
+            }
+        }
+    }
+
+    /// Waits for what was begun. One plan that is not answered is broken.
+    pub fn finish_all(&self, running: &Running) -> Vec<Transcript> {
+        while waitpid(running.pid, None) == Err(Errno::EINTR) {}
+        self.read_all(running.plans.len())
+    }
+
+    /// Asks plans, and appends what they answer to the buffer of answers.
+    fn ask_all(&self, plans: &[Plan], check: Check) {
+        let log = Log { buffer: &self.answers };
+        let mut left = plans;
+        while let Some(first) = left.first() {
+            if !fits(first) {
+                log.add_all(self.run(first));
+                left = &left[1..];
+                continue;
+            }
+            let together = left.iter().take_while(|plan| fits(plan) && share(first, plan)).count();
+            let done = self.ask_together(&left[..together], check, &log);
+            left = &left[done..];
+        }
+    }
+
+    /// Asks plans in one sandbox; how many of them were answered, which is one at least.
+    fn ask_together(&self, plans: &[Plan], check: Check, log: &Log<'_>) -> usize {
+        let maps = match self.ids.maps(&plans[0].needs.ids) {
+            Ok(maps) => maps,
+            Err(missing) => {
+                log.add_all(Answer::Missing(missing));
+                return 1;
+            }
+        };
+        let longest = plans.iter().map(|plan| plan.timeout_ms).max().unwrap_or_default();
+        let limit = Duration::from_millis(longest) + SHARE * plans.len() as u32;
+        let before = log.ended().0;
+        let stay = super::processor::OneProcessor::stay();
+        let needs = &plans[0].needs;
+        let programs = Programs::new();
+        let ended =
+            sandbox::run(&self.ids, &maps, needs, &programs, None, limit, |sandbox| match sandbox
+                .and_then(Arena::new)
+            {
+                Ok(mut arena) => arena.perform(plans, check, log),
+                Err(breakage) => log.add(&Part::Broke(breakage)),
+            });
+        drop(stay);
+        let (after, open) = log.ended();
+        let done = after - before;
+        match ended {
+            Err(breakage) => log.add(&Part::Broke(breakage)),
+            Ok(Ended { in_time: false, .. }) if done < plans.len() => log.add(&Part::TimedOut),
+            // It may end between two of them, for others to go on.
+            Ok(Ended { status, .. }) if done == 0 || open => {
+                let stage = "sandbox: its first process".to_owned();
+                let detail = format!("ended early: {status:?}");
+                log.add(&Part::Broke(Breakage { stage, detail, errno: None }));
+            }
+            Ok(_) => return done,
+        }
+        done + 1
+    }
+
+    fn read_all(&self, count: usize) -> Vec<Transcript> {
+        let mut transcripts = super::read(&self.answers);
+        transcripts.truncate(count);
+        while transcripts.len() < count {
+            let stage = "worker".to_owned();
+            let detail = "the process that asks ended before".to_owned();
+            transcripts.push(Transcript::broken(Breakage { stage, detail, errno: None }));
+        }
+        transcripts
+    }
+}
+
+/// Whether a plan can be asked beside others: it needs nothing that is made with a sandbox for it alone.
+pub fn fits(plan: &Plan) -> bool {
+    let needs = &plan.needs;
+    let runs_nothing = || {
+        let mut families = plan.steps.iter().map(|step| step.operation.described().family);
+        families.all(|family| family != Family::Exec)
+    };
+    !(needs.proc || needs.sys || needs.dev || plan.keep)
+        && plan.world.nfs.is_empty()
+        && plan.world.programs().is_empty()
+        && !plan.has_loop_devices()
+        && runs_nothing()
+}
+
+/// Whether two plans need the same sandbox.
+fn share(one: &Plan, other: &Plan) -> bool {
+    let of = |plan: &Plan| (plan.needs.ids.clone(), plan.needs.namespaces.clone());
+    of(one) == of(other) && one.needs.privileged == other.needs.privileged
+}
+
+/// The first process of a sandbox in which plans take turns.
+struct Arena {
+    sandbox: Sandbox,
+    /// The root directory of the sandbox itself.
+    top: OwnedFd,
+}
+
+impl Arena {
+    fn new(sandbox: Sandbox) -> Result<Self, Breakage> {
+        sys::close_all_but(&[&sandbox.root as &dyn AsRawFd, &sandbox.proc]);
+        let top = open_here().map_err(|errno| broke("open /", errno))?;
+        rustix::fs::mkdir(PLACE, Mode::from_raw_mode(0o755))
+            .map_err(|errno| broke("mkdir", sandbox::errno(errno)))?;
+        Ok(Self { sandbox, top })
+    }
+
+    /// Performs plans. It ends before the last of them where what one left behind cannot be taken away, or
+    /// what they answer becomes too much.
+    fn perform(&mut self, plans: &[Plan], check: Check, log: &Log<'_>) {
+        for plan in plans {
+            let cleared = if stays(plan) {
+                let end = self.here(plan, check, log);
+                log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
+                self.clear()
+            } else {
+                let answered = self.apart(plan, check, log);
+                answered.map_or_else(|breakage| log.add(&Part::Broke(breakage)), |()| ());
+                kill_the_rest()
+            };
+            if cleared.is_err() || log.is_half_full() {
+                return;
+            }
+        }
+    }
+
+    /// Performs a plan in this process.
+    fn here(&mut self, plan: &Plan, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
+        make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
+        chroot(".").and_then(|()| chdir("/")).map_err(|errno| broke("chroot", errno))?;
+        self.sandbox.root = open_here().map_err(|errno| broke("open /", errno))?;
+        conduct::play(plan, &mut self.sandbox, &[], check, log)
+    }
+
+    /// Performs a plan in a process and a mount namespace of its own, which says how it ended.
+    fn apart(&mut self, plan: &Plan, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
+        let Some(pid) = sys::fork().map_err(|errno| broke("fork", errno))? else {
+            let end = enter(plan).and_then(|root| {
+                self.sandbox.root = root;
+                conduct::play(plan, &mut self.sandbox, &[], check, log)
+            });
+            log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
+            sys::exit_now(0)
+        };
+        loop {
+            match waitpid(pid, None) {
+                Ok(WaitStatus::Exited(_, 0)) => return Ok(()),
+                Ok(status) => {
+                    let stage = "arena: the process of a plan".to_owned();
+                    let detail = format!("ended early: {status:?}");
+                    return Err(Breakage { stage, detail, errno: None });
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(broke("waitpid", errno)),
+            }
+        }
+    }
+
+    /// Takes away what a plan left behind that was performed in this process.
+    fn clear(&mut self) -> Result<(), Errno> {
+        self.sandbox.root = self.top.try_clone().map_err(|_| Errno::EMFILE)?;
+        rustix::process::fchdir(&self.top).map_err(sandbox::errno)?;
+        chroot(".")?;
+        umount2(PLACE, MntFlags::MNT_DETACH)
+    }
+}
+
+/// Kills every other process of the pid namespace, and waits for them.
+fn kill_the_rest() -> Result<(), Errno> {
+    match kill(Pid::from_raw(-1), Signal::SIGKILL) {
+        Err(Errno::ESRCH) => return Ok(()),
+        killed => killed?,
+    }
+    loop {
+        match waitpid(None, Some(WaitPidFlag::__WALL)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Whether a plan can be performed by one process that is in the sandbox and stays as it is.
+fn stays(plan: &Plan) -> bool {
+    let keeps_root = |step: &PlanStep| match &step.operation {
+        Operation::Umount(step) => is_below_root(&step.at),
+        Operation::Move(step) => is_below_root(&step.from),
+        Operation::MoveMount(step) => step.from.as_ref().is_none_or(is_below_root),
+        // It takes a user namespace, which who is in a changed root may not make: user_namespaces(7).
+        Operation::MountSetattr(step) => step.idmap.is_none(),
+        _ => true,
+    };
+    plan.world.actors.keys().all(|name| stays_here(plan, name)) && plan.steps.iter().all(keeps_root)
+}
+
+/// Whether a path leads to something below the root for certain: the root mount of a sandbox is locked, and
+/// that of a process in a changed root is not.
+fn is_below_root(path: &StepPath) -> bool {
+    let mut parts = path.as_str().split('/').filter(|part| !matches!(*part, "" | "."));
+    parts.next().is_some() && !path.as_str().contains("..")
+}
+
+/// Mounts the root of a plan at its place, and goes there.
+fn make_root(plan: &Plan) -> Result<(), Errno> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let flags = if plan.needs.privileged { flags } else { MsFlags::empty() };
+    mount(Some(MARK), PLACE, Some("tmpfs"), flags, Some(TMPFS_OPTIONS))?;
+    chdir(PLACE)
+}
+
+/// In a process that was made for a plan: its root becomes the root of a mount namespace.
+fn enter(plan: &Plan) -> Result<OwnedFd, Breakage> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| broke("unshare", errno))?;
+    make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
+    pivot_root(".", ".").map_err(|errno| broke("pivot_root", errno))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(|errno| broke("umount the old root", errno))?;
+    chdir("/").map_err(|errno| broke("chdir /", errno))?;
+    open_here().map_err(|errno| broke("open /", errno))
+}
+
+fn open_here() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(".", flags, Mode::empty()).map_err(sandbox::errno)
+}
+
+fn broke(what: &str, errno: Errno) -> Breakage {
+    let errno_name = crate::scenario::scalar::Errno(errno as i32);
+    Breakage { stage: format!("arena: {what}"), detail: errno.to_string(), errno: Some(errno_name) }
+}

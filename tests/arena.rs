@@ -1,0 +1,60 @@
+//! Many plans in one sandbox answer what each answers alone: nothing of one reaches the next.
+//!
+//! Its own `main`: the kernel is asked by forks of this process, which must have one thread then.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nsharness::probe;
+use nsharness::scenario::plan::Plan;
+use nsharness::scenario::{FoundFile, KnownNames, discover, read, resolve};
+use nsharness::transcript::{End, Transcript};
+use nsharness::verdict::agreement::first_difference;
+use nsharness::worker::arena::{Check, fits};
+use nsharness::worker::{Answer, Worker};
+
+fn main() -> ExitCode {
+    let plans = plans(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios"));
+    let worker = Worker::new().expect("memory");
+    let mut asked: Vec<(Plan, Transcript)> = Vec::new();
+    for plan in plans {
+        // What this machine does not allow is no matter of how it is asked.
+        if let Answer::Asked(transcript) = worker.run(&plan)
+            && transcript.end == End::Completed
+        {
+            asked.push((plan, *transcript));
+        }
+    }
+    // Those that need the same sandbox stand together, each of them twice: beside others, and after itself.
+    asked.sort_by_key(|(plan, _)| (plan.needs.ids.clone(), plan.needs.namespaces.clone()));
+    let twice = asked.iter().flat_map(|(plan, _)| [plan.clone(), plan.clone()]).collect::<Vec<_>>();
+    let together = worker.run_all(&twice, Check::Sequence);
+    let mut wrong = Vec::new();
+    for (index, (plan, alone)) in asked.iter().enumerate() {
+        for answer in &together[2 * index..2 * index + 2] {
+            if answer.end != alone.end {
+                wrong
+                    .push(format!("{}: alone {:?}, together {:?}", plan.id, alone.end, answer.end));
+            } else if let Some((part, how)) = first_difference(answer, alone) {
+                wrong.push(format!("{}: {part:?}: {how:?}", plan.id));
+            }
+        }
+    }
+    let fitting = asked.iter().filter(|(plan, _)| fits(plan)).count();
+    println!("{} plans asked alone and together, {fitting} in a sandbox with others", asked.len());
+    wrong.iter().for_each(|line| println!("  {line}"));
+    let enough = fitting > 100 || asked.is_empty();
+    if wrong.is_empty() && enough { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn plans(scenarios: &Path) -> Vec<Plan> {
+    let names = probe::names();
+    let (files, errors) = discover(&[PathBuf::from(scenarios)]);
+    assert!(errors.is_empty());
+    let resolve = |file: &FoundFile| {
+        let source = read(&file.path).expect("a file");
+        resolve(file, &source, KnownNames { probes: &names }).expect("a valid scenario")
+    };
+    let cases = files.iter().flat_map(resolve);
+    cases.map(|case| case.plan).filter(|plan| !plan.needs.privileged).collect()
+}
