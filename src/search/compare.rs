@@ -3,6 +3,7 @@
 use super::{Asked, Cause, Deviation, Place};
 use crate::model::Prediction;
 use crate::model::rules::Rule;
+use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::transcript::{End, Transcript};
 use crate::verdict::agreement::{Difference, Part, first_difference};
@@ -22,8 +23,7 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction) -> Asked {
             return Asked::Broke(why.clone());
         }
         (kernel, model_end) => {
-            let (kernel, said) = (end(kernel), end(model_end));
-            return part(Place::World, "world".to_owned(), kernel, said, &model.world);
+            return of_world(kernel, model_end, &model.world);
         }
     }
     let Some((at, differences)) = first_difference(kernel, &model.transcript) else {
@@ -47,23 +47,28 @@ fn broke(why: &str) -> Asked {
     Asked::Broke(crate::transcript::Breakage { stage, detail: why.to_owned(), errno: None })
 }
 
-fn end(end: &End) -> String {
-    match end {
+/// A world that one of them alone can set up. Its cause has no places: they move when it is shrunk.
+fn of_world(kernel: &End, model: &End, rules: &[&'static Rule]) -> Asked {
+    let said = |end: &End| match end {
         End::Broke(breakage) => breakage.to_string(),
         End::Completed | End::TimedOut => "ok".to_owned(),
-    }
-}
-
-fn part(
-    place: Place,
-    what: String,
-    kernel: String,
-    model: String,
-    rules: &[&'static Rule],
-) -> Asked {
-    let ids = rules.iter().map(|rule| rule.id.to_owned()).collect();
-    let cause = Cause { what, kernel: kernel.clone(), model: model.clone(), rules: ids };
-    Asked::Part(Box::new(Deviation { place, kernel, model, rules: rules.to_vec(), cause }))
+    };
+    let error = |end: &End| match end {
+        End::Broke(breakage) => breakage.errno.map_or_else(String::new, |errno| errno.to_string()),
+        End::Completed | End::TimedOut => "ok".to_owned(),
+    };
+    let word = |end: &End| match end {
+        End::Broke(breakage) => breakage.stage.rsplit(": ").next().map(str::to_owned),
+        End::Completed | End::TimedOut => None,
+    };
+    let what = word(kernel).or_else(|| word(model)).unwrap_or_default();
+    // The paths of a tree are names.
+    let is_operation = Operation::ALL.iter().any(|operation| operation.word == what);
+    let what = if is_operation { format!("world: {what}") } else { "world: tree".to_owned() };
+    let cause = Cause { what, kernel: error(kernel), model: error(model), rules: Vec::new() };
+    let (kernel, model) = (said(kernel), said(model));
+    let rules = rules.to_vec();
+    Asked::Part(Box::new(Deviation { place: Place::World, kernel, model, rules, cause }))
 }
 
 fn of_step(plan: &Plan, index: usize, differences: &[Difference], model: &Prediction) -> Asked {

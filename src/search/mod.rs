@@ -5,7 +5,11 @@
 //! as a run does it.
 
 pub mod compare;
+pub mod document;
+pub mod layout;
 pub mod random;
+pub mod shrink;
+pub mod write;
 
 use std::fmt;
 

@@ -22,7 +22,7 @@ impl Random {
     /// A number below `bound`; zero where there is none.
     pub fn below(&mut self, bound: usize) -> usize {
         // Of 32 bits, whose product with a small bound is spread evenly enough.
-        ((self.generator.next_u64() >> 32) * bound as u64 >> 32) as usize
+        (((self.generator.next_u64() >> 32) * bound as u64) >> 32) as usize
     }
 
     /// A number from the first to the last.

@@ -1,0 +1,168 @@
+//! What was found as a scenario: a file to commit, that fails until kernel and model say the same.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::layout::{Page, yaml};
+use super::{Deviation, Finding, Place, document};
+use crate::report::sentence::sentence;
+use crate::scenario::operation::Operation;
+use crate::scenario::plan::Plan;
+use crate::transcript::{Outcome, Value};
+
+/// The longest title.
+const TITLE: usize = 180;
+/// The longest text that an expectation repeats.
+const LONGEST: usize = 120;
+
+/// Where and how something was found.
+#[derive(Clone, Debug)]
+pub struct Origin<'o> {
+    /// The target, as it is named by `--on`.
+    pub target: &'o str,
+    /// The release of its kernel.
+    pub kernel: &'o str,
+    /// The seed that the trial was made up from.
+    pub seed: u64,
+}
+
+/// A finding as a scenario. `predicted` is what the model says of the step at which it deviates.
+pub fn scenario(finding: &Finding, origin: &Origin<'_>, predicted: Option<&Outcome>) -> String {
+    let (plan, deviation) = (&finding.smallest, &finding.deviation);
+    let mut document = document::of_plan(plan);
+    let title = title(plan, deviation);
+    let mut page = Page::default();
+    page.entry(0, "title", &json!(title));
+    let mut sources: Vec<&str> = deviation.rules.iter().map(|rule| rule.source).collect();
+    sources.dedup();
+    if !sources.is_empty() {
+        page.entry(0, "refs", &json!(sources));
+    }
+    page.entry(0, "tags", &json!(["search"]));
+    let Origin { target, kernel, seed } = origin;
+    let times =
+        if finding.count == 1 { String::new() } else { format!(", {} times", finding.count) };
+    page.comment(
+        0,
+        &format!(
+            "Found by nsharness search on {target} (Linux {kernel}): seed {seed}, trial {}{times}.",
+            finding.first
+        ),
+    );
+    for rule in &deviation.rules {
+        page.comment(0, &format!("The model's rule {}: {}", rule.id, rule.statement));
+    }
+    if let Place::Step(index) = deviation.place {
+        let expected = expectation(plan, deviation, index, predicted);
+        expect(&mut document, index, expected);
+    }
+    for (key, value) in document.as_object().into_iter().flatten() {
+        part(&mut page, key, value, deviation);
+    }
+    page.text
+}
+
+/// Writes a part of the document, with what the kernel says before the place at which it deviates.
+fn part(page: &mut Page, key: &str, value: &Json, deviation: &Deviation) {
+    let said = || match deviation.place {
+        Place::Step(_) => format!("The kernel says: {}", deviation.kernel),
+        _ => format!("The kernel says: {}. The model says: {}.", deviation.kernel, deviation.model),
+    };
+    match (key, deviation.place) {
+        ("steps", Place::Step(index)) => {
+            page.text.push_str("steps:\n");
+            for (at, step) in value.as_array().into_iter().flatten().enumerate() {
+                if at == index {
+                    page.comment(2, &said());
+                }
+                page.item(2, step);
+            }
+        }
+        ("world", Place::World) | ("observe", Place::Observation(_) | Place::Invariant(_)) => {
+            page.comment(0, &said());
+            page.entry(0, key, value);
+        }
+        _ => page.entry(0, key, value),
+    }
+}
+
+/// The deviation in a sentence.
+fn title(plan: &Plan, deviation: &Deviation) -> String {
+    let Deviation { kernel, model, cause, .. } = deviation;
+    let last = |index: usize| plan.steps.get(index).map(sentence);
+    let title = match deviation.place {
+        Place::World => format!("Of this world the kernel says {kernel} and the model {model}"),
+        Place::Step(index) => {
+            let what = last(index).unwrap_or_else(|| cause.what.clone());
+            format!("When {what}, the kernel says {kernel} and the model {model}")
+        }
+        Place::Observation(_) | Place::Invariant(_) => {
+            let after = plan.steps.len().checked_sub(1).and_then(last);
+            let after = after.map_or_else(|| "At once".to_owned(), |what| format!("After {what},"));
+            let kind = cause.what.split(':').next().unwrap_or_default();
+            format!("{after} the kernel says of the {kind} `{kernel}` and the model `{model}`")
+        }
+    };
+    let title = title.replace('\n', " ");
+    if title.chars().count() <= TITLE {
+        return title;
+    }
+    title.chars().take(TITLE - 3).chain("...".chars()).collect()
+}
+
+/// What the model says of a step, as its `expect`.
+fn expectation(
+    plan: &Plan,
+    deviation: &Deviation,
+    index: usize,
+    predicted: Option<&Outcome>,
+) -> Option<Json> {
+    let mounted =
+        plan.steps.get(index).is_some_and(|s| matches!(s.operation, Operation::Mounted(_)));
+    match predicted {
+        Some(Outcome::Failed { errno, .. }) => Some(json!(errno)),
+        Some(Outcome::Ok(values)) if mounted => values.get("mounted").and_then(of_value),
+        Some(Outcome::Ok(values)) => {
+            let said =
+                format!(" {} {} {}", deviation.cause.what, deviation.kernel, deviation.model);
+            let told = |name: &str| {
+                let words = said.split(|c: char| !c.is_alphanumeric() && c != '_');
+                words.into_iter().any(|word| word == name)
+            };
+            let values: Map<String, Json> = values
+                .iter()
+                .filter(|(name, _)| told(name))
+                .filter_map(|(name, value)| Some((name.clone(), of_value(value)?)))
+                .collect();
+            Some(if values.is_empty() { json!("ok") } else { Json::Object(values) })
+        }
+        Some(Outcome::Abstained(_)) | None => None,
+    }
+}
+
+/// A value as an expectation names it; what is renumbered, or longer than anybody reads, has none.
+fn of_value(value: &Value) -> Option<Json> {
+    match value {
+        Value::Bool(value) => Some(json!(value)),
+        Value::Number(number) => Some(json!(number)),
+        Value::Text(text) => (text.len() <= LONGEST).then(|| json!(text)),
+        Value::List(items) => {
+            items.iter().map(of_value).collect::<Option<Vec<_>>>().map(Json::Array)
+        }
+        Value::Map(_) | Value::Identity(..) => None,
+    }
+}
+
+fn expect(document: &mut Json, index: usize, expected: Option<Json>) {
+    let step = document.pointer_mut(&format!("/steps/{index}")).and_then(Json::as_object_mut);
+    let fields = step.and_then(|step| step.values_mut().next()).and_then(Json::as_object_mut);
+    if let (Some(fields), Some(expected)) = (fields, expected) {
+        fields.insert("expect".into(), expected);
+    }
+}
+
+/// A plan as a scenario that expects nothing, with this title.
+pub fn plain(plan: &Plan, title: &str) -> String {
+    let mut titled = Map::from_iter([("title".to_owned(), json!(title))]);
+    titled.extend(document::of_plan(plan).as_object().cloned().unwrap_or_default());
+    yaml(&Json::Object(titled))
+}
