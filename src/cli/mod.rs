@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod findings;
 mod kernel;
 mod list;
 mod matrix;
@@ -56,6 +57,8 @@ enum Command {
     Probe(probe::Arguments),
     /// Fetch, list, add and remove kernels that guests boot
     Kernel(kernel::Arguments),
+    /// Put together what searches found
+    Findings(findings::Arguments),
     /// Review the snapshots of what scenarios observe
     Snap(snap::Arguments),
     /// Print the JSON schema of a scenario file, or the reference made from it
@@ -114,6 +117,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::List(arguments) => list::execute(&arguments),
         Command::Probe(arguments) => probe::execute(&arguments),
         Command::Kernel(arguments) => kernel::execute(&arguments),
+        Command::Findings(arguments) => findings::execute(&arguments),
         Command::Snap(arguments) => snap::execute(&arguments),
         Command::Schema(arguments) => schema::execute(&arguments),
     }

@@ -6,8 +6,10 @@
 
 pub mod compare;
 pub mod document;
+pub mod findings;
 pub mod layout;
 pub mod random;
+pub mod shard;
 pub mod shrink;
 pub mod write;
 

@@ -39,15 +39,11 @@ pub fn scenario(finding: &Finding, origin: &Origin<'_>, predicted: Option<&Outco
     }
     page.entry(0, "tags", &json!(["search"]));
     let Origin { target, kernel, seed } = origin;
-    let times =
-        if finding.count == 1 { String::new() } else { format!(", {} times", finding.count) };
-    page.comment(
-        0,
-        &format!(
-            "Found by nsharness search on {target} (Linux {kernel}): seed {seed}, trial {}{times}.",
-            finding.first
-        ),
+    let trial = finding.first;
+    let found = format!(
+        "Found by nsharness search on {target} (Linux {kernel}): seed {seed}, trial {trial}."
     );
+    page.comment(0, &found);
     for rule in &deviation.rules {
         page.comment(0, &format!("The model's rule {}: {}", rule.id, rule.statement));
     }

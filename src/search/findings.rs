@@ -1,0 +1,284 @@
+//! The directory that a search writes: a scenario for each finding, and `findings.json`, which has what is
+//! needed to go on with the search and to put several of them together.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::shard::Shard;
+use super::{Cause, Finding, document};
+
+/// The file that has the record.
+pub const RECORD: &str = "findings.json";
+/// The version of its format.
+const FORMAT: u32 = 1;
+/// The files that a finding may have, by their endings: a scenario and reproductions.
+const ENDINGS: &[&str] = &["yaml", "c", "sh"];
+
+/// What one search found, or several together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of the format.
+    pub format: u32,
+    /// The version of nsharness that wrote it.
+    pub nsharness: String,
+    /// The searches that it comes from: one, or those that were merged.
+    pub searches: Vec<Search>,
+    /// What they found, in the order of the causes.
+    pub findings: Vec<Found>,
+}
+
+/// One search: what it takes to repeat it or to go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Search {
+    /// What was searched.
+    pub family: String,
+    /// Where the kernel was asked, as it is named by `--on`.
+    pub target: String,
+    /// The release of the kernel.
+    pub kernel: String,
+    /// The seed.
+    pub seed: u64,
+    /// The part of it, where it is spread over machines.
+    pub shard: Shard,
+    /// The first trial that was not asked.
+    pub next: u64,
+    /// How many trials were asked.
+    pub trials: u64,
+    /// In how many of them the kernel was not asked to the end.
+    pub broken: u64,
+}
+
+/// A finding and where it was seen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// The name of its files, without their endings.
+    pub name: String,
+    /// What was found; its count is that of all searches.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// The kernels that showed it.
+    pub kernels: Vec<String>,
+}
+
+/// Why findings cannot be read, written or put together.
+#[derive(Debug, thiserror::Error)]
+pub enum FindingsError {
+    /// A file or directory.
+    #[error("{0}: {1}")]
+    File(PathBuf, io::Error),
+    /// A record that cannot be read.
+    #[error("{0}: {1}")]
+    Record(PathBuf, String),
+    /// Another search is in the directory.
+    #[error("{0}: it is {1}, and not {2}: give another directory, or the same search")]
+    Other(PathBuf, String, String),
+}
+
+impl Search {
+    /// Whether a search goes on with another: it would have made up the same trials.
+    pub fn goes_on(&self, other: &Self) -> bool {
+        let own = |search: &Self| {
+            (search.family.clone(), search.target.clone(), search.seed, search.shard)
+        };
+        own(self) == own(other)
+    }
+}
+
+impl std::fmt::Display for Search {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a search of {} on {} with seed {}", self.family, self.target, self.seed)?;
+        if self.shard == Shard::WHOLE { Ok(()) } else { write!(f, ", part {}", self.shard) }
+    }
+}
+
+impl Found {
+    /// A finding with a name after its cause.
+    pub fn new(finding: Finding, kernel: &str) -> Self {
+        Self { name: name(&finding.cause), finding, kernels: vec![kernel.to_owned()] }
+    }
+
+    /// The same cause found again: what is smaller is kept. Says whether the other one was.
+    fn join(&mut self, other: Self) -> bool {
+        let kernels = other.kernels.into_iter().filter(|kernel| !self.kernels.contains(kernel));
+        let kernels: Vec<_> = kernels.collect();
+        self.kernels.extend(kernels);
+        self.kernels.sort();
+        let count = self.finding.count.saturating_add(other.finding.count);
+        let is_smaller = size(&other.finding) < size(&self.finding);
+        if is_smaller {
+            self.finding = other.finding;
+        }
+        self.finding.count = count;
+        is_smaller
+    }
+}
+
+/// How much there is to read: first the steps, then everything.
+fn size(finding: &Finding) -> (usize, usize) {
+    let plan = &finding.smallest;
+    (plan.steps.len(), document::of_plan(plan).to_string().len())
+}
+
+/// The name of a finding's files: what differs, in words, and a digest of the whole cause.
+fn name(cause: &Cause) -> String {
+    let words = format!("{} {} {}", cause.what, cause.kernel, cause.model).to_ascii_lowercase();
+    let words: Vec<&str> =
+        words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let whole = serde_json::to_string(cause).unwrap_or_default();
+    let digest =
+        Sha256::digest(whole).iter().take(4).map(|b| format!("{b:02x}")).collect::<String>();
+    let words: String = words.join("-").chars().take(60).collect();
+    format!("{}-{digest}", words.trim_end_matches('-'))
+}
+
+impl Record {
+    /// The record of a search that has found nothing yet.
+    pub fn of(search: Search) -> Self {
+        let nsharness = env!("CARGO_PKG_VERSION").to_owned();
+        Self { format: FORMAT, nsharness, searches: vec![search], findings: Vec::new() }
+    }
+
+    /// Reads the record of a directory; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or has another format.
+    pub fn read(directory: &Path) -> Result<Option<Self>, FindingsError> {
+        let path = directory.join(RECORD);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(FindingsError::File(path, error)),
+        };
+        let version: Format = serde_json::from_slice(&text)
+            .map_err(|error| FindingsError::Record(path.clone(), error.to_string()))?;
+        if version.format != FORMAT {
+            let why = format!("its format is {}, expected {FORMAT}", version.format);
+            return Err(FindingsError::Record(path, why));
+        }
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| FindingsError::Record(path, error.to_string()))
+    }
+
+    /// The record to go on with: that of the directory if it is of this search, else a new one.
+    ///
+    /// # Errors
+    /// A record that cannot be read, or is of another search.
+    pub fn resume(directory: &Path, search: Search) -> Result<Self, FindingsError> {
+        let Some(record) = Self::read(directory)? else { return Ok(Self::of(search)) };
+        match record.searches.as_slice() {
+            [one] if one.goes_on(&search) => Ok(record),
+            [one] => {
+                let (one, search) = (one.to_string(), search.to_string());
+                Err(FindingsError::Other(directory.to_owned(), one, search))
+            }
+            several => {
+                let several = format!("{} searches put together", several.len());
+                Err(FindingsError::Other(directory.to_owned(), several, search.to_string()))
+            }
+        }
+    }
+
+    /// Writes the record and the files of new findings, by their names with endings. The record comes last
+    /// and at once: what it names is there, whenever the search is ended.
+    ///
+    /// # Errors
+    /// The file or directory that cannot be written.
+    pub fn write(
+        &self,
+        directory: &Path,
+        files: &BTreeMap<String, String>,
+    ) -> Result<(), FindingsError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| FindingsError::File(path, error)
+        };
+        fs::create_dir_all(directory).map_err(at(directory))?;
+        for (name, text) in files {
+            let path = directory.join(name);
+            fs::write(&path, text).map_err(at(&path))?;
+        }
+        let (path, new) = (directory.join(RECORD), directory.join(format!(".{RECORD}.new")));
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        fs::write(&new, text).map_err(at(&new))?;
+        fs::rename(&new, &path).map_err(at(&path))
+    }
+
+    /// Takes over what another record has; the names of those whose files are the other's.
+    fn join(&mut self, other: Self) -> Vec<String> {
+        for search in other.searches {
+            if !self.searches.contains(&search) {
+                self.searches.push(search);
+            }
+        }
+        let mut taken = Vec::new();
+        for found in other.findings {
+            let name = found.name.clone();
+            let known = |own: &&mut Found| own.finding.cause == found.finding.cause;
+            let is_taken = match self.findings.iter_mut().find(known) {
+                Some(own) => own.join(found),
+                None => {
+                    self.findings.push(found);
+                    true
+                }
+            };
+            if is_taken {
+                taken.push(name);
+            }
+        }
+        self.findings.sort_by(|one, other| one.finding.cause.cmp(&other.finding.cause));
+        taken
+    }
+}
+
+/// The version alone, which every format has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// Puts the findings of several directories into one, by their causes. A directory that is given twice
+/// counts once.
+///
+/// # Errors
+/// A directory without a record, or what cannot be read or written.
+pub fn merge(directories: &[PathBuf], into: &Path) -> Result<Record, FindingsError> {
+    let nsharness = env!("CARGO_PKG_VERSION").to_owned();
+    let mut merged =
+        Record { format: FORMAT, nsharness, searches: Vec::new(), findings: Vec::new() };
+    let mut files = BTreeMap::new();
+    let mut seen = Vec::new();
+    for directory in directories {
+        let real = directory.canonicalize();
+        let real = real.map_err(|error| FindingsError::File(directory.clone(), error))?;
+        if seen.contains(&real) {
+            continue;
+        }
+        seen.push(real);
+        let Some(record) = Record::read(directory)? else {
+            let why = "there is no record: give directories that `nsharness search --out` wrote";
+            return Err(FindingsError::Record(directory.join(RECORD), why.to_owned()));
+        };
+        for name in merged.join(record) {
+            for ending in ENDINGS {
+                let file = format!("{name}.{ending}");
+                let path = directory.join(&file);
+                match fs::read_to_string(&path) {
+                    Ok(text) => drop(files.insert(file, text)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        files.remove(&file);
+                    }
+                    Err(error) => return Err(FindingsError::File(path, error)),
+                }
+            }
+        }
+    }
+    merged.write(into, &files)?;
+    Ok(merged)
+}

@@ -1,0 +1,93 @@
+//! One part of a search that is spread over machines.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Part `index` of `of`, from one: the trials whose numbers are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Shard {
+    index: u64,
+    of: u64,
+}
+
+impl Shard {
+    /// The whole search.
+    pub const WHOLE: Self = Self { index: 1, of: 1 };
+
+    /// The trials of this part in their order, from the first that is not below `from`.
+    pub fn trials(self, from: u64) -> impl Iterator<Item = u64> {
+        let own = self.index - 1;
+        let ahead = (own + self.of - from % self.of) % self.of;
+        let step = usize::try_from(self.of).unwrap_or(usize::MAX);
+        (from.saturating_add(ahead)..=u64::MAX).step_by(step)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('/').and_then(|(index, of)| {
+            let (index, of): (u64, u64) = (index.parse().ok()?, of.parse().ok()?);
+            (1..=of).contains(&index).then_some(Self { index, of })
+        });
+        parsed.ok_or_else(|| {
+            format!("`{}` is no part of a whole: expected K/N, as in 3/16", text.escape_debug())
+        })
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Shard> for String {
+    fn from(shard: Shard) -> Self {
+        shard.to_string()
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shard;
+
+    #[test]
+    fn the_parts_are_the_whole_and_no_two_have_a_trial_in_common() {
+        let mut all: Vec<u64> = (1..=3)
+            .flat_map(|index| {
+                let shard: Shard = format!("{index}/3").parse().unwrap();
+                shard.trials(0).take_while(|number| *number < 20).collect::<Vec<_>>()
+            })
+            .collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_part_goes_on_where_it_was() {
+        let shard: Shard = "2/4".parse().unwrap();
+        assert_eq!(shard.trials(0).take(3).collect::<Vec<_>>(), [1, 5, 9]);
+        assert_eq!(shard.trials(5).take(2).collect::<Vec<_>>(), [5, 9]);
+        assert_eq!(shard.trials(6).take(2).collect::<Vec<_>>(), [9, 13]);
+        assert_eq!(Shard::WHOLE.trials(7).take(2).collect::<Vec<_>>(), [7, 8]);
+        assert_eq!(shard.trials(u64::MAX).count(), 0);
+    }
+
+    #[test]
+    fn a_part_is_one_of_several() {
+        for wrong in ["0/3", "4/3", "3", "a/b", "1/0", ""] {
+            assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+        }
+    }
+}
