@@ -19,4 +19,4 @@ pub mod world;
 mod yaml;
 
 pub use load::{FoundFile, discover, read};
-pub use resolve::{Case, KnownNames, Requirement, StepInfo, resolve};
+pub use resolve::{Case, DEFAULT_TIMEOUT, KnownNames, Requirement, StepInfo, resolve};

@@ -6,11 +6,14 @@
 
 pub mod compare;
 pub mod document;
+pub mod family;
 pub mod findings;
 pub mod layout;
 pub mod random;
+pub mod scene;
 pub mod shard;
 pub mod shrink;
+pub mod trial;
 pub mod write;
 
 use std::fmt;

@@ -1,0 +1,125 @@
+//! Makes up a trial, and with it what the model says of it: each step is chosen when it is known what became
+//! of those before.
+
+use std::collections::BTreeMap;
+
+use super::Trial;
+use super::family::{self, Family, Means};
+use super::random::Random;
+use crate::model::profile::Profile;
+use crate::model::{Prediction, Simulation};
+use crate::scenario::DEFAULT_TIMEOUT;
+use crate::scenario::plan::{Plan, PlanStep};
+use crate::transcript::{End, Transcript};
+use crate::worker::arena::Check;
+
+/// The fewest and the most steps of a trial.
+const STEPS: (usize, usize) = (5, 40);
+
+/// What all trials of a search have in common: with the version of nsharness it says what each of them is.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The names of the families, which take turns.
+    pub families: Vec<&'static str>,
+    /// What choices follow from.
+    pub seed: u64,
+    /// What the kernel allows.
+    pub means: Means,
+    /// What the model knows of the kernel.
+    pub profile: Profile,
+    /// How often what is observed is observed.
+    pub check: Check,
+}
+
+/// A trial with what the model says of it.
+#[derive(Debug)]
+pub struct Made {
+    /// The trial.
+    pub trial: Trial,
+    /// What the model says.
+    pub prediction: Prediction,
+}
+
+impl Recipe {
+    /// The families of which the kernel allows a trial.
+    pub fn possible(&self) -> Vec<&'static str> {
+        let possible = |name: &&&str| self.family(name, 0).is_some();
+        self.families.iter().filter(possible).copied().collect()
+    }
+
+    fn family(&self, name: &str, number: u64) -> Option<Box<dyn Family>> {
+        let (_, of) = family::ALL.iter().find(|(other, _)| *other == name)?;
+        of(number, self.means)
+    }
+
+    /// Makes up a trial; `None` where the kernel allows none of its family.
+    pub fn make(&self, number: u64) -> Option<Made> {
+        let count = self.families.len() as u64;
+        let name = self.families[usize::try_from(number / family::BLOCK % count).unwrap_or(0)];
+        let mut family = self.family(name, number)?;
+        let mut random = Random::of(self.seed, number);
+        let mut plan = Plan {
+            id: format!("{name}-{}-{number}", self.seed),
+            needs: family.needs(),
+            world: family.world(&mut random),
+            steps: Vec::new(),
+            observe: Vec::new(),
+            timeout_ms: 1000 * DEFAULT_TIMEOUT,
+            keep: false,
+        };
+        let length = random.between(STEPS.0, STEPS.1);
+        let mut prediction = nothing();
+        let mut steps = Vec::with_capacity(length);
+        let mut simulation = match Simulation::start(&plan, &self.profile) {
+            Ok(simulation) => simulation,
+            Err(breakage) => {
+                prediction.transcript.end = End::Broke(breakage);
+                return Some(Made { trial: Trial { number, plan }, prediction });
+            }
+        };
+        prediction.world = simulation.machine.rules.take();
+        for line in 1..=length {
+            let (actor, operation) = family.step(&mut random);
+            let step = PlanStep { actor, operation, line };
+            let (outcome, rules) = simulation.step(&step);
+            family.learn(&step, &outcome);
+            prediction.transcript.outcomes.push(outcome);
+            prediction.steps.push(rules);
+            steps.push(step);
+            if self.check == Check::Step && line < length {
+                observe(&mut simulation, &plan, family.as_ref(), &mut prediction);
+            }
+        }
+        observe(&mut simulation, &plan, family.as_ref(), &mut prediction);
+        drop(simulation);
+        plan.steps = steps;
+        plan.observe = family.observe();
+        Some(Made { trial: Trial { number, plan }, prediction })
+    }
+}
+
+fn observe(
+    simulation: &mut Simulation<'_>,
+    plan: &Plan,
+    family: &dyn Family,
+    prediction: &mut Prediction,
+) {
+    for item in family.observe() {
+        prediction.transcript.observations.extend(simulation.machine.observe(plan, &item));
+        prediction.observations.push(simulation.machine.rules.take());
+    }
+}
+
+fn nothing() -> Prediction {
+    Prediction {
+        transcript: Transcript {
+            outcomes: Vec::new(),
+            observations: Vec::new(),
+            end: End::Completed,
+            evidence: BTreeMap::new(),
+        },
+        world: Vec::new(),
+        steps: Vec::new(),
+        observations: Vec::new(),
+    }
+}
