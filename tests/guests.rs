@@ -74,6 +74,36 @@ fn a_guest_answers_and_leaves_nothing_behind(#[values(User::Own, User::Ordinary)
     assert_eq!(left(&place), [""; 0]);
 }
 
+/// Two kernels answer in one run, each for itself: what fails on one counts, whatever the other says.
+#[test]
+fn two_kernels_of_one_run_are_told_apart() {
+    let place = Place::new();
+    let Some(old) = place.kernel("uml:5.10") else { return };
+    let Some(new) = place.kernel("uml:6.12") else { return };
+    place.write("scenarios/a.yaml", PASSES);
+    place.write(
+        "scenarios/b.yaml",
+        "title: A tmpfs keeps attributes of users\nsteps:\n  - write: { path: f, data: x }\n  \
+         - setxattr: { path: f, name: user.x, value: y, expect: ok }\n",
+    );
+    let (done, events) = run(&place, User::Own, &format!("{old},{new}"));
+    let done = done.expect_code(1);
+    let of = |target: &str, id: &str| {
+        let told = |event: &&serde_json::Value| event["target"] == target && event["id"] == id;
+        let event = events.iter().find(told).expect("an event");
+        event["status"].as_str().expect("a status").to_owned()
+    };
+    assert_eq!([of(&old, "a"), of(&old, "b")], ["pass", "fail"], "{}", done.stdout);
+    assert_eq!([of(&new, "a"), of(&new, "b")], ["pass", "pass"], "{}", done.stdout);
+    let is_environment = |event: &&serde_json::Value| event["event"] == "environment";
+    let releases: Vec<_> = events.iter().filter(is_environment).map(|e| &e["kernel"]).collect();
+    assert_eq!(releases.len(), 2, "{}", done.stdout);
+    assert!(releases[0].as_str().is_some_and(|release| release.starts_with("5.10")));
+    assert!(releases[1].as_str().is_some_and(|release| release.starts_with("6.12")));
+    assert!(done.stdout.contains("summary: 3 passed, 1 failed, 0 skipped"), "{}", done.stdout);
+    assert_eq!(left(&place), [""; 0]);
+}
+
 /// The scenario that took the guest down is broken, with the reason and the console; the rest go on.
 #[track_caller]
 fn takes_the_guest_down(scenario: &str, reason: &str) {

@@ -63,6 +63,33 @@ fn every_target_is_told_after_the_other_and_every_event_names_its_target() {
 }
 
 #[test]
+fn what_was_skipped_is_one_line_a_target_where_little_is_to_be_said() {
+    let place = Place::new();
+    for name in ["a", "b"] {
+        place.write(&format!("scenarios/{name}.yaml"), PASSES);
+        place.write(&format!("scenarios/root-{name}.yaml"), ROOT);
+    }
+    place.run(User::Own, &["run", "--record", "there"]).expect_code(0);
+    let told = |on: &str| {
+        let done = place.run(User::Own, &["run", "--quiet", "--on", on]).expect_code(0);
+        let lines = done.stdout.lines().filter(|line| !line.starts_with("asking "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let skipped = |target: &str| format!("skip    2 scenarios on {target}, for want of: root (2)");
+    assert_eq!(told("host"), [&skipped("host"), "summary: 2 passed, 0 failed, 2 skipped"]);
+    assert_eq!(
+        told("recorded:there,host"),
+        [
+            &skipped("recorded:there"),
+            &skipped("host"),
+            "recorded:there  2 passed, 0 failed, 2 skipped",
+            "host            2 passed, 0 failed, 2 skipped",
+            "summary: 4 passed, 0 failed, 4 skipped",
+        ]
+    );
+}
+
+#[test]
 fn a_target_that_cannot_be_had_is_never_green() {
     let place = Place::new();
     place.write("scenarios/a.yaml", PASSES);

@@ -20,7 +20,7 @@ pub struct Reports {
     /// Writes JSON lines to this file; docs/json.md describes them
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Says nothing of what passed
+    /// Says nothing of what passed, and one line a target of what was skipped
     #[arg(long, short)]
     quiet: bool,
 }

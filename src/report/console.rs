@@ -17,7 +17,7 @@ use crate::verdict::{Recorded, Status, StepStatus, StepVerdict};
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Verbosity {
-    /// Nothing of what passed.
+    /// Nothing of what passed, and of what was skipped one line a target.
     pub quiet: bool,
 }
 
@@ -30,8 +30,10 @@ pub struct Console {
     bar: ProgressBar,
     /// Why the last case was skipped: the same reasons are not said of each of a hundred cases.
     skipped_for: Vec<String>,
-    /// How many cases were skipped for what is missing.
+    /// How many cases were skipped for what is missing, on all targets.
     missing: BTreeMap<String, u64>,
+    /// The same of the target that is told now.
+    missing_here: BTreeMap<String, u64>,
     /// What tells `explain` which kernel is simulated, where that is not this machine's.
     kernel: String,
     /// Whether nobody reads any more.
@@ -53,6 +55,7 @@ impl Console {
             bar,
             skipped_for: Vec::new(),
             missing: BTreeMap::new(),
+            missing_here: BTreeMap::new(),
             kernel: String::new(),
             closed: false,
             known_quirks: BTreeSet::new(),
@@ -96,6 +99,7 @@ impl Reporter for Console {
         let cases_told = count(cases);
         let Environment { release, machine, .. } = environment;
         self.skipped_for.clear();
+        self.missing_here.clear();
         self.kernel.clear();
         if environment.simulated && environment.version != Environment::of_host(false).version {
             self.kernel = format!(" --kernel {}", environment.version);
@@ -125,8 +129,9 @@ impl Reporter for Console {
         let missing: BTreeSet<_> = verdict.missing.iter().map(|missing| &missing.what).collect();
         for what in missing {
             *self.missing.entry(what.clone()).or_default() += 1;
+            *self.missing_here.entry(what.clone()).or_default() += 1;
         }
-        if self.verbosity.quiet && verdict.status == Status::Pass {
+        if self.verbosity.quiet && matches!(verdict.status, Status::Pass | Status::Skip) {
             return Ok(());
         }
         let style = style(verdict.status);
@@ -182,6 +187,15 @@ impl Reporter for Console {
         ))
     }
 
+    fn done(&mut self, target: &str, summary: &Summary) -> io::Result<()> {
+        if !self.verbosity.quiet || self.missing_here.is_empty() {
+            return Ok(());
+        }
+        let (word, style) = (Status::Skip.word(), style(Status::Skip));
+        let (cases, missing) = (count(summary.skipped), most(&self.missing_here));
+        self.say(&format!("{style}{word:<8}{style:#}{cases} on {target}, for want of: {missing}\n"))
+    }
+
     fn end(&mut self, totals: &Totals) -> io::Result<()> {
         self.bar.finish_and_clear();
         let summary = &totals.all;
@@ -207,7 +221,7 @@ impl Reporter for Console {
         if !details.is_empty() {
             text.push_str(&format!("of these: {}\n", details.join(", ")));
         }
-        if !self.missing.is_empty() {
+        if !self.missing.is_empty() && !self.verbosity.quiet {
             text.push_str(&format!("skipped for want of: {}\n", most(&self.missing)));
         }
         if summary.abstained > 0 {
