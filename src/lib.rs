@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod missing;
 pub mod model;
 pub mod probe;
+mod processor;
 pub mod programs;
 pub mod report;
 pub mod run;

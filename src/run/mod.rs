@@ -133,8 +133,8 @@ impl Run<'_> {
     /// Takes a session as far as it goes without waiting: opens it, asks what it takes, closes it.
     fn advance(&mut self, index: usize) -> io::Result<()> {
         if !self.stop && self.may_open(index) {
-            let session = &mut self.sessions[index];
-            let opened = session.open();
+            let place = self.free_place();
+            let opened = self.sessions[index].open(place);
             self.opened(index, opened)?;
         }
         while !self.stop && self.sessions[index].has_room() {
@@ -154,6 +154,13 @@ impl Run<'_> {
         let guests = self.sessions.iter().filter(|session| session.is_guest()).count();
         (!session.waiting.is_empty() || self.is_opened_anyway(index))
             && (!opener.is_guest() || guests < self.options.guests)
+    }
+
+    /// The first place that no guest has.
+    fn free_place(&self) -> usize {
+        let guests = self.sessions.iter().filter(|session| session.is_guest());
+        let taken: BTreeSet<usize> = guests.map(|guest| guest.place).collect();
+        (0..).find(|place| !taken.contains(place)).unwrap_or(0)
     }
 
     /// Whether a target is opened even where there is nothing to ask: a guest is not booted for that.

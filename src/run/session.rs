@@ -39,6 +39,8 @@ pub(super) struct Session {
     pub target: String,
     pub state: State,
     pub guest: bool,
+    /// Its place among the guests that run.
+    pub place: usize,
     pub witness: Option<Box<dyn Witness>>,
     pub witness_name: &'static str,
     pub environment: Option<Environment>,
@@ -61,6 +63,7 @@ impl Session {
         Self {
             target: asked.target,
             guest: asked.opener.is_guest(),
+            place: 0,
             state: State::Closed(asked.opener),
             witness: None,
             witness_name: "kernel",
@@ -80,16 +83,17 @@ impl Session {
         self.guest && matches!(self.state, State::Opening(_) | State::Open)
     }
 
-    /// Opens the target, or begins to.
-    pub fn open(&mut self) -> Option<Result<Opened, Unopened>> {
+    /// Opens the target, or begins to; a guest at this place.
+    pub fn open(&mut self, place: usize) -> Option<Result<Opened, Unopened>> {
         let State::Closed(opener) = std::mem::replace(&mut self.state, State::Over) else {
             return None;
         };
         match opener {
             Opener::At(opened) => Some(Ok(*opened)),
             Opener::Never(why) => Some(Err(why)),
-            Opener::Guest(boot) => match Remote::start(self.target.clone(), boot) {
+            Opener::Guest(boot) => match Remote::start(self.target.clone(), place, boot) {
                 Ok(remote) => {
+                    self.place = place;
                     self.state = State::Opening(remote);
                     None
                 }

@@ -69,8 +69,9 @@ impl fmt::Display for Unopened {
     }
 }
 
-/// Starts what a target needs; it may take seconds.
-pub type Boot = Box<dyn FnOnce() -> Result<Opened, Unopened>>;
+/// Starts what a target needs; it may take seconds. Guests that run at the same
+/// time have different places, from 0.
+pub type Boot = Box<dyn FnOnce(usize) -> Result<Opened, Unopened>>;
 
 /// How a target is got.
 pub enum Opener {
@@ -95,7 +96,7 @@ impl Opener {
     pub fn open(self, probes: &BTreeSet<String>) -> Result<Opened, Unopened> {
         let mut opened = match self {
             Self::At(opened) => *opened,
-            Self::Guest(boot) => boot()?,
+            Self::Guest(boot) => boot(0)?,
             Self::Never(why) => return Err(why),
         };
         opened.probe(probes)?;

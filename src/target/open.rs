@@ -52,8 +52,8 @@ fn guest(target: &Target, means: &Means, cases: &[Case]) -> Opener {
     let probes = means.probes.clone();
     let questions = probe::plans(&probes);
     let wanted = Wanted::by(cases.iter().map(|case| &case.plan).chain(&questions));
-    Opener::Guest(Box::new(move || {
-        let (guest, environment) = Guest::boot(kernel, &wanted)?;
+    Opener::Guest(Box::new(move |place| {
+        let (guest, environment) = Guest::boot(kernel, &wanted, place)?;
         let mut opened = Opened { witness: Box::new(guest), environment };
         opened.probe(&probes)?;
         Ok(opened)

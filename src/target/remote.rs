@@ -57,11 +57,11 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Starts a process that opens a target and then asks it.
+    /// Starts a process that opens a target at a place of its own and then asks it.
     ///
     /// # Errors
     /// Those of socketpair(2) and fork(2).
-    pub fn start(target: String, boot: Boot) -> io::Result<Self> {
+    pub fn start(target: String, place: usize, boot: Boot) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let supervisor = getpid();
         match sys::fork()? {
@@ -72,7 +72,7 @@ impl Remote {
                 // What belongs to other targets would be kept open by its copies.
                 sys::close_all_but(&[&socket]);
                 let mut socket = UnixStream::from(socket);
-                let _ = serve(&mut socket, boot);
+                let _ = serve(&mut socket, || boot(place));
                 sys::exit_now(0)
             }
             Some(pid) => {
@@ -113,7 +113,10 @@ impl Remote {
 }
 
 /// Opens the target and asks it until nobody wants an answer any more.
-fn serve(socket: &mut UnixStream, boot: Boot) -> io::Result<()> {
+fn serve(
+    socket: &mut UnixStream,
+    boot: impl FnOnce() -> Result<Opened, Unopened>,
+) -> io::Result<()> {
     let Opened { mut witness, environment } = match boot() {
         Ok(opened) => opened,
         Err(why) => return channel::send(socket, &Said::Unopened(why)),

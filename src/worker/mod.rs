@@ -19,7 +19,6 @@ mod namespaces;
 mod nfs;
 mod observe;
 mod perform;
-mod processor;
 mod roots;
 mod sharing;
 mod world;
@@ -32,13 +31,13 @@ use nix::sys::wait::WaitStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::missing::Missing;
+use crate::processor::OneProcessor;
 use crate::programs::{self, Program};
 use crate::sandbox::{self, Ended, IdSource, Programs, restrictions};
 use crate::scenario::plan::Plan;
 use crate::sys::{SharedBuffer, Stack};
 use crate::transcript::{Breakage, End, Observation, Outcome, Transcript};
 
-use processor::OneProcessor;
 use sharing::Sharing;
 
 pub use credentials::{PROGRAM_NAME, run_program};

@@ -124,6 +124,8 @@ pub struct Guest {
     /// What starts its machines, where its kernel does not start by itself.
     qemu: Option<Qemu>,
     initramfs: File,
+    /// What tells it from other guests that run at the same time.
+    place: usize,
     boot: Option<Boot>,
     jobs: VecDeque<Job>,
     ready: VecDeque<(usize, Answer)>,
@@ -187,8 +189,12 @@ impl Guest {
     ///
     /// # Errors
     /// Where it cannot be booted here, or does not come up.
-    pub fn boot(kernel: Kernel, wanted: &Wanted) -> Result<(Self, Environment), BootError> {
-        let mut guest = Self::start(kernel, wanted)?;
+    pub fn boot(
+        kernel: Kernel,
+        wanted: &Wanted,
+        place: usize,
+    ) -> Result<(Self, Environment), BootError> {
+        let mut guest = Self::start(kernel, wanted, place)?;
         let environment = guest.environment()?;
         Ok((guest, environment))
     }
@@ -197,7 +203,7 @@ impl Guest {
     ///
     /// # Errors
     /// Where it cannot be booted here.
-    pub fn start(kernel: Kernel, wanted: &Wanted) -> Result<Self, BootError> {
+    pub fn start(kernel: Kernel, wanted: &Wanted, place: usize) -> Result<Self, BootError> {
         // Looking through a directory of modules takes its time: not where none is wanted.
         let needs_modules = kernel.flavour == Flavour::Image || !wanted.is_bare();
         let directory = kernel.modules.as_deref().filter(|_| needs_modules);
@@ -212,6 +218,7 @@ impl Guest {
             kernel,
             qemu,
             initramfs,
+            place,
             boot: None,
             jobs: VecDeque::new(),
             ready: VecDeque::new(),
@@ -265,7 +272,7 @@ impl Guest {
     fn begin(&self) -> io::Result<Boot> {
         let memory = said(GUEST_MEMORY).unwrap_or(MEMORY);
         let machine = match &self.qemu {
-            None => uml::start(&self.kernel, &self.initramfs, memory)?,
+            None => uml::start(&self.kernel, &self.initramfs, memory, self.place)?,
             Some(qemu) => qemu.start(&self.kernel, &self.initramfs, memory)?,
         };
         Ok(Boot {

@@ -11,16 +11,19 @@ use super::console::Console;
 use super::machine::{CANNOT_START, Machine};
 use crate::kernel::Kernel;
 use crate::missing::Missing;
+use crate::processor;
 
 /// The directory of the machine that its guest sees by hostfs.
 const SHARED: &str = "shared";
 
-/// Starts a kernel with this first file system and so much memory, in MiB.
+/// Starts a kernel with this first file system and so much memory, in MiB. Guests that run at the
+/// same time have different places, from 0.
 ///
 /// # Errors
 /// Those of making processes.
-pub fn start(kernel: &Kernel, initramfs: &File, memory: u32) -> io::Result<Machine> {
+pub fn start(kernel: &Kernel, initramfs: &File, memory: u32, place: usize) -> io::Result<Machine> {
     Machine::start(initramfs, |surroundings| {
+        processor::stay_on(place);
         let directory = surroundings.directory.display();
         // A throwaway directory that the guest may mount by hostfs.
         std::fs::create_dir_all(surroundings.directory.join(SHARED))?;

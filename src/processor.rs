@@ -1,9 +1,25 @@
-//! One processor for all of a scenario.
+//! Which processor a process stays on.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
 const THIS: Pid = Pid::from_raw(0);
+
+/// Keeps this process, and what it starts, on one of the processors that it may use; numbers beyond
+/// those count around.
+///
+/// The processes of User-Mode Linux wait for each other at every system call of the guest: on two
+/// processors each of these waits wakes up the other one, which takes longer than the call.
+pub fn stay_on(number: usize) {
+    let Ok(allowed) = sched_getaffinity(THIS) else { return };
+    let usable = |processor: &usize| allowed.is_set(*processor).unwrap_or(false);
+    let usable: Vec<usize> = (0..CpuSet::count()).filter(usable).collect();
+    let mut one = CpuSet::new();
+    // Where it cannot be had, the scheduler goes on as it likes.
+    if !usable.is_empty() && one.set(usable[number % usable.len()]).is_ok() {
+        let _ = sched_setaffinity(THIS, &one);
+    }
+}
 
 /// Keeps this process, and for ever what it starts meanwhile, on the processor that it is on.
 ///
