@@ -275,6 +275,8 @@ fn enter(
     // Ends with the worker, whatever happens to it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|e| broke("prctl PR_SET_PDEATHSIG", errno(e)))?;
+    // Having changed ids, a process is not dumpable, and its files in /proc belong to the host's root.
+    set_dumpable()?;
     if !needs.privileged {
         become_root(maps)?;
     }
@@ -333,11 +335,12 @@ pub fn close_standard_streams() -> Result<(), Breakage> {
         .map_err(|e| broke("dup2", errno(e)))
 }
 
+fn set_dumpable() -> Result<(), Breakage> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+        .map_err(|e| broke("prctl PR_SET_DUMPABLE", errno(e)))
+}
+
 fn become_root(maps: &Maps) -> Result<(), Breakage> {
-    // Having changed ids, the process is not dumpable, and its files in /proc belong to the host's root.
-    let dumpable = rustix::process::DumpableBehavior::Dumpable;
-    rustix::process::set_dumpable_behavior(dumpable)
-        .map_err(|e| broke("prctl PR_SET_DUMPABLE", errno(e)))?;
     if maps.is_single() {
         let write = |file: &str, text: &str| {
             fs::write(format!("/proc/self/{file}"), text)
@@ -356,8 +359,7 @@ fn become_root(maps: &Maps) -> Result<(), Breakage> {
         .map_err(|e| broke("setresgid", errno(e)))?;
     set_thread_res_uid(Some(uid), Some(uid), Some(uid))
         .map_err(|e| broke("setresuid", errno(e)))?;
-    rustix::process::set_dumpable_behavior(dumpable)
-        .map_err(|e| broke("prctl PR_SET_DUMPABLE", errno(e)))?;
+    set_dumpable()?;
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|e| broke("prctl PR_SET_PDEATHSIG", errno(e)))?;
     debug_assert_eq!((Uid::effective(), Gid::effective()), (Uid::from_raw(0), Gid::from_raw(0)));

@@ -4,16 +4,20 @@
 #![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
 
 mod loop_device;
+mod memory;
 mod mount_setattr;
 mod process;
+mod random;
 mod shared;
 mod signal;
 
 pub use loop_device::{attach_loop_device, free_loop_device};
+pub use memory::give_back_large_blocks;
 pub use mount_setattr::{MountAttr, mount_setattr};
 pub use process::{
     Child, Stack, clone_namespaces, clone_sharing_memory, close_all_but, close_copies, exit_now,
     fork, fork_sharing_memory,
 };
+pub use random::credit_entropy;
 pub use shared::SharedBuffer;
 pub use signal::{interrupted, watch_for_interrupts};

@@ -34,6 +34,8 @@ pub enum Request {
     Step(usize, Option<i32>),
     /// To make this observation.
     Observe(usize),
+    /// To end: nothing more will be asked.
+    End,
 }
 
 /// What an actor answers.
@@ -103,9 +105,10 @@ impl<'p> Process<'p> {
         self.sandbox.proc.as_fd()
     }
 
-    /// In a process that was just made for it: becomes what the world describes and takes steps until the
-    /// sandbox ends. It may share its memory with the process that asks it, and only runs in its turn.
-    pub fn run(mut self) -> ! {
+    /// In a process that was just made for it: becomes what the world describes and takes steps until it is
+    /// told to end, as the process then should. It may share its memory with the process that asks it, and
+    /// only runs in its turn.
+    pub fn run(mut self) {
         let mut keep: Vec<&dyn AsRawFd> =
             vec![&self.sandbox.root, &self.sandbox.proc, &self.socket];
         keep.extend(self.children.values().map(|socket| socket as &dyn AsRawFd));
@@ -114,14 +117,15 @@ impl<'p> Process<'p> {
         let actor = self.plan.world.actors.get(&self.name).cloned().unwrap_or_default();
         let become_it = self.become_actor(&actor);
         let reply = match become_it {
-            Ok(()) => Reply::Ready(self.pid()),
+            Ok(Life::Begins) => Reply::Ready(self.pid()),
+            Ok(Life::Over) => return,
             Err((what, errno)) => Reply::Broke(Breakage {
                 stage: format!("actor {}: {what}", self.name),
                 detail: errno.to_string(),
                 errno: Some(ErrnoName(errno as i32)),
             }),
         };
-        self.take_steps(reply)
+        self.take_steps(reply);
     }
 
     /// Replies, and waits for the next request.
@@ -141,7 +145,7 @@ impl<'p> Process<'p> {
             .unwrap_or(0)
     }
 
-    fn take_steps(mut self, first: Reply) -> ! {
+    fn take_steps(mut self, first: Reply) {
         let mut reply = first;
         loop {
             reply = match self.reply(&reply) {
@@ -161,6 +165,7 @@ impl<'p> Process<'p> {
                     let (plan, sandbox) = (self.plan, self.sandbox);
                     Reply::Observation(observe::by_actor(item, plan, sandbox, &self.name))
                 }
+                Request::End => return,
                 Request::MapsWritten => sys::exit_now(1),
             };
         }
@@ -198,7 +203,7 @@ impl<'p> Process<'p> {
     }
 
     /// Takes on the credentials, namespaces, root and working directory of an actor, in this order.
-    fn become_actor(&mut self, actor: &Actor) -> Result<(), (String, Errno)> {
+    fn become_actor(&mut self, actor: &Actor) -> Result<Life, (String, Errno)> {
         let at = |what: &str| {
             let what = what.to_owned();
             move |e: rustix::io::Errno| (what, errno(e))
@@ -227,7 +232,9 @@ impl<'p> Process<'p> {
         if let Some(userns) = &actor.userns {
             self.make_userns(userns)?;
         }
-        self.make_namespaces(&actor.unshare)?;
+        if let Life::Over = make_namespaces(&actor.unshare)? {
+            return Ok(Life::Over);
+        }
         if let Some(root) = &actor.root {
             nix::unistd::chroot(root.as_str()).map_err(|e| (format!("chroot {root}"), e))?;
         }
@@ -244,7 +251,7 @@ impl<'p> Process<'p> {
         if actor.no_new_privs {
             rustix::thread::set_no_new_privs(true).map_err(at("prctl PR_SET_NO_NEW_PRIVS"))?;
         }
-        Ok(())
+        Ok(Life::Begins)
     }
 
     fn make_userns(&mut self, userns: &Userns) -> Result<(), (String, Errno)> {
@@ -269,24 +276,27 @@ impl<'p> Process<'p> {
         }
         set_dumpable()
     }
+}
 
-    fn make_namespaces(&mut self, kinds: &[Namespace]) -> Result<(), (String, Errno)> {
-        let flags = kinds.iter().fold(CloneFlags::empty(), |all, kind| all | namespace_flag(*kind));
-        if !flags.is_empty() {
-            unshare(flags).map_err(|e| (format!("unshare {kinds:?}").to_lowercase(), e))?;
-        }
-        if kinds.contains(&Namespace::Pid) || kinds.contains(&Namespace::Time) {
-            // Only children enter these two: see pid_namespaces(7) and time_namespaces(7).
-            match sys::fork().map_err(|e| ("fork".to_owned(), e))? {
-                None => {}
-                Some(child) => {
-                    let _ = waitpid(child, None);
-                    sys::exit_now(0);
-                }
-            }
-        }
-        Ok(())
+/// Whether a process is an actor, or was only there to make one.
+enum Life {
+    Begins,
+    Over,
+}
+
+fn make_namespaces(kinds: &[Namespace]) -> Result<Life, (String, Errno)> {
+    let flags = kinds.iter().fold(CloneFlags::empty(), |all, kind| all | namespace_flag(*kind));
+    if !flags.is_empty() {
+        unshare(flags).map_err(|e| (format!("unshare {kinds:?}").to_lowercase(), e))?;
     }
+    if kinds.contains(&Namespace::Pid) || kinds.contains(&Namespace::Time) {
+        // Only children enter these two: see pid_namespaces(7) and time_namespaces(7).
+        if let Some(child) = sys::fork().map_err(|e| ("fork".to_owned(), e))? {
+            let _ = waitpid(child, None);
+            return Ok(Life::Over);
+        }
+    }
+    Ok(Life::Begins)
 }
 
 /// A process that changed its ids is not dumpable, and then its files in /proc belong to root: an

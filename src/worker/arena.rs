@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::conduct::{self, stays_here};
+use super::sharing::Sharing;
 use super::{Answer, Log, Part, Worker};
 use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS, die_with};
 use crate::scenario::operation::{Family, Operation};
@@ -123,7 +124,7 @@ impl Worker {
         let longest = plans.iter().map(|plan| plan.timeout_ms).max().unwrap_or_default();
         let limit = Duration::from_millis(longest) + SHARE * plans.len() as u32;
         let before = log.ended().0;
-        let stay = super::processor::OneProcessor::stay();
+        let stay = crate::processor::OneProcessor::stay();
         let needs = &plans[0].needs;
         let programs = Programs::new();
         let ended =
@@ -222,7 +223,7 @@ impl Arena {
         make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
         chroot(".").and_then(|()| chdir("/")).map_err(|errno| broke("chroot", errno))?;
         self.sandbox.root = open_here().map_err(|errno| broke("open /", errno))?;
-        conduct::play(plan, &mut self.sandbox, &[], check, log)
+        conduct::play(plan, &mut self.sandbox, &Sharing::default(), &[], check, log)
     }
 
     /// Performs a plan in a process and a mount namespace of its own, which says how it ended.
@@ -230,7 +231,7 @@ impl Arena {
         let Some(pid) = sys::fork().map_err(|errno| broke("fork", errno))? else {
             let end = enter(plan).and_then(|root| {
                 self.sandbox.root = root;
-                conduct::play(plan, &mut self.sandbox, &[], check, log)
+                conduct::play(plan, &mut self.sandbox, &Sharing::default(), &[], check, log)
             });
             log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
             sys::exit_now(0)

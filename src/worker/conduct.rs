@@ -11,6 +11,7 @@ use super::actor::{Process, Reply, Request};
 use super::arena::Check;
 use super::observe::{self, Item};
 use super::perform::{State, Step, perform};
+use super::sharing::Sharing;
 use super::{Log, Part, world};
 use crate::channel;
 use crate::sandbox::Sandbox;
@@ -26,12 +27,18 @@ const UMASK: u32 = 0o022;
 
 /// Conducts a plan to its end; everything is said to the log.
 ///
-/// Actors with a stack share the memory of this process: see [`sys::clone_sharing_memory`].
-pub fn conduct(plan: &Plan, mut sandbox: Sandbox, stacks: &[Stack], log: &Log<'_>) {
+/// Actors that share the memory of this process have a stack each: see [`sys::clone_sharing_memory`].
+pub fn conduct(
+    plan: &Plan,
+    mut sandbox: Sandbox,
+    sharing: &Sharing<'_>,
+    stacks: &[Stack],
+    log: &Log<'_>,
+) {
     let mut keep: Vec<&dyn AsRawFd> = vec![&sandbox.root, &sandbox.proc];
     keep.extend(sandbox.programs.values().map(|program| program as &dyn AsRawFd));
     sys::close_all_but(&keep);
-    let end = play(plan, &mut sandbox, stacks, Check::Sequence, log);
+    let end = play(plan, &mut sandbox, sharing, stacks, Check::Sequence, log);
     if plan.keep {
         let table = observe::read_proc(sandbox.proc.as_fd(), "self/mountinfo").unwrap_or_default();
         log.add(&Part::Evidence("mountinfo".into(), table));
@@ -46,12 +53,13 @@ pub fn conduct(plan: &Plan, mut sandbox: Sandbox, stacks: &[Stack], log: &Log<'_
 pub fn play(
     plan: &Plan,
     sandbox: &mut Sandbox,
+    sharing: &Sharing<'_>,
     stacks: &[Stack],
     check: Check,
     log: &Log<'_>,
 ) -> Result<(), Breakage> {
     let world = set_up(plan, sandbox)?;
-    Conductor::start(plan, sandbox, world, stacks)?.conduct(check, log)
+    Conductor::start(plan, sandbox, world, sharing, stacks)?.conduct(check, log)
 }
 
 /// Sets up the world; what it was made from is closed then. What it holds open is in what this gives.
@@ -86,6 +94,7 @@ impl<'p> Conductor<'p> {
         plan: &'p Plan,
         sandbox: &'p Sandbox,
         world: State,
+        sharing: &Sharing<'_>,
         stacks: &[Stack],
     ) -> Result<Self, Breakage> {
         let mut conductor =
@@ -111,8 +120,9 @@ impl<'p> Conductor<'p> {
         }
         let mut stacks = stacks.iter();
         for name in plan.world.actors.keys() {
+            let stack = if sharing.has(name) { stacks.next() } else { None };
             if let Some(process) = Process::new(plan, sandbox, name, &mut theirs) {
-                conductor.start_actor(name, process, stacks.next())?;
+                conductor.start_actor(name, process, stack)?;
             }
         }
         Ok(conductor)
@@ -138,7 +148,10 @@ impl<'p> Conductor<'p> {
                 reply
             }
             None => match sys::fork().map_err(|e| breakage(name, &e.to_string()))? {
-                None => process.run(),
+                None => {
+                    process.run();
+                    sys::exit_now(0)
+                }
                 Some(_) => {
                     drop(process);
                     receive(name, &mut socket)
@@ -201,7 +214,9 @@ impl<'p> Conductor<'p> {
                 self.observe(log)?;
             }
         }
-        self.observe(log)
+        self.observe(log)?;
+        self.dismiss();
+        Ok(())
     }
 
     fn observe(&mut self, log: &Log<'_>) -> Result<(), Breakage> {
@@ -227,6 +242,15 @@ impl<'p> Conductor<'p> {
             }
         }
         Ok(())
+    }
+
+    /// Has the actors end, each in its turn: so they give back what they have of memory that is shared.
+    fn dismiss(&mut self) {
+        for place in std::mem::take(&mut self.actors).into_values() {
+            if let Place::There { mut socket, .. } = place {
+                let _ = channel::exchange::<Reply>(&mut socket, &Request::End);
+            }
+        }
     }
 
     /// The directory of an actor in the sandbox's proc.
@@ -331,7 +355,7 @@ pub fn stays_here(plan: &Plan, name: &Name) -> bool {
 }
 
 /// The actor that a step is about besides the one that takes it.
-fn of(operation: &Operation) -> Option<&Name> {
+pub fn of(operation: &Operation) -> Option<&Name> {
     match operation {
         Operation::Setns(step) => step.of.as_ref(),
         Operation::OpenNamespace(step) => step.of.as_ref(),

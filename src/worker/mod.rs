@@ -45,7 +45,8 @@ pub use credentials::{PROGRAM_NAME, run_program};
 /// Most bytes of outcomes and observations of one plan.
 const TRANSCRIPT_BYTES: usize = 64 << 20;
 
-/// How many processes may leave behind what they had of a worker's memory, about 2 KB each.
+/// How many processes may leave behind what they had of a worker's memory: about 2 KB, where one ended by
+/// itself.
 const MOST_LEFT_BEHIND: usize = 10_000;
 
 /// What a worker answers to a plan.
@@ -100,6 +101,7 @@ impl Worker {
     /// # Errors
     /// Where the shared memory cannot be had.
     pub fn of_guest() -> Result<Self, nix::errno::Errno> {
+        crate::sys::give_back_large_blocks();
         Self::with(true)
     }
 
@@ -126,8 +128,8 @@ impl Worker {
             Ok(programs) => programs,
             Err(missing) => return Answer::Missing(missing),
         };
-        let sharing = if self.may_share { Sharing::of(plan) } else { Sharing::Nobody };
-        let stacks = match self.stacks(sharing.processes(plan)) {
+        let sharing = if self.may_share { Sharing::of(plan) } else { Sharing::default() };
+        let stacks = match self.stacks(sharing.processes()) {
             Ok(stacks) => stacks,
             Err(errno) => {
                 let detail = errno.to_string();
@@ -152,7 +154,7 @@ impl Worker {
                 match sandbox.and_then(|sandbox| {
                     server.as_ref().map_or(Ok(()), nfs::Server::join).map(|()| sandbox)
                 }) {
-                    Ok(sandbox) => conduct::conduct(plan, sandbox, others, &log),
+                    Ok(sandbox) => conduct::conduct(plan, sandbox, &sharing, others, &log),
                     Err(breakage) => log.add(&Part::Broke(breakage)),
                 }
             });
@@ -163,7 +165,7 @@ impl Worker {
         };
         let left_behind = self.left_behind.get() + others.len();
         let ended = in_time && matches!(status, Ok(WaitStatus::Exited(..)));
-        let whole = ended || sharing == Sharing::Nobody;
+        let whole = ended || !sharing.first;
         self.left_behind.set(if whole { left_behind } else { MOST_LEFT_BEHIND });
         let mut transcript = self.transcript();
         if !matches!(transcript.end, End::Completed) && !in_time {

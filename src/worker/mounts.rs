@@ -1,11 +1,13 @@
 //! The mount table, by mount(2) and by the mount API of Linux 5.2 and later.
 
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::cell::RefCell;
+use std::io::Read;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -18,7 +20,7 @@ use crate::scenario::operation::{
     self as op, FsCommand, IdMaps, MountApi, MountAttribute, MountFlag, OpenTreeFlag, Operation,
     PropagationType, UmountFlag,
 };
-use crate::sys::{self, MountAttr};
+use crate::sys::{self, MountAttr, Stack};
 use crate::transcript::Outcome;
 
 // include/uapi/linux/mount.h; rustix 1.1 does not have these two.
@@ -336,29 +338,26 @@ fn mount_setattr(
 
 /// A user namespace with these maps, held by a file descriptor alone.
 fn user_namespace(maps: &IdMaps, proc: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
-    let (mut from_child, mut to_parent) = std::io::pipe().of("pipe2")?;
-    let (mut hold, release) = std::io::pipe().of("pipe2")?;
-    let Some(child) = sys::fork().of("fork")? else {
-        drop((from_child, release));
-        let unshared = unshare(CloneFlags::CLONE_NEWUSER).map_or_else(|errno| errno as i32, |()| 0);
-        // Its process id as proc knows it, whatever pid namespace this actor is in.
-        let pid = rustix::fs::readlinkat(proc, "self", Vec::new())
-            .ok()
-            .and_then(|pid| pid.into_string().ok());
-        let _ = writeln!(to_parent, "{unshared} {}", pid.unwrap_or_default());
-        drop(to_parent);
-        let _ = hold.read(&mut [0]);
-        sys::exit_now(0);
+    let (mut ready, said_ready) = std::io::pipe().of("pipe2")?;
+    let (hold, release) = std::io::pipe().of("pipe2")?;
+    // The child has it from then on: what it said is all there is to read when it has ended.
+    let said_ready = ManuallyDrop::new(said_ready);
+    let stack = Stack::new().of("mmap")?;
+    let pid = RefCell::new(String::new());
+    // Its process id as proc knows it, whatever pid namespace this actor is in.
+    let begin = || {
+        sys::close_copies(&[release.as_raw_fd()]);
+        let own = rustix::fs::readlinkat(proc, "self", Vec::new());
+        *pid.borrow_mut() = own.ok().and_then(|pid| pid.into_string().ok()).unwrap_or_default();
+        let _ = rustix::io::write(&*said_ready, &[1]);
+        let _ = rustix::io::read(&hold, &mut [0]);
     };
-    drop(to_parent);
+    let child = sys::clone_sharing_memory(CloneFlags::CLONE_NEWUSER, &stack, begin);
+    sys::close_copies(&[said_ready.as_raw_fd()]);
+    let child = child.of("unshare")?;
     let made = (|| {
-        let mut answer = String::new();
-        from_child.read_to_string(&mut answer).of("read")?;
-        let (unshared, pid) = answer.trim().split_once(' ').unwrap_or(("5", ""));
-        let unshared = Errno::from_raw(unshared.parse().unwrap_or(libc::EIO));
-        if unshared != Errno::UnknownErrno {
-            return Err(failure("unshare", unshared));
-        }
+        ready.read_exact(&mut [0]).of("read")?;
+        let pid = pid.take();
         for (file, map) in [("uid_map", &maps.uid_map), ("gid_map", &maps.gid_map)] {
             let path = format!("{pid}/{file}");
             let fd =
@@ -370,7 +369,7 @@ fn user_namespace(maps: &IdMaps, proc: BorrowedFd<'_>) -> Result<OwnedFd, Failur
         rustix::fs::openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).of("open")
     })();
     drop(release);
-    let _ = kill(child, Signal::SIGKILL);
-    let _ = waitpid(child, None);
+    let _ = kill(child.pid, Signal::SIGKILL);
+    let _ = waitpid(child.pid, None);
     made
 }

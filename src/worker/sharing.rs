@@ -5,66 +5,108 @@
 //! that could be seen nobody shares any. And memory that is shared can be written: that is for guests,
 //! which are thrown away, and never for this machine.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::conduct::{of, stays_here};
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::Plan;
-use crate::scenario::world::Setup;
+use crate::scenario::scalar::Name;
+use crate::scenario::world::{EntryKind, Setup};
+
+/// Files of a process in proc that change its memory, or what the kernel keeps with it: see proc(5).
+const FILES_OF_MEMORY: [&str; 5] =
+    ["mem", "clear_refs", "coredump_filter", "oom_adj", "oom_score_adj"];
 
 /// Which processes of a plan share memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// None.
-    Nobody,
-    /// The first process of the sandbox.
-    First,
-    /// The first process of the sandbox, and every actor that the world begins with.
-    All,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sharing<'p> {
+    /// The first process of the sandbox, without which no other does.
+    pub first: bool,
+    /// Those of the actors that the world begins with.
+    actors: BTreeSet<&'p Name>,
 }
 
-impl Sharing {
+impl<'p> Sharing<'p> {
     /// What a plan allows.
-    pub fn of(plan: &Plan) -> Self {
-        let operations = || plan.steps.iter().map(|step| &step.operation);
-        if !is_own_code_alone(plan) {
-            Self::Nobody
-        } else if operations().any(shows_in_memory) {
-            Self::First
-        } else {
-            Self::All
+    pub fn of(plan: &'p Plan) -> Self {
+        if !is_own_code_alone(plan) || plan.needs.proc && names_memory(plan) {
+            return Self::default();
         }
+        let changing = |name: &Name, changes: fn(&Operation) -> bool| {
+            plan.steps.iter().any(|step| step.actor == *name && changes(&step.operation))
+        };
+        let alone = !plan.needs.proc && is_alone(plan);
+        let shares = |name: &&Name| {
+            !changing(name, needs_own_memory) && (alone || !changing(name, shows_in_memory))
+        };
+        Self { first: true, actors: plan.world.actors.keys().filter(shares).collect() }
     }
 
-    /// How many processes that is.
-    pub fn processes(self, plan: &Plan) -> usize {
-        match self {
-            Self::Nobody => 0,
-            Self::First => 1,
-            Self::All => 1 + plan.world.actors.len(),
-        }
+    /// Whether an actor does.
+    pub fn has(&self, actor: &Name) -> bool {
+        self.actors.contains(actor)
+    }
+
+    /// How many processes do.
+    pub fn processes(&self) -> usize {
+        usize::from(self.first) + self.actors.len()
     }
 }
 
-/// Whether nothing runs in the sandbox but nsharness, and no step reaches memory: a program could look into
-/// that of a process (ptrace(2)), and a step could write into /proc/PID/mem.
+/// Whether what one actor does to the memory is seen by itself alone: all others stay in the first process,
+/// and nobody asks anything of that one.
+fn is_alone(plan: &Plan) -> bool {
+    let mut others = plan.world.actors.keys().filter(|name| !stays_here(plan, name));
+    let of_first = |operation| of(operation).is_some_and(|name| stays_here(plan, name));
+    others.next().is_none_or(|_| others.next().is_none())
+        && !plan.steps.iter().any(|step| of_first(&step.operation))
+}
+
+/// Whether nothing runs in the sandbox but nsharness: a program could look into the memory of a process
+/// (ptrace(2)).
 fn is_own_code_alone(plan: &Plan) -> bool {
-    let starts_nothing = |setup: &Setup| match setup {
-        Setup::Tree(_) | Setup::Mount { .. } => true,
+    let brings_program = |setup: &Setup| match setup {
+        Setup::Tree(tree) => tree.values().any(|entry| matches!(entry.kind, EntryKind::Program(_))),
+        Setup::Mount { .. } => false,
     };
-    !plan.needs.proc
-        && plan.world.nfs.is_empty()
-        && plan.world.setup.iter().all(starts_nothing)
+    !plan.world.setup.iter().any(brings_program)
         && plan.steps.iter().all(|step| step.operation.described().family != Family::Exec)
 }
 
-/// Whether an operation changes what the kernel keeps with a process's memory, or depends on it: whether
-/// it is dumpable, which a change of credentials decides (kernel/cred.c commit_creds()), and that nobody
-/// else has it, which a time namespace wants (kernel/time/namespace.c timens_install()).
+/// Whether a path or the target of a symbolic link in the plan leads by a file of a process's memory. What a
+/// lookup in proc finds has its own name in one of them.
+fn names_memory(plan: &Plan) -> bool {
+    fn any(value: &Value) -> bool {
+        let names = |text: &str| text.split('/').any(|name| FILES_OF_MEMORY.contains(&name));
+        match value {
+            Value::String(text) => names(text),
+            Value::Array(values) => values.iter().any(any),
+            Value::Object(fields) => fields.iter().any(|(key, value)| names(key) || any(value)),
+            _ => false,
+        }
+    }
+    serde_json::to_value(plan).is_ok_and(|plan| any(&plan))
+}
+
+/// Whether an operation changes what the kernel keeps with a process's memory: whether it is dumpable, which
+/// a change of credentials decides (kernel/cred.c commit_creds()).
 fn shows_in_memory(operation: &Operation) -> bool {
     match operation {
         Operation::Getcred(_) => false,
         Operation::Setns(_) => true,
-        Operation::Unshare(step) => {
-            step.namespaces.iter().any(|kind| matches!(kind, Namespace::User | Namespace::Time))
-        }
+        Operation::Unshare(step) => step.namespaces.contains(&Namespace::User),
         operation => operation.described().family == Family::Credentials,
+    }
+}
+
+/// Whether an operation may want that nobody else has the memory, as a time namespace does
+/// (kernel/time/namespace.c timens_install()).
+fn needs_own_memory(operation: &Operation) -> bool {
+    match operation {
+        Operation::Setns(step) => step.namespace.is_none_or(|kind| kind == Namespace::Time),
+        Operation::Unshare(step) => step.namespaces.contains(&Namespace::Time),
+        _ => false,
     }
 }

@@ -29,6 +29,8 @@ pub const CHANNEL: &str = "NSHARNESS_CHANNEL";
 /// Where the modules are, named so that their order is the order to load them in.
 pub const MODULES: &str = "/modules";
 
+/// More bits of entropy than any kernel wants before it gives random numbers.
+const ENTROPY_BITS: i32 = 1024;
 /// How many lines of the kernel's log about one plan are passed on.
 const MOST_LINES: usize = 1000;
 /// How many of its complaints.
@@ -58,6 +60,9 @@ fn at(what: &str) -> impl FnOnce(io::Error) -> io::Error {
 
 fn serve() -> io::Result<()> {
     let mut notes = prepare()?;
+    if let Err(error) = credit_entropy() {
+        notes.push(format!("random numbers may be waited for: {error}"));
+    }
     notes.extend(load_modules());
     if let Err(error) = loopback_up() {
         notes.push(format!("the loopback interface stays down: {error}"));
@@ -115,6 +120,13 @@ fn prepare() -> io::Result<Vec<String>> {
     // Warnings go to the console too, where they are kept when the guest does not live to tell of them.
     let _ = fs::write("/proc/sys/kernel/printk", "5 4 1 5");
     Ok(notes)
+}
+
+/// Has the kernel give random numbers at once: nothing in a guest is secret, and one that was just booted
+/// may take seconds to gather what getrandom(2) waits for.
+fn credit_entropy() -> io::Result<()> {
+    let pool = OpenOptions::new().write(true).open("/dev/random")?;
+    Ok(sys::credit_entropy(pool.as_fd(), ENTROPY_BITS)?)
 }
 
 /// Makes a mount of its own the root. What an initramfs was unpacked to has nothing above it, and

@@ -17,16 +17,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{Mode, OFlags};
 
-use super::perform::{Failure, Named, failure};
+use super::perform::{Failure, Named};
 use crate::missing::Missing;
 use crate::sandbox::Sandbox;
 use crate::scenario::scalar::Errno as ErrnoName;
 use crate::scenario::world::{Nfs, NfsVersion, Squash};
-use crate::sys;
 use crate::transcript::Breakage;
 
 pub use server::Server;
@@ -72,7 +70,7 @@ pub fn set_up(exports: &[Nfs], sandbox: &Sandbox) -> Result<(), Breakage> {
         let place = |what: &str, path: &str| format!("{what} {path}");
         export(nfs, number, until, proc)
             .map_err(|e| breakage(place("export", nfs.export.as_str()), &e))?;
-        mount_back(nfs, number).map_err(|e| breakage(place("mount", nfs.at.as_str()), &e))?;
+        mount_back(nfs, number, proc).map_err(|e| breakage(place("mount", nfs.at.as_str()), &e))?;
     }
     Ok(())
 }
@@ -139,20 +137,17 @@ fn quoted(path: &str) -> String {
         .collect()
 }
 
-/// Mounts an export, by a process with a host name of its own: by its name a client is known again,
-/// and one that the server knows from another address would be asked over that one's connection.
-fn mount_back(nfs: &Nfs, number: u8) -> Result<(), Failure> {
-    let Some(child) = sys::fork().of("fork")? else {
-        let mounted = unshare(CloneFlags::CLONE_NEWUTS)
-            .and_then(|()| nix::unistd::sethostname(format!("client{number}")))
-            .and_then(|()| mount_as(nfs, number));
-        sys::exit_now(mounted.map_or_else(|errno| errno as i32, |()| 0));
-    };
-    match waitpid(child, None).of("waitpid")? {
-        WaitStatus::Exited(_, 0) => Ok(()),
-        WaitStatus::Exited(_, errno) => Err(failure("mount", Errno::from_raw(errno))),
-        _ => Err(failure("mount", Errno::EINTR)),
-    }
+/// Mounts an export under a host name of its own: by its name a client is known again, and one that the
+/// server knows from another address would be asked over that one's connection.
+fn mount_back(nfs: &Nfs, number: u8, proc: BorrowedFd<'_>) -> Result<(), Failure> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let own = rustix::fs::openat(proc, "self/ns/uts", flags, Mode::empty()).of("open")?;
+    unshare(CloneFlags::CLONE_NEWUTS).of("unshare")?;
+    let mounted = nix::unistd::sethostname(format!("client{number}"))
+        .of("sethostname")
+        .and_then(|()| mount_as(nfs, number).of("mount"));
+    setns(own, CloneFlags::CLONE_NEWUTS).of("setns")?;
+    mounted
 }
 
 fn mount_as(nfs: &Nfs, number: u8) -> Result<(), Errno> {
