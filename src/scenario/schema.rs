@@ -200,6 +200,7 @@ fn steps(generator: &mut SchemaGenerator) -> Vec<(String, Value)> {
         };
         let name = reference.get("$ref").and_then(Value::as_str).and_then(|r| r.rsplit('/').next());
         let Some(mut body) = name.and_then(|name| definitions.get(name)).cloned() else { continue };
+        variant["description"] = body["description"].clone();
         let properties = body
             .as_object_mut()
             .map(|b| b.entry("properties").or_insert_with(|| Value::Object(Map::new())));

@@ -1,0 +1,43 @@
+//! Running a program.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::scalar::StepPath;
+
+operations! {
+    Exec;
+
+    /// Runs a program in a child of the actor by execve(2) and waits for it. A model abstains here.
+    Exec = "exec" {
+        /// The program, as an entry `program` of the world's tree. `program: credentials` tells the
+        /// credentials that it runs with; with the arguments `echo TEXT...`, `exit STATUS` or
+        /// `signal NUMBER` it prints, exits with that status, or ends itself by that signal.
+        path: StepPath,
+        /// Arguments behind the program's name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        args: Vec<String>,
+        /// The environment; `NSHARNESS_PROGRAM` is added to it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
+    } gives {
+        "status": "the exit status",
+        "signal": "the number of the signal that ended it",
+        "stdout": "what it printed, up to 64 KiB",
+        "uid": "real user id, of `program: credentials`",
+        "euid": "effective user id",
+        "suid": "saved user id",
+        "gid": "real group id",
+        "egid": "effective group id",
+        "sgid": "saved group id",
+        "groups": "supplementary groups",
+        "effective": "effective capabilities: all, none, or their names",
+        "permitted": "permitted capabilities",
+        "inheritable": "inheritable capabilities",
+        "bounding": "bounding set",
+        "ambient": "ambient set",
+        "no_new_privs": "true or false",
+    }
+}
