@@ -9,7 +9,7 @@ use nsharness::probe;
 use nsharness::scenario::plan::Plan;
 use nsharness::scenario::{FoundFile, KnownNames, discover, read, resolve};
 use nsharness::transcript::{End, Transcript};
-use nsharness::verdict::agreement::first_difference;
+use nsharness::verdict::agreement::{first_observation, first_step};
 use nsharness::worker::arena::{Check, fits};
 use nsharness::worker::{Answer, Worker};
 
@@ -35,8 +35,11 @@ fn main() -> ExitCode {
             if answer.end != alone.end {
                 wrong
                     .push(format!("{}: alone {:?}, together {:?}", plan.id, alone.end, answer.end));
-            } else if let Some((part, how)) = first_difference(answer, alone) {
-                wrong.push(format!("{}: {part:?}: {how:?}", plan.id));
+            }
+            let step = first_step(answer, alone).map(|(index, how)| (format!("step {index}"), how));
+            let seen = || Some(("observation".to_owned(), first_observation(answer, alone)?.1));
+            if let Some((place, how)) = step.or_else(seen) {
+                wrong.push(format!("{}: {place}: {how:?}", plan.id));
             }
         }
     }

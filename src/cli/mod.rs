@@ -13,6 +13,7 @@ mod reports;
 mod rules;
 mod run;
 mod schema;
+mod search;
 mod select;
 mod simulate;
 mod snap;
@@ -53,6 +54,8 @@ enum Command {
     Check(check::Arguments),
     /// List scenarios, and what would be skipped here and why
     List(list::Arguments),
+    /// Make up worlds and steps, and find where a kernel and the model part
+    Search(search::Arguments),
     /// Show what this environment allows, with the evidence
     Probe(probe::Arguments),
     /// Fetch, list, add and remove kernels that guests boot
@@ -115,6 +118,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments),
         Command::List(arguments) => list::execute(&arguments),
+        Command::Search(arguments) => search::execute(&arguments),
         Command::Probe(arguments) => probe::execute(&arguments),
         Command::Kernel(arguments) => kernel::execute(&arguments),
         Command::Findings(arguments) => findings::execute(&arguments),

@@ -361,6 +361,7 @@ fn ask_scenarios(
 fn finding(plan: &Plan, answer: Answer) -> Finding {
     let transcript = match answer {
         Answer::Asked(transcript) => *transcript,
+        Answer::All(_) => return Finding::broken("it was answered as if it were many"),
         Answer::Predicted(prediction) => match prediction.abstains() {
             Some(why) => return Finding::none(why.to_string()),
             None => prediction.transcript,

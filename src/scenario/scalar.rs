@@ -354,6 +354,11 @@ errnos! {
 }
 
 impl Errno {
+    /// Its name; that of no error where it has none.
+    pub fn name(self) -> &'static str {
+        ERRNOS.iter().find(|(_, number)| *number == self.0).map_or("errno", |(name, _)| name)
+    }
+
     /// Every name that the language knows.
     pub fn names() -> impl Iterator<Item = &'static str> {
         ERRNOS.iter().map(|(name, _)| *name)

@@ -3,16 +3,19 @@
 use super::{Asked, Cause, Deviation, Place};
 use crate::model::Prediction;
 use crate::model::rules::Rule;
+use crate::scenario::observe::Observe;
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::transcript::{End, Transcript};
-use crate::verdict::agreement::{Difference, Part, first_difference};
+use crate::verdict::agreement::{Difference, first_observation, first_step};
+use crate::worker::arena::Check;
 
 /// What the stage of a breakage begins with where the world itself was refused.
 const OF_WORLD: &str = "world: ";
 
-/// Holds what a kernel answered to a plan against what the model says.
-pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction) -> Asked {
+/// Holds what a kernel answered to a plan against what the model says. Where it was observed after every step,
+/// the place of a deviation is in the plan with the steps up to there, see [`up_to`].
+pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction, check: Check) -> Asked {
     match (&kernel.end, &model.transcript.end) {
         (End::Completed, End::Completed) => {}
         (End::TimedOut, _) => return broke("it was not answered in time"),
@@ -26,19 +29,38 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction) -> Asked {
             return of_world(kernel, model_end, &model.world);
         }
     }
-    let Some((at, differences)) = first_difference(kernel, &model.transcript) else {
-        return if kernel.observations.len() == model.transcript.observations.len() {
-            Asked::Agree
-        } else {
-            broke("the kernel and the model did not observe the same")
-        };
+    if kernel.observations.len() != model.transcript.observations.len() {
+        return broke("the kernel and the model did not observe the same");
+    }
+    let step = first_step(kernel, &model.transcript);
+    let observed = match (&step, check) {
+        (Some(_), Check::Sequence) => None,
+        _ => first_observation(kernel, &model.transcript),
     };
-    match at {
-        Part::Step(index) => of_step(plan, index, &differences, model),
-        Part::Observation(index) => {
-            let title = &kernel.observations[index].title;
-            of_observation(title, index, &differences)
+    // The step after which something was observed.
+    let after = |index: usize| match check {
+        Check::Sequence => plan.steps.len(),
+        Check::Step => index / (kernel.observations.len() / plan.steps.len().max(1)).max(1),
+    };
+    match (step, observed) {
+        (None, None) => Asked::Agree,
+        (Some((step, _)), Some((index, how))) if after(index) < step => {
+            of_observation(&kernel.observations[index].title, index, &how)
         }
+        (Some((step, how)), _) => of_step(plan, step, &how, model),
+        (None, Some((index, how))) => {
+            of_observation(&kernel.observations[index].title, index, &how)
+        }
+    }
+}
+
+/// The plan of which a deviation is the end, where it was observed after every step: its steps up to there.
+pub fn up_to(plan: &mut Plan, deviation: &mut Deviation, check: Check) {
+    let Place::Observation(index) = &mut deviation.place else { return };
+    let each: usize = plan.observe.iter().map(Observe::count).sum();
+    if check == Check::Step && each > 0 {
+        plan.steps.truncate(*index / each + 1);
+        *index %= each;
     }
 }
 

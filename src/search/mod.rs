@@ -8,11 +8,15 @@ pub mod compare;
 pub mod document;
 pub mod family;
 pub mod findings;
+pub mod hunt;
+pub mod job;
+pub mod kernel;
 pub mod layout;
 pub mod random;
 pub mod scene;
 pub mod shard;
 pub mod shrink;
+pub mod summary;
 pub mod trial;
 pub mod write;
 

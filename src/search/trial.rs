@@ -7,7 +7,7 @@ use super::Trial;
 use super::family::{self, Family, Means};
 use super::random::Random;
 use crate::model::profile::Profile;
-use crate::model::{Prediction, Simulation};
+use crate::model::{Prediction, Simulation, predict};
 use crate::scenario::DEFAULT_TIMEOUT;
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::transcript::{End, Transcript};
@@ -29,6 +29,9 @@ pub struct Recipe {
     pub profile: Profile,
     /// How often what is observed is observed.
     pub check: Check,
+    /// The rule that the model lacks: only to prove that the search would find it.
+    #[cfg(debug_assertions)]
+    pub without: Option<&'static crate::model::rules::Rule>,
 }
 
 /// A trial with what the model says of it.
@@ -41,10 +44,23 @@ pub struct Made {
 }
 
 impl Recipe {
-    /// The families of which the kernel allows a trial.
-    pub fn possible(&self) -> Vec<&'static str> {
-        let possible = |name: &&&str| self.family(name, 0).is_some();
-        self.families.iter().filter(possible).copied().collect()
+    /// The same without the families of which the kernel allows no trial.
+    pub fn possible(mut self) -> Self {
+        let possible: Vec<_> = {
+            let is_possible = |name: &&&str| self.family(name, 0).is_some();
+            self.families.iter().filter(is_possible).copied().collect()
+        };
+        self.families = possible;
+        self
+    }
+
+    /// What the model says of a plan that was not made up here.
+    pub fn predict(&self, plan: &Plan) -> Prediction {
+        #[cfg(debug_assertions)]
+        if let Some(rule) = self.without {
+            return crate::model::predict_without(plan, &self.profile, rule);
+        }
+        predict(plan, &self.profile)
     }
 
     fn family(&self, name: &str, number: u64) -> Option<Box<dyn Family>> {
@@ -55,6 +71,9 @@ impl Recipe {
     /// Makes up a trial; `None` where the kernel allows none of its family.
     pub fn make(&self, number: u64) -> Option<Made> {
         let count = self.families.len() as u64;
+        if count == 0 {
+            return None;
+        }
         let name = self.families[usize::try_from(number / family::BLOCK % count).unwrap_or(0)];
         let mut family = self.family(name, number)?;
         let mut random = Random::of(self.seed, number);
@@ -94,6 +113,10 @@ impl Recipe {
         drop(simulation);
         plan.steps = steps;
         plan.observe = family.observe();
+        #[cfg(debug_assertions)]
+        if self.without.is_some() {
+            prediction = self.predict(&plan);
+        }
         Some(Made { trial: Trial { number, plan }, prediction })
     }
 }

@@ -21,7 +21,7 @@ use crate::model::Prediction;
 use crate::probe::Environment;
 use crate::scenario::plan::Plan;
 use crate::transcript::Transcript;
-use crate::worker;
+use crate::worker::{self, arena::Check};
 
 pub use name::{Target, Targets, Which};
 
@@ -124,6 +124,8 @@ impl fmt::Debug for Opener {
 pub enum Answer {
     /// What came of asking, to its end or not.
     Asked(Box<Transcript>),
+    /// What came of asking many plans, in their order.
+    All(Vec<Transcript>),
     /// What follows from rules, and nobody was asked.
     Predicted(Box<Prediction>),
     /// It cannot be asked this, for these reasons.
@@ -158,6 +160,15 @@ pub trait Witness {
     /// # Errors
     /// Where it cannot be asked anything any more.
     fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()>;
+
+    /// Gives it many plans, to be asked one after the other in as few sandboxes as they allow, and answered
+    /// together. It counts as one. Where it breaks over them they are answered as one that broke.
+    ///
+    /// # Errors
+    /// Where it cannot be asked anything any more, or not in this way.
+    fn submit_all(&mut self, _ticket: usize, _plans: &[Plan], _check: Check) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "it is asked one plan after the other"))
+    }
 
     /// Waits for the next answer, at most this long; `None` where none came or a signal did.
     ///

@@ -45,13 +45,18 @@ pub fn opener(target: &Target, means: &mut Means, cases: &[Case]) -> io::Result<
 }
 
 fn guest(target: &Target, means: &Means, cases: &[Case]) -> Opener {
+    let questions = probe::plans(&means.probes);
+    let wanted = Wanted::by(cases.iter().map(|case| &case.plan).chain(&questions));
+    guest_with(target, &wanted, &means.probes)
+}
+
+/// How a guest is got that has what is wanted, and is asked these probes first.
+pub fn guest_with(target: &Target, wanted: &Wanted, probes: &BTreeSet<String>) -> Opener {
     let kernel = match kernel::find(target) {
         Ok(kernel) => kernel,
         Err(missing) => return Opener::Never(Unopened::Missing(missing)),
     };
-    let probes = means.probes.clone();
-    let questions = probe::plans(&probes);
-    let wanted = Wanted::by(cases.iter().map(|case| &case.plan).chain(&questions));
+    let (wanted, probes) = (wanted.clone(), probes.clone());
     Opener::Guest(Box::new(move |place| {
         let (guest, environment) = Guest::boot(kernel, &wanted, place)?;
         let mut opened = Opened { witness: Box::new(guest), environment };

@@ -135,8 +135,8 @@ fn serve(
         let said = match witness.next(TICK) {
             Ok(Some((ticket, Answer::Asked(transcript)))) => Said::Asked(ticket, transcript),
             Ok(Some((ticket, Answer::Missing(missing)))) => Said::Missing(ticket, missing),
-            Ok(Some((_, Answer::Predicted(_)))) => {
-                Said::Broken("a prediction is no answer of a kernel".to_owned())
+            Ok(Some((_, Answer::Predicted(_) | Answer::All(_)))) => {
+                Said::Broken("what it says is no answer of a kernel to one plan".to_owned())
             }
             Ok(None) if has_gone(socket) => return Ok(()),
             Ok(None) => continue,

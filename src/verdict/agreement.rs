@@ -44,35 +44,24 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A part of a transcript, by its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// An outcome.
-    Step(usize),
-    /// An observation.
-    Observation(usize),
+/// The first step of which two transcripts have another outcome, and how they differ. Their identities must
+/// not be renumbered yet.
+pub fn first_step(kernel: &Transcript, model: &Transcript) -> Option<(usize, Vec<Difference>)> {
+    let mut comparison = Comparison::default();
+    let mut both = kernel.outcomes.iter().zip(&model.outcomes);
+    let index = both.position(|(kernel, model)| !comparison.outcome(kernel, model))?;
+    Some((index, comparison.differences))
 }
 
-/// The first part in which two transcripts differ, and how. Their identities must not be renumbered yet.
-pub fn first_difference(
+/// The same of observations.
+pub fn first_observation(
     kernel: &Transcript,
     model: &Transcript,
-) -> Option<(Part, Vec<Difference>)> {
-    let mut steps = Comparison::default();
-    for (index, (kernel, model)) in kernel.outcomes.iter().zip(&model.outcomes).enumerate() {
-        if steps.outcome(kernel, model) {
-            continue;
-        }
-        return Some((Part::Step(index), steps.differences));
-    }
-    let mut found = Comparison::default();
-    let observations = kernel.observations.iter().zip(&model.observations);
-    for (index, (kernel, model)) in observations.enumerate() {
-        if !found.observation(kernel, model) {
-            return Some((Part::Observation(index), found.differences));
-        }
-    }
-    None
+) -> Option<(usize, Vec<Difference>)> {
+    let mut comparison = Comparison::default();
+    let mut both = kernel.observations.iter().zip(&model.observations);
+    let index = both.position(|(kernel, model)| !comparison.observation(kernel, model))?;
+    Some((index, comparison.differences))
 }
 
 /// Which parts of two transcripts agree.

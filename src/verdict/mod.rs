@@ -205,6 +205,7 @@ pub fn judge(
     let (kernel, mut model) = match answer {
         Answer::Missing(missing) => return Verdict::skip(missing),
         Answer::Asked(transcript) => (Some(*transcript), second),
+        Answer::All(_) => return Verdict::broken("it was answered as if it were many".into()),
         Answer::Predicted(prediction) => (None, Some(*prediction)),
     };
     let mut abstained = Vec::new();

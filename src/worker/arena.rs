@@ -28,13 +28,13 @@ use crate::sys;
 use crate::transcript::{Breakage, Transcript};
 
 /// How often what is observed is observed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
-    /// After the last step.
+    /// After the last step
     #[default]
     Sequence,
-    /// After every step.
+    /// After every step
     Step,
 }
 
@@ -121,8 +121,7 @@ impl Worker {
                 return 1;
             }
         };
-        let longest = plans.iter().map(|plan| plan.timeout_ms).max().unwrap_or_default();
-        let limit = Duration::from_millis(longest) + SHARE * plans.len() as u32;
+        let limit = time(plans);
         let before = log.ended().0;
         let stay = crate::processor::OneProcessor::stay();
         let needs = &plans[0].needs;
@@ -161,6 +160,12 @@ impl Worker {
         }
         transcripts
     }
+}
+
+/// How long plans may take together: any of them its time, and each a little.
+pub fn time(plans: &[Plan]) -> Duration {
+    let longest = plans.iter().map(|plan| plan.timeout_ms).max().unwrap_or_default();
+    Duration::from_millis(longest) + SHARE * plans.len() as u32
 }
 
 /// Whether a plan can be asked beside others: it needs nothing that is made with a sandbox for it alone.

@@ -220,7 +220,7 @@ impl Overlay {
                 let link = plain(EntryKind::Symlink(any_path(random)));
                 return (link, Shape::Kind(Kind::Symlink));
             }
-            68..71 => (plain(EntryKind::Fifo), Shape::Kind(Kind::Node)),
+            68..71 => (plain(EntryKind::Socket), Shape::Kind(Kind::Node)),
             71..79 => match random.pick_any(files) {
                 Some(other) => {
                     let other = place(&format!("{layer}/{other}"));

@@ -74,7 +74,17 @@ fn serve() -> io::Result<()> {
     environment.ask_host();
     line.say(&Reply::Hello { protocol: PROTOCOL, environment: Box::new(environment), notes })?;
     while let Some(request) = line.hear()? {
-        let Request::Ask { number, plan } = request;
+        let (number, plan) = match request {
+            Request::Ask { number, plan } => (number, plan),
+            Request::AskAll { number, plans, check } => {
+                line.say(&Reply::Begun { number })?;
+                let transcripts = worker.run_all(&plans, check);
+                reap();
+                let News { troubles, .. } = log.news().map_err(at("/dev/kmsg"))?;
+                line.say(&Reply::AnswerAll { number, transcripts, troubles })?;
+                continue;
+            }
+        };
         line.say(&Reply::Begun { number })?;
         let mut answer = worker.run(&plan);
         reap();

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::probe::Environment;
 use crate::scenario::plan::Plan;
-use crate::worker;
+use crate::transcript::Transcript;
+use crate::worker::{self, arena::Check};
 
 /// Changes with what is said here. Both sides are the same binary, unless somebody gives a guest another.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the agent is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -18,6 +19,15 @@ pub enum Request {
         number: usize,
         /// The plan.
         plan: Box<Plan>,
+    },
+    /// To run many plans, and to answer them together.
+    AskAll {
+        /// The number that the replies name.
+        number: usize,
+        /// The plans.
+        plans: Vec<Plan>,
+        /// How often they observe.
+        check: Check,
     },
 }
 
@@ -44,6 +54,15 @@ pub enum Reply {
         number: usize,
         /// What the worker answers.
         answer: Box<worker::Answer>,
+        /// What the guest's kernel complained of meanwhile.
+        troubles: Vec<String>,
+    },
+    /// What came of many plans.
+    AnswerAll {
+        /// Their number.
+        number: usize,
+        /// What each was answered.
+        transcripts: Vec<Transcript>,
         /// What the guest's kernel complained of meanwhile.
         troubles: Vec<String>,
     },

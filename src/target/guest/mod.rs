@@ -27,6 +27,7 @@ use crate::probe::Environment;
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::ProgramName;
 use crate::transcript::{Breakage, Transcript};
+use crate::worker::arena::{self, Check};
 
 use console::Console;
 use frame::{Decoder, Encoder};
@@ -157,16 +158,39 @@ struct Boot {
 struct Job {
     ticket: usize,
     number: usize,
-    plan: Box<Plan>,
+    question: Question,
     sent: bool,
     begun: bool,
     /// How many guests ended while it was the next.
     deaths: u32,
 }
 
+/// What is asked at once.
+#[derive(Clone, Debug)]
+enum Question {
+    One(Box<Plan>),
+    Many(Vec<Plan>, Check),
+}
+
 impl Job {
     fn time(&self) -> Duration {
-        Duration::from_millis(self.plan.timeout_ms) + GRACE
+        let time = match &self.question {
+            Question::One(plan) => Duration::from_millis(plan.timeout_ms),
+            Question::Many(plans, _) => arena::time(plans),
+        };
+        time + GRACE
+    }
+
+    fn keeps(&self) -> bool {
+        matches!(&self.question, Question::One(plan) if plan.keep)
+    }
+
+    fn request(&self) -> Request {
+        let number = self.number;
+        match self.question.clone() {
+            Question::One(plan) => Request::Ask { number, plan },
+            Question::Many(plans, check) => Request::AskAll { number, plans, check },
+        }
     }
 }
 
@@ -265,6 +289,14 @@ impl Guest {
         }
     }
 
+    fn ask(&mut self, ticket: usize, question: Question) {
+        let number = self.number;
+        let job = Job { ticket, number, question, sent: false, begun: false, deaths: 0 };
+        self.number += 1;
+        self.jobs.push_back(job);
+        self.send();
+    }
+
     fn failed(&self, why: String, console: String) -> BootError {
         BootError::Failed { kernel: self.kernel.name.clone(), why, console }
     }
@@ -316,28 +348,35 @@ impl Guest {
                 }
             }
             Reply::Answer { number, answer, troubles } => {
-                if self.jobs.front().is_none_or(|job| job.number != number) {
-                    self.end("it answered a plan out of turn");
-                    return;
-                }
-                self.fruitless = 0;
-                if troubles.is_empty() {
-                    let Some(job) = self.jobs.pop_front() else { return };
-                    let mut answer = Answer::from(*answer);
-                    if let (Answer::Asked(transcript), Some(boot)) = (&mut answer, &mut self.boot)
-                        && job.plan.keep
-                    {
-                        boot.read_console();
-                        transcript.evidence.insert(CONSOLE.to_owned(), boot.console.text());
-                    }
-                    self.ready.push_back((job.ticket, answer));
-                    self.next_turn();
-                } else {
-                    // What a kernel does after that says nothing of what it would have done.
-                    self.end(&format!("the kernel complained: {}", troubles.join("; ")));
-                }
+                self.answered(number, Answer::from(*answer), &troubles);
+            }
+            Reply::AnswerAll { number, transcripts, troubles } => {
+                self.answered(number, Answer::All(transcripts), &troubles);
             }
         }
+    }
+
+    /// Takes the answer to the first of what it was asked.
+    fn answered(&mut self, number: usize, mut answer: Answer, troubles: &[String]) {
+        if self.jobs.front().is_none_or(|job| job.number != number) {
+            self.end("it answered a plan out of turn");
+            return;
+        }
+        self.fruitless = 0;
+        if !troubles.is_empty() {
+            // What a kernel does after that says nothing of what it would have done.
+            self.end(&format!("the kernel complained: {}", troubles.join("; ")));
+            return;
+        }
+        let Some(job) = self.jobs.pop_front() else { return };
+        if let (Answer::Asked(transcript), Some(boot)) = (&mut answer, &mut self.boot)
+            && job.keeps()
+        {
+            boot.read_console();
+            transcript.evidence.insert(CONSOLE.to_owned(), boot.console.text());
+        }
+        self.ready.push_back((job.ticket, answer));
+        self.next_turn();
     }
 
     /// Begins to wait for the plan that is the first now.
@@ -353,8 +392,7 @@ impl Guest {
         let idle = !self.jobs.iter().any(|job| job.sent);
         for job in self.jobs.iter_mut().filter(|job| !job.sent) {
             job.sent = true;
-            let request = Request::Ask { number: job.number, plan: job.plan.clone() };
-            match boot.encoder.encode(&request) {
+            match boot.encoder.encode(&job.request()) {
                 Ok(frame) => boot.out.extend(frame),
                 // Not a plan that was checked: it is answered when it is not.
                 Err(_) => break,
@@ -521,17 +559,12 @@ impl Witness for Guest {
     }
 
     fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
-        let job = Job {
-            ticket,
-            number: self.number,
-            plan: Box::new(plan.clone()),
-            sent: false,
-            begun: false,
-            deaths: 0,
-        };
-        self.number += 1;
-        self.jobs.push_back(job);
-        self.send();
+        self.ask(ticket, Question::One(Box::new(plan.clone())));
+        Ok(())
+    }
+
+    fn submit_all(&mut self, ticket: usize, plans: &[Plan], check: Check) -> io::Result<()> {
+        self.ask(ticket, Question::Many(plans.to_vec(), check));
         Ok(())
     }
 

@@ -1,0 +1,255 @@
+//! `nsharness search`
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use super::on::cores;
+use super::{Trouble, print};
+use crate::diag::did_you_mean;
+use crate::exit_code::ExitCode;
+use crate::probe::Environment;
+use crate::search::hunt::{Haul, Options, Watcher, search};
+use crate::search::shard::Shard;
+use crate::search::write::{Origin, scenario};
+use crate::search::{Cause, Finding, Place, SearchError, family};
+use crate::sys;
+use crate::target::Target;
+use crate::worker::arena::Check;
+
+/// All families, taking turns.
+const ALL: &str = "all";
+/// Most processes that search at once.
+const MOST_JOBS: usize = 256;
+/// For how long is searched where nobody says.
+const TIME: Duration = Duration::from_secs(60);
+
+const EXAMPLES: &str = "\
+Examples:
+  nsharness search overlay --for 60s
+  nsharness search all --on uml:6.12 --count 10000 --seed 7
+  nsharness search overlay --seed 7 --count 1 --check step
+
+The seed, the version of nsharness and the kernel make a trial what it is: the same ones repeat it.
+Exit status: 0 nothing was found, 1 something was.
+";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// What trials are made up of: overlay; or all
+    #[arg(value_name = "FAMILY", value_parser = families)]
+    family: Families,
+    /// Where the kernel is asked: host, uml, uml:VERSION, uml:PATH, qemu:VERSION, qemu:PATH
+    #[arg(long, value_name = "TARGET", default_value = "host")]
+    on: Target,
+    /// What all choices follow from; chosen and told if left out
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// For how long trials are asked, as in 60s or 10m; 60s if neither this nor --count is given
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+    /// How many trials are asked at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// The number of the first trial
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    from: u64,
+    /// How many processes search at once: one a core on this machine, else one, which is a guest each
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_JOBS as u64))]
+    jobs: Option<u64>,
+    /// How often layers and views are compared
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "sequence")]
+    check: Check,
+    /// Prints findings and the summary's last line alone
+    #[arg(long)]
+    quiet: bool,
+    /// Searches with a model that lacks this rule, to prove that it would be found
+    #[cfg(debug_assertions)]
+    #[arg(long, value_name = "RULE", hide = true, value_parser = rule)]
+    without: Option<&'static crate::model::rules::Rule>,
+}
+
+/// The names of families.
+#[derive(Clone, Debug)]
+struct Families(Vec<&'static str>);
+
+fn families(text: &str) -> Result<Families, String> {
+    if text == ALL {
+        return Ok(Families(family::names().collect()));
+    }
+    if let Some(name) = family::names().find(|name| *name == text) {
+        return Ok(Families(vec![name]));
+    }
+    let all = || family::names().chain([ALL]);
+    let names = all().collect::<Vec<_>>().join(", ");
+    let hint = did_you_mean(text, all())
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    Err(format!("the families are {names}{hint}"))
+}
+
+#[cfg(debug_assertions)]
+fn rule(id: &str) -> Result<&'static crate::model::rules::Rule, String> {
+    crate::model::rules::find(id)
+        .ok_or_else(|| "no rule has this id: see nsharness rules".to_owned())
+}
+
+impl Arguments {
+    fn options(&self) -> Result<Options, Trouble> {
+        let usage = |why: &str| Err(Trouble::Usage(why.into()));
+        match self.on {
+            Target::Auto => return usage("a search asks one kernel: name it with --on"),
+            Target::Recorded(_) => {
+                return usage(
+                    "what was recorded answers no new questions: name a kernel with --on",
+                );
+            }
+            Target::Host | Target::Uml(_) | Target::Qemu(_) => {}
+        }
+        let is_host = self.on == Target::Host;
+        let jobs = self.jobs.map(|jobs| usize::try_from(jobs).unwrap_or(MOST_JOBS));
+        let time = self.time.or_else(|| self.count.is_none().then_some(TIME));
+        Ok(Options {
+            families: self.family.0.clone(),
+            target: self.on.clone(),
+            seed: self.seed.map_or_else(any_seed, Ok)?,
+            count: self.count,
+            time,
+            jobs: jobs.unwrap_or_else(|| if is_host { cores().min(MOST_JOBS) } else { 1 }),
+            check: self.check,
+            shard: Shard::WHOLE,
+            from: self.from,
+            #[cfg(debug_assertions)]
+            without: self.without,
+        })
+    }
+}
+
+/// A seed that nobody chose, short enough to be typed.
+fn any_seed() -> Result<u64, Trouble> {
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| Trouble::Environment("no seed can be chosen".into(), errno.into()))?;
+    Ok(u32::from_le_bytes(bytes).into())
+}
+
+/// Tells how far the search is.
+struct Teller {
+    options: Options,
+    quiet: bool,
+    /// Whether the last line may be written over.
+    terminal: bool,
+    began: std::time::Instant,
+    told: std::time::Instant,
+}
+
+impl Watcher for Teller {
+    fn ready(&mut self, environment: &Environment) {
+        let Environment { release, machine, uid, .. } = environment;
+        if !self.quiet {
+            let _ = print(&format!(
+                "searching {} on Linux {release} {machine} ({}) as uid {uid}, seed {}\n",
+                self.options.families.join(", "),
+                self.options.target,
+                self.options.seed
+            ));
+        }
+    }
+
+    fn asked(&mut self, haul: &Haul, causes: usize) {
+        if !self.terminal || self.told.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.told = std::time::Instant::now();
+        let trials = haul.summary.trials;
+        let seconds = self.began.elapsed().as_secs();
+        let _ = write!(anstream::stderr(), "\r{seconds} s: {trials} trials, {causes} causes\x1b[K");
+    }
+
+    fn shrinking(&mut self, cause: &Cause) {
+        if self.terminal {
+            let _ = write!(anstream::stderr(), "\rmaking small: {cause}\x1b[K");
+        }
+    }
+}
+
+pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
+    let options = arguments.options()?;
+    sys::watch_for_interrupts()
+        .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
+    let now = std::time::Instant::now();
+    let terminal = !arguments.quiet && std::io::stderr().is_terminal();
+    let quiet = arguments.quiet;
+    let mut teller = Teller { options: options.clone(), quiet, terminal, began: now, told: now };
+    let haul = search(&options, &mut teller);
+    if terminal {
+        let _ = write!(anstream::stderr(), "\r\x1b[K");
+    }
+    tell(&options, &haul, arguments.quiet)?;
+    Ok(exit_code(&haul))
+}
+
+fn exit_code(haul: &Haul) -> ExitCode {
+    match &haul.ended {
+        Some(SearchError::Interrupted) => ExitCode::Interrupted,
+        _ if !haul.findings.is_empty() => ExitCode::Failure,
+        Some(SearchError::Unavailable(_)) => ExitCode::NothingExecuted,
+        Some(SearchError::Broke(_)) => ExitCode::Broken,
+        None if haul.summary.broken > 0 => ExitCode::Broken,
+        None if haul.summary.steps == 0 => ExitCode::NothingExecuted,
+        None => ExitCode::AsExpected,
+    }
+}
+
+fn tell(options: &Options, haul: &Haul, quiet: bool) -> Result<(), Trouble> {
+    let release = haul.environment.as_ref().map_or("", |environment| environment.release.as_str());
+    let target = options.target.to_string();
+    let origin = Origin { target: &target, kernel: release, seed: options.seed };
+    for (index, finding) in haul.findings.iter().enumerate() {
+        print(&told(index + 1, haul, finding, &origin))?;
+    }
+    for (number, breakage) in &haul.broken {
+        print(&format!("broken  trial {number}: {breakage}\n"))?;
+    }
+    if !quiet {
+        print(&haul.summary.to_string())?;
+    }
+    if let Some(why) = &haul.ended {
+        print(&format!("ended: {why}\n"))?;
+    }
+    let summary = &haul.summary;
+    let seconds = haul.elapsed.as_secs_f64().max(f64::EPSILON);
+    print(&format!(
+        "summary: {} steps in {} trials in {seconds:.1} s, {:.0} steps a second; {:.0} % succeeded; \
+         {} in {} trials, {} trials broken; next: --from {}\n",
+        summary.steps,
+        summary.trials,
+        summary.steps as f64 / seconds,
+        summary.success(),
+        match haul.findings.len() {
+            1 => "1 finding".to_owned(),
+            count => format!("{count} findings"),
+        },
+        summary.parted,
+        summary.broken,
+        haul.next,
+    ))
+}
+
+fn told(number: usize, haul: &Haul, finding: &Finding, origin: &Origin<'_>) -> String {
+    let predicted = match finding.deviation.place {
+        Place::Step(index) => haul.environment.as_ref().and_then(|environment| {
+            let prediction = crate::model::predict(&finding.smallest, &environment.profile());
+            prediction.transcript.outcomes.into_iter().nth(index)
+        }),
+        _ => None,
+    };
+    format!(
+        "finding {number}  {}\n        in {} trials, first in {}: --seed {} --from {} --count 1\n{}\n",
+        finding.cause,
+        finding.count,
+        finding.first,
+        origin.seed,
+        finding.first,
+        scenario(finding, origin, predicted.as_ref()),
+    )
+}

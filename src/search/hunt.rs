@@ -1,0 +1,384 @@
+//! The loop of a search: it gives numbers of trials to its jobs, gathers what they find, and has it made small.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::family::{self, Means};
+use super::job::{Beginning, Job, Parted, Reply, Report, Request};
+use super::kernel::Kernel;
+use super::shard::Shard;
+use super::shrink::shrink;
+use super::summary::Summary;
+use super::trial::Recipe;
+use super::{Asked, Cause, Deviation, Finding, Oracle, SearchError};
+use crate::model::rules;
+use crate::probe::{self, Environment};
+use crate::scenario::plan::Plan;
+use crate::sys;
+use crate::target::guest::Wanted;
+use crate::target::host::Host;
+use crate::target::open::guest_with;
+use crate::target::{Opener, Target};
+use crate::transcript::Breakage;
+use crate::worker::arena::Check;
+
+/// How many trials a job is given at once.
+const BATCH: usize = 256;
+/// The same of a job whose guest is slow.
+const GUEST_BATCH: usize = 64;
+/// How many requests a job has, so that it never waits for the next.
+const AHEAD: usize = 2;
+/// How many plans may be asked to make one finding small.
+const QUESTIONS: usize = 600;
+/// Of how many findings the plans are made small.
+const MOST_SHRUNK: usize = 24;
+/// How many trials are told that were not asked to their end.
+const MOST_BROKEN: usize = 8;
+/// How long nothing may happen before it is looked whether the search is over.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What is searched, and for how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The families, which take turns.
+    pub families: Vec<&'static str>,
+    /// Where the kernel is asked.
+    pub target: Target,
+    /// What choices follow from.
+    pub seed: u64,
+    /// How many trials are asked at most.
+    pub count: Option<u64>,
+    /// For how long trials are asked.
+    pub time: Option<Duration>,
+    /// How many processes search at once.
+    pub jobs: usize,
+    /// How often what is observed is observed.
+    pub check: Check,
+    /// The part that is searched here.
+    pub shard: Shard,
+    /// The first trial.
+    pub from: u64,
+    /// The rule that the model lacks.
+    #[cfg(debug_assertions)]
+    pub without: Option<&'static rules::Rule>,
+}
+
+/// What came of a search.
+#[derive(Debug, Default)]
+pub struct Haul {
+    /// The kernel, once it was there.
+    pub environment: Option<Environment>,
+    /// Counts.
+    pub summary: Summary,
+    /// What was found, in the order of the causes.
+    pub findings: Vec<Finding>,
+    /// Some of the trials that were not asked to their end.
+    pub broken: Vec<(u64, Breakage)>,
+    /// The first trial that was not given to a job.
+    pub next: u64,
+    /// For how long trials were asked.
+    pub elapsed: Duration,
+    /// What ended it early.
+    pub ended: Option<SearchError>,
+}
+
+/// Is told how far it is.
+pub trait Watcher {
+    /// The kernel is there.
+    fn ready(&mut self, environment: &Environment);
+    /// Trials were asked.
+    fn asked(&mut self, haul: &Haul, causes: usize);
+    /// A finding is made small.
+    fn shrinking(&mut self, cause: &Cause);
+}
+
+/// Searches until it was asked enough, or is interrupted.
+pub fn search(options: &Options, watcher: &mut dyn Watcher) -> Haul {
+    let mut hunt = Hunt {
+        options,
+        jobs: Vec::new(),
+        causes: BTreeMap::new(),
+        given: 0,
+        haul: Haul { next: options.from, ..Haul::default() },
+    };
+    let began = Instant::now();
+    let outcome = hunt.start().and_then(|()| hunt.run(watcher));
+    if hunt.haul.elapsed == Duration::ZERO {
+        hunt.haul.elapsed = began.elapsed();
+    }
+    let outcome = outcome.and_then(|()| hunt.drain(watcher));
+    let shrunk = match &outcome {
+        Ok(()) | Err(SearchError::Interrupted) => hunt.conclude(watcher),
+        Err(_) => Ok(()),
+    };
+    hunt.keep_the_rest();
+    hunt.haul.ended = outcome.and(shrunk).err();
+    if hunt.haul.ended.is_none() && sys::interrupted() {
+        hunt.haul.ended = Some(SearchError::Interrupted);
+    }
+    hunt.haul.findings.sort_by(|one, other| one.cause.cmp(&other.cause));
+    hunt.haul
+}
+
+struct Hunt<'o> {
+    options: &'o Options,
+    jobs: Vec<Job>,
+    causes: BTreeMap<Cause, Parted>,
+    /// How many trials were given to jobs.
+    given: u64,
+    haul: Haul,
+}
+
+impl Hunt<'_> {
+    fn start(&mut self) -> Result<(), SearchError> {
+        let probes = probes();
+        let known = match self.options.target {
+            Target::Host => Some(host(&probes)?),
+            _ => None,
+        };
+        for _ in 0..self.options.jobs.max(1) {
+            let (recipe, options) = (self.recipe(), self.options);
+            let open: Box<dyn FnOnce() -> _> = match (&known, &options.target) {
+                (Some(environment), _) => {
+                    let environment = environment.clone();
+                    Box::new(move || Ok((Kernel::own()?, environment)))
+                }
+                (None, target) => {
+                    let wanted = wanted(&probes);
+                    let opener = guest_with(target, &wanted, &probes);
+                    let probes = probes.clone();
+                    Box::new(move || guest(opener, &probes))
+                }
+            };
+            let job = Job::start(Beginning { open, recipe });
+            self.jobs.push(job.map_err(|error| SearchError::Broke(error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    fn recipe(&self) -> Box<dyn Fn(&Environment) -> Recipe> {
+        let options = self.options.clone();
+        Box::new(move |environment| {
+            let recipe = Recipe {
+                families: options.families.clone(),
+                seed: options.seed,
+                means: Means::of(environment),
+                profile: environment.profile(),
+                check: options.check,
+                #[cfg(debug_assertions)]
+                without: options.without,
+            };
+            recipe.possible()
+        })
+    }
+
+    /// Whether no more trials are given to jobs.
+    fn is_over(&self, began: Instant) -> bool {
+        self.options.count.is_some_and(|count| self.given >= count)
+            || self.options.time.is_some_and(|time| began.elapsed() >= time)
+            || sys::interrupted()
+    }
+
+    fn run(&mut self, watcher: &mut dyn Watcher) -> Result<(), SearchError> {
+        let mut began = Instant::now();
+        loop {
+            for index in 0..self.jobs.len() {
+                while self.jobs[index].ready
+                    && self.jobs[index].unanswered < AHEAD
+                    && !self.is_over(began)
+                {
+                    self.give(index)?;
+                }
+            }
+            let idle = self.jobs.iter().all(|job| job.unanswered == 0);
+            if idle && self.is_over(began) && self.jobs.iter().all(|job| job.ready) {
+                self.haul.elapsed = began.elapsed();
+                return Ok(());
+            }
+            if sys::interrupted() {
+                self.haul.elapsed = began.elapsed();
+                return Err(SearchError::Interrupted);
+            }
+            if self.listen(watcher)? {
+                // The time begins when there is a kernel to ask.
+                began = Instant::now();
+            }
+        }
+    }
+
+    fn give(&mut self, index: usize) -> Result<(), SearchError> {
+        let batch = if self.options.target == Target::Host { BATCH } else { GUEST_BATCH };
+        let left = self.options.count.map_or(u64::MAX, |count| count - self.given);
+        let batch = batch.min(usize::try_from(left).unwrap_or(usize::MAX));
+        let numbers: Vec<u64> = self.options.shard.trials(self.haul.next).take(batch).collect();
+        let Some(last) = numbers.last() else { return Ok(()) };
+        self.haul.next = last.saturating_add(1);
+        self.given += numbers.len() as u64;
+        self.jobs[index].ask(&Request::Trials(numbers))
+    }
+
+    /// Hears what jobs say; whether the first of them has its kernel now.
+    fn listen(&mut self, watcher: &mut dyn Watcher) -> Result<bool, SearchError> {
+        let mut fds: Vec<_> = self
+            .jobs
+            .iter()
+            .map(|job| PollFd::new(job.socket.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::MAX);
+        if poll(&mut fds, timeout).unwrap_or(0) == 0 {
+            return Ok(false);
+        }
+        let ready: Vec<_> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        let mut first = false;
+        for (index, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
+            first |= self.hear(index, watcher)?;
+        }
+        Ok(first)
+    }
+
+    fn hear(&mut self, index: usize, watcher: &mut dyn Watcher) -> Result<bool, SearchError> {
+        match self.jobs[index].hear()? {
+            Reply::Ready(environment) => {
+                self.jobs[index].ready = true;
+                let first = self.haul.environment.is_none();
+                if first {
+                    watcher.ready(&environment);
+                    self.haul.environment = Some(*environment);
+                }
+                return Ok(first);
+            }
+            Reply::Trials(report) => {
+                self.jobs[index].unanswered -= 1;
+                self.take(*report);
+                watcher.asked(&self.haul, self.causes.len());
+            }
+            Reply::Plans(_) | Reply::Ended(_) => {}
+        }
+        Ok(false)
+    }
+
+    /// Hears what is still to come of the trials that were given.
+    fn drain(&mut self, watcher: &mut dyn Watcher) -> Result<(), SearchError> {
+        for index in 0..self.jobs.len() {
+            while self.jobs[index].unanswered > 0 {
+                self.hear(index, watcher)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, report: Report) {
+        self.haul.summary.extend(report.summary);
+        let room = MOST_BROKEN.saturating_sub(self.haul.broken.len());
+        self.haul.broken.extend(report.broken.into_iter().take(room));
+        for parted in report.parted {
+            match self.causes.get_mut(&parted.deviation.cause) {
+                Some(known) => {
+                    let count = known.count + parted.count;
+                    if parted.first < known.first {
+                        *known = parted;
+                    }
+                    known.count = count;
+                }
+                None => drop(self.causes.insert(parted.deviation.cause.clone(), parted)),
+            }
+        }
+    }
+
+    /// Makes small what was found, as long as nobody interrupts.
+    fn conclude(&mut self, watcher: &mut dyn Watcher) -> Result<(), SearchError> {
+        let interrupted = sys::interrupted();
+        let Some(index) = self.jobs.iter().position(|job| job.ready) else { return Ok(()) };
+        let mut by_count: Vec<_> =
+            self.causes.iter().map(|(cause, parted)| (parted.count, cause.clone())).collect();
+        by_count.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
+        for (_, cause) in by_count.into_iter().take(MOST_SHRUNK) {
+            if interrupted || sys::interrupted() {
+                break;
+            }
+            while self.jobs[index].unanswered > 0 {
+                self.hear(index, watcher)?;
+            }
+            watcher.shrinking(&cause);
+            let Some(parted) = self.causes.get(&cause) else { continue };
+            let plan = parted.plan.clone();
+            let shrunk = shrink(&plan, &cause, &mut self.jobs[index], QUESTIONS)?;
+            let Some(shrunk) = shrunk else { continue };
+            if let Some(parted) = self.causes.remove(&cause) {
+                self.haul.findings.push(Finding {
+                    cause,
+                    count: parted.count,
+                    first: parted.first,
+                    smallest: shrunk.plan,
+                    deviation: shrunk.deviation,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not made small is a finding as it is.
+    fn keep_the_rest(&mut self) {
+        for (cause, parted) in std::mem::take(&mut self.causes) {
+            let Parted { first, count, plan, deviation } = parted;
+            self.haul.findings.push(Finding { cause, count, first, smallest: plan, deviation });
+        }
+    }
+}
+
+impl Oracle for Job {
+    fn ask(&mut self, plans: &[Plan]) -> Result<Vec<Option<Deviation>>, SearchError> {
+        Self::ask(self, &Request::Plans(plans.to_vec()))?;
+        let reply = self.hear()?;
+        self.unanswered -= 1;
+        let Reply::Plans(asked) = reply else {
+            return Err(SearchError::Broke("it answered what it was not asked".to_owned()));
+        };
+        let deviation = |asked| match asked {
+            Asked::Part(deviation) => Some(*deviation),
+            Asked::Agree | Asked::Broke(_) => None,
+        };
+        Ok(asked.into_iter().map(deviation).collect())
+    }
+}
+
+/// The probes that trials and their model depend on: those of the file systems that trials have.
+fn probes() -> BTreeSet<String> {
+    let concerns = |name: &&str| {
+        let plans = probe::plans([&(*name).to_owned()]);
+        let mut types = plans.iter().flat_map(Plan::file_systems);
+        types.all(|kind| FILE_SYSTEMS.contains(&kind.as_str()))
+    };
+    let of_rules = rules::all().filter_map(|rule| rule.probe).filter(concerns);
+    of_rules.chain(family::PROBES.iter().copied()).map(str::to_owned).collect()
+}
+
+/// What trials mount.
+const FILE_SYSTEMS: &[&str] = &["tmpfs", "overlay"];
+
+fn wanted(probes: &BTreeSet<String>) -> Wanted {
+    let mut wanted = Wanted::by(&probe::plans(probes));
+    wanted.file_systems.extend(FILE_SYSTEMS.iter().map(|name| (*name).to_owned()));
+    wanted
+}
+
+/// This machine, with what the probes found.
+fn host(probes: &BTreeSet<String>) -> Result<Environment, SearchError> {
+    let broke = |error: std::io::Error| SearchError::Broke(error.to_string());
+    let mut host = Host::start(1).map_err(broke)?;
+    let mut environment = Environment::of_host(false);
+    environment.ask(probes, &mut host).map_err(broke)?;
+    Ok(environment)
+}
+
+/// Opens a guest.
+fn guest(opener: Opener, probes: &BTreeSet<String>) -> Result<(Kernel, Environment), SearchError> {
+    let opened = opener.open(probes).map_err(|why| match why {
+        crate::target::Unopened::Missing(missing) => SearchError::Unavailable(missing.to_string()),
+        crate::target::Unopened::Broken(why) => SearchError::Broke(why),
+    })?;
+    Ok((Kernel::Guest(opened.witness), opened.environment))
+}
