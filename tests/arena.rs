@@ -36,7 +36,8 @@ fn main() -> ExitCode {
                 wrong
                     .push(format!("{}: alone {:?}, together {:?}", plan.id, alone.end, answer.end));
             }
-            let step = first_step(answer, alone).map(|(index, how)| (format!("step {index}"), how));
+            let step = first_step(answer, alone, |_| false)
+                .map(|(index, how)| (format!("step {index}"), how));
             let seen = || Some(("observation".to_owned(), first_observation(answer, alone)?.1));
             if let Some((place, how)) = step.or_else(seen) {
                 wrong.push(format!("{}: {place}: {how:?}", plan.id));

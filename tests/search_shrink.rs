@@ -13,6 +13,7 @@ use nsharness::search::compare::compare;
 use nsharness::search::shrink::{Shrunk, shrink};
 use nsharness::search::write::{Origin, scenario};
 use nsharness::search::{Asked, Deviation, Finding, Oracle, Place, SearchError, document};
+use nsharness::worker::arena::Check;
 
 /// A kernel that has all rules but one.
 struct Without {
@@ -31,7 +32,7 @@ impl Without {
 
     fn deviation(&self, plan: &Plan) -> Option<Deviation> {
         let kernel = predict_without(plan, &self.profile, self.rule).transcript;
-        match compare(plan, &kernel, &predict(plan, &self.profile)) {
+        match compare(plan, &kernel, &predict(plan, &self.profile), Check::Sequence) {
             Asked::Part(deviation) => Some(*deviation),
             Asked::Agree | Asked::Broke(_) => None,
         }

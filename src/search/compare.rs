@@ -32,7 +32,11 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction, check: Chec
     if kernel.observations.len() != model.transcript.observations.len() {
         return broke("the kernel and the model did not observe the same");
     }
-    let step = first_step(kernel, &model.transcript);
+    let frees = |index: usize| {
+        let operation = plan.steps.get(index).map(|step| &step.operation);
+        matches!(operation, Some(Operation::Umount(_) | Operation::Close(_) | Operation::Exit(_)))
+    };
+    let step = first_step(kernel, &model.transcript, frees);
     let observed = match (&step, check) {
         (Some(_), Check::Sequence) => None,
         _ => first_observation(kernel, &model.transcript),

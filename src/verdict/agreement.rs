@@ -45,12 +45,23 @@ impl fmt::Display for Difference {
 }
 
 /// The first step of which two transcripts have another outcome, and how they differ. Their identities must
-/// not be renumbered yet.
-pub fn first_step(kernel: &Transcript, model: &Transcript) -> Option<(usize, Vec<Difference>)> {
+/// not be renumbered yet. `frees` says whether after a step the kernel may give a number once more, as that of
+/// a device that is not mounted any more.
+pub fn first_step(
+    kernel: &Transcript,
+    model: &Transcript,
+    frees: impl Fn(usize) -> bool,
+) -> Option<(usize, Vec<Difference>)> {
     let mut comparison = Comparison::default();
-    let mut both = kernel.outcomes.iter().zip(&model.outcomes);
-    let index = both.position(|(kernel, model)| !comparison.outcome(kernel, model))?;
-    Some((index, comparison.differences))
+    for (index, (kernel, model)) in kernel.outcomes.iter().zip(&model.outcomes).enumerate() {
+        if !comparison.outcome(kernel, model) {
+            return Some((index, comparison.differences));
+        }
+        if frees(index) {
+            comparison.of_kernel.clear();
+        }
+    }
+    None
 }
 
 /// The same of observations.
@@ -211,7 +222,12 @@ impl<'t> Comparison<'t> {
                 self.of_model.insert((class, model), kernel);
             }
             (Some(said), _) if said == model => {}
-            (None, Some(found)) if chance && found == kernel => {}
+            (None, Some(found)) if found == kernel => {
+                // Its number may have been given to another one meanwhile, or was.
+                if !chance {
+                    self.of_kernel.insert((class, kernel), model);
+                }
+            }
             (said, found) => {
                 let word = |seen: bool| if seen { "one that was seen before" } else { "a new one" };
                 let model = if said.is_some() && found.is_some() {

@@ -7,7 +7,8 @@ use super::flags::{atime_of, attribute, bits, put};
 use crate::model::halt::Res;
 use crate::model::ids::cap;
 use crate::model::machine::{
-    FileId, FsType, Machine, MountFlags, MountId, OpenFile, Opened, Place, ProcId, SuperId,
+    DentryId, FileId, FsType, Machine, MountFlags, MountId, OpenFile, Opened, Place, ProcId,
+    SuperId,
 };
 use crate::model::rules::mount as rules;
 use crate::scenario::operation::{FsCommand, MountAttribute};
@@ -147,7 +148,12 @@ impl Machine<'_> {
 
     /// Changes a whole file system (`reconfigure_super`).
     pub fn change_super(&mut self, sb: SuperId, fs: &Configured) -> Res<()> {
+        if self.supers[sb].kind == FsType::Overlay && self.by(&rules::SUPER_FORGETS) {
+            self.ovl_forget_names(sb);
+        }
         let closes = fs.readonly && !self.supers[sb].readonly;
+        let removed = closes && self.has_removed_file(sb);
+        self.deny(removed, &rules::SUPER_REMOVED, Errno::EBUSY)?;
         let busy = closes
             && self
                 .mounts
@@ -160,6 +166,23 @@ impl Machine<'_> {
         self.change_limits(sb, fs)?;
         self.supers[sb].readonly = fs.readonly;
         Ok(())
+    }
+
+    /// Whether a file is held open, or a directory worked in, that has no name any more.
+    fn has_removed_file(&self, sb: SuperId) -> bool {
+        self.held(sb).any(|dentry| {
+            let gone = self.dentries[dentry].unlinked;
+            gone && (self.is_dir(dentry) || self.inodes[self.inode(dentry)].nlink == 0)
+        })
+    }
+
+    /// The names of a file system that open files and processes hold.
+    pub fn held(&self, sb: SuperId) -> impl Iterator<Item = DentryId> {
+        let files = self.files.iter().filter(|(_, file)| file.count > 0);
+        let files = files.map(|(_, file)| file.place.dentry);
+        let alive = self.processes.iter().filter(|(_, process)| process.alive);
+        let processes = alive.flat_map(|(_, process)| [process.root.dentry, process.cwd.dentry]);
+        files.chain(processes).filter(move |dentry| self.dentries[*dentry].sb == sb)
     }
 
     /// fsmount(2); the descriptor is looked at behind the attributes.

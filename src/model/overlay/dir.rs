@@ -221,6 +221,7 @@ impl Machine<'_> {
         }
         let inode = self.inode(old);
         let dentry = self.new_name(dir, name, inode)?;
+        self.inodes[inode].nlink += 1;
         // The next lookup finds out whether the new name knows the origin of the file.
         self.node_mut(dir)?.children.remove(name);
         if fs.indexed {
@@ -290,6 +291,7 @@ impl Machine<'_> {
             (dentry.parent, Rc::clone(&dentry.name))
         };
         self.node_mut(dir)?.children.remove(&name);
+        self.drop_link(dentry);
         Ok(())
     }
 

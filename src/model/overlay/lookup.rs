@@ -252,7 +252,11 @@ impl Machine<'_> {
             return known;
         }
         node.nlink = self.union_nlink(fs, &node);
+        let nlink = node.nlink;
         let inode = self.new_node(self.dentries[dir].sb, node);
+        if key.is_some() {
+            self.inodes[inode].nlink = nlink;
+        }
         if let Some(key) = key {
             fs.inodes.borrow_mut().insert(key, inode);
         }

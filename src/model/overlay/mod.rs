@@ -6,6 +6,7 @@
 mod attributes;
 mod copy_up;
 mod dir;
+mod forget;
 mod lookup;
 mod mount;
 mod options;

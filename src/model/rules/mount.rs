@@ -243,6 +243,13 @@ rules! {
     SUPER_WRITERS "mount.super.writers"
         "A file system with a file that is open for writing does not become read-only: EBUSY."
         "mount(2), EBUSY; fs/namespace.c sb_prepare_remount_readonly()";
+    SUPER_REMOVED "mount.super.removed-file"
+        "A file system does not become read-only while a file is held open that has no name any more, even \
+         for reading: EBUSY."
+        "fs/namespace.c sb_prepare_remount_readonly(); fs/inode.c drop_nlink() s_remove_count";
+    SUPER_FORGETS "mount.super.forgets-names"
+        "A change of a file system forgets every name that nobody uses, so that it is looked up anew."
+        "fs/super.c reconfigure_super() shrink_dcache_sb()";
     OVERLAY_RECONFIGURE "mount.super.overlay"
         "An overlay takes no parameters once it is mounted: EINVAL."
         "fs/overlayfs/params.c ovl_parse_param()";

@@ -260,7 +260,7 @@ impl Maker<'_> {
     }
 
     fn open(&mut self) -> Operation {
-        let fd = Some(name(*self.random.pick(DESCRIPTORS)));
+        let fd = Some(name(self.random.pick::<&str>(DESCRIPTORS)));
         let (path, flags) = match self.random.below(10) {
             0..3 => (self.existing(&[Kind::File]), vec![OpenFlag::Rdonly]),
             3..5 => (self.existing(&[Kind::File]), vec![OpenFlag::Rdwr]),

@@ -34,6 +34,7 @@ pub fn of(number: u64, means: Means) -> Option<Box<dyn Family>> {
     Some(Box::new(Overlay {
         variant,
         user_xattrs,
+        userxattr: false,
         layers: BTreeMap::new(),
         stack: Stack::default(),
         tried: Stack::default(),
@@ -56,6 +57,9 @@ struct Stack {
 
 struct Overlay {
     variant: Variant,
+    /// Whether marks are `user.*` attributes, which they are from the first mount to the last: else those
+    /// of one are what another shows, with values that nobody can tell.
+    userxattr: bool,
     /// Whether files of the layers may have `user.*` attributes.
     user_xattrs: bool,
     /// What the world has in each layer.
@@ -118,6 +122,7 @@ impl Family for Overlay {
             (owner.uid, owner.gid) = (Some(IDS[1]), Some(IDS[1]));
         }
         self.lay();
+        self.userxattr = !self.variant.root && random.percent(75);
         self.stack.options = self.options(random);
         let mut world = World { setup: vec![Setup::Tree(tree)], ..World::default() };
         world.actors.insert(main(), crate::scenario::world::Actor::default());
@@ -287,8 +292,8 @@ impl Overlay {
                 options.push((*random.pick(of)).to_owned());
             }
         };
-        if !self.variant.root {
-            add(random, 75, &["userxattr"]);
+        if self.userxattr {
+            add(random, 100, &["userxattr"]);
         }
         let rare = if self.variant.root { 40 } else { 4 };
         add(random, 25, &["index=on", "index=on", "index=off"]);
@@ -314,7 +319,9 @@ impl Overlay {
         if self.scene.open_files() > 0 && random.percent(80) {
             return self.on_files(random);
         }
-        let flags = if random.percent(5) { vec![UmountFlag::Detach] } else { Vec::new() };
+        // Two overlays of one upper layer at once give what nobody defines.
+        let detach = self.scene.open_files() == 0 && random.percent(5);
+        let flags = if detach { vec![UmountFlag::Detach] } else { Vec::new() };
         Operation::Umount(Umount { at: path(MERGED), flags })
     }
 

@@ -1,0 +1,55 @@
+//! What an overlay forgets: names that are gone, and after a remount those that nobody uses.
+
+use std::collections::BTreeSet;
+
+use super::Child;
+use crate::model::machine::{DentryId, InodeId, Kind, Machine, SuperId};
+
+impl Machine<'_> {
+    /// Counts a name less that an inode of an overlay has (`ovl_drop_nlink`): layers that were changed behind
+    /// it must not make it none while there is another name.
+    pub(super) fn drop_link(&mut self, dentry: DentryId) {
+        let inode = self.inode(dentry);
+        let is_named = self.dentries.iter().any(|(_, d)| d.inode == inode && !d.unlinked);
+        let nlink = &mut self.inodes[inode].nlink;
+        if *nlink > u32::from(is_named) {
+            *nlink -= 1;
+        }
+    }
+
+    /// Forgets every name of an overlay that nobody uses, and the inodes that were known by them alone.
+    pub fn ovl_forget_names(&mut self, sb: SuperId) {
+        let used = self.used_names(sb);
+        let of_used = used.iter().map(|dentry| self.inode(*dentry));
+        let kept: BTreeSet<InodeId> = of_used.collect();
+        let inodes = self.inodes.iter().filter(|(_, inode)| inode.sb == sb);
+        for id in inodes.map(|(id, _)| id).collect::<Vec<_>>() {
+            if let Kind::Overlay(node) = &mut self.inodes[id].kind {
+                let is_used = |child: &Child| match child {
+                    Child::There(dentry) => used.contains(dentry),
+                    Child::Missing { .. } => false,
+                };
+                node.children.retain(|_, child| is_used(child));
+            }
+        }
+        if let Some(fs) = &self.supers[sb].overlay {
+            fs.inodes.borrow_mut().retain(|_, inode| kept.contains(inode));
+        }
+    }
+
+    /// The names that open files, processes and mounts hold, with those above them.
+    fn used_names(&self, sb: SuperId) -> BTreeSet<DentryId> {
+        let mounts = self.mounts.iter().filter(|(_, mount)| mount.ns.is_some());
+        let mounted =
+            mounts.flat_map(|(_, m)| m.at.map(|at| at.dentry).into_iter().chain([m.root]));
+        let mounted = mounted.filter(|dentry| self.dentries[*dentry].sb == sb);
+        let mut used = BTreeSet::new();
+        for held in self.held(sb).chain(mounted) {
+            let mut at = held;
+            while used.insert(at) && self.dentries[at].parent != at {
+                at = self.dentries[at].parent;
+            }
+        }
+        used
+    }
+}
