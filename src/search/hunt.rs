@@ -21,7 +21,7 @@ use crate::sys;
 use crate::target::guest::Wanted;
 use crate::target::host::Host;
 use crate::target::open::guest_with;
-use crate::target::{Opener, Target};
+use crate::target::{Opener, Target, Unopened};
 use crate::transcript::Breakage;
 use crate::worker::arena::Check;
 
@@ -139,7 +139,7 @@ impl Hunt<'_> {
             Target::Host => Some(host(&probes)?),
             _ => None,
         };
-        for _ in 0..self.options.jobs.max(1) {
+        for place in 0..self.options.jobs.max(1) {
             let (recipe, options) = (self.recipe(), self.options);
             let open: Box<dyn FnOnce() -> _> = match (&known, &options.target) {
                 (Some(environment), _) => {
@@ -149,8 +149,7 @@ impl Hunt<'_> {
                 (None, target) => {
                     let wanted = wanted(&probes);
                     let opener = guest_with(target, &wanted, &probes);
-                    let probes = probes.clone();
-                    Box::new(move || guest(opener, &probes))
+                    Box::new(move || guest(opener, place))
                 }
             };
             let job = Job::start(Beginning { open, recipe });
@@ -374,11 +373,16 @@ fn host(probes: &BTreeSet<String>) -> Result<Environment, SearchError> {
     Ok(environment)
 }
 
-/// Opens a guest.
-fn guest(opener: Opener, probes: &BTreeSet<String>) -> Result<(Kernel, Environment), SearchError> {
-    let opened = opener.open(probes).map_err(|why| match why {
-        crate::target::Unopened::Missing(missing) => SearchError::Unavailable(missing.to_string()),
-        crate::target::Unopened::Broken(why) => SearchError::Broke(why),
+/// Boots a guest; those that run at the same time have different places.
+fn guest(opener: Opener, place: usize) -> Result<(Kernel, Environment), SearchError> {
+    let opened = match opener {
+        Opener::At(opened) => Ok(*opened),
+        Opener::Guest(boot) => boot(place),
+        Opener::Never(why) => Err(why),
+    };
+    let opened = opened.map_err(|why| match why {
+        Unopened::Missing(missing) => SearchError::Unavailable(missing.to_string()),
+        Unopened::Broken(why) => SearchError::Broke(why),
     })?;
     Ok((Kernel::Guest(opened.witness), opened.environment))
 }
