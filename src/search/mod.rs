@@ -13,6 +13,7 @@ pub mod job;
 pub mod kernel;
 pub mod layout;
 pub mod random;
+pub mod repro;
 pub mod scene;
 pub mod shard;
 pub mod shrink;
