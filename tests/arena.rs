@@ -38,7 +38,8 @@ fn main() -> ExitCode {
             }
             let step = first_step(answer, alone, |_| false)
                 .map(|(index, how)| (format!("step {index}"), how));
-            let seen = || Some(("observation".to_owned(), first_observation(answer, alone)?.1));
+            let seen =
+                || Some(("observation".to_owned(), first_observation(answer, alone, |_| false)?.1));
             if let Some((place, how)) = step.or_else(seen) {
                 wrong.push(format!("{}: {place}: {how:?}", plan.id));
             }

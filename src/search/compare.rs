@@ -37,14 +37,19 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction, check: Chec
         matches!(operation, Some(Operation::Umount(_) | Operation::Close(_) | Operation::Exit(_)))
     };
     let step = first_step(kernel, &model.transcript, frees);
-    let observed = match (&step, check) {
-        (Some(_), Check::Sequence) => None,
-        _ => first_observation(kernel, &model.transcript),
+    let each = kernel.observations.len() / plan.steps.len().max(1);
+    let observed = match check {
+        Check::Sequence if step.is_some() => None,
+        Check::Sequence => first_observation(kernel, &model.transcript, |_| false),
+        // Between the last observation after a step and the first after the next one.
+        Check::Step => first_observation(kernel, &model.transcript, |index| {
+            each > 0 && (index + 1) % each == 0 && frees((index + 1) / each)
+        }),
     };
     // The step after which something was observed.
     let after = |index: usize| match check {
         Check::Sequence => plan.steps.len(),
-        Check::Step => index / (kernel.observations.len() / plan.steps.len().max(1)).max(1),
+        Check::Step => index / each.max(1),
     };
     match (step, observed) {
         (None, None) => Asked::Agree,

@@ -68,11 +68,19 @@ pub fn first_step(
 pub fn first_observation(
     kernel: &Transcript,
     model: &Transcript,
+    frees: impl Fn(usize) -> bool,
 ) -> Option<(usize, Vec<Difference>)> {
     let mut comparison = Comparison::default();
-    let mut both = kernel.observations.iter().zip(&model.observations);
-    let index = both.position(|(kernel, model)| !comparison.observation(kernel, model))?;
-    Some((index, comparison.differences))
+    let both = kernel.observations.iter().zip(&model.observations);
+    for (index, (kernel, model)) in both.enumerate() {
+        if !comparison.observation(kernel, model) {
+            return Some((index, comparison.differences));
+        }
+        if frees(index) {
+            comparison.of_kernel.clear();
+        }
+    }
+    None
 }
 
 /// Which parts of two transcripts agree.

@@ -25,7 +25,7 @@ use crate::scenario::operation::{Family, Operation};
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::scalar::StepPath;
 use crate::sys;
-use crate::transcript::{Breakage, Transcript};
+use crate::transcript::{Breakage, End, Transcript};
 
 /// How often what is observed is observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -68,8 +68,16 @@ impl Worker {
     /// Asks many plans, one after the other.
     pub fn run_all(&self, plans: &[Plan], check: Check) -> Vec<Transcript> {
         self.answers.clear();
-        self.ask_all(plans, check);
+        self.ask_all(plans, check, false);
         self.read_all(plans.len())
+    }
+
+    /// Takes the steps of many plans and says nothing of them: what asking costs beside that can be measured.
+    /// How many were taken to their end.
+    pub fn replay(&self, plans: &[Plan]) -> usize {
+        self.answers.clear();
+        self.ask_all(plans, Check::Sequence, true);
+        self.read_all(plans.len()).iter().filter(|answer| answer.end == End::Completed).count()
     }
 
     /// Begins to ask many plans in a process of its own: meanwhile this one may do something else, but not
@@ -84,7 +92,7 @@ impl Worker {
             Some(pid) => Ok(Running { pid, plans }),
             None => {
                 die_with(asker);
-                self.ask_all(&plans, check);
+                self.ask_all(&plans, check, false);
                 sys::exit_now(0)
             }
         }
@@ -97,8 +105,8 @@ impl Worker {
     }
 
     /// Asks plans, and appends what they answer to the buffer of answers.
-    fn ask_all(&self, plans: &[Plan], check: Check) {
-        let log = Log { buffer: &self.answers };
+    fn ask_all(&self, plans: &[Plan], check: Check, ends_only: bool) {
+        let log = Log { buffer: &self.answers, ends_only };
         let mut left = plans;
         while let Some(first) = left.first() {
             if !fits(first) {

@@ -3,14 +3,20 @@
 use std::collections::BTreeSet;
 
 use super::Child;
-use crate::model::machine::{DentryId, InodeId, Kind, Machine, SuperId};
+use crate::model::machine::{Dentry, DentryId, InodeId, Kind, Machine, SuperId};
 
 impl Machine<'_> {
     /// Counts a name less that an inode of an overlay has (`ovl_drop_nlink`): layers that were changed behind
     /// it must not make it none while there is another name.
     pub(super) fn drop_link(&mut self, dentry: DentryId) {
         let inode = self.inode(dentry);
-        let is_named = self.dentries.iter().any(|(_, d)| d.inode == inode && !d.unlinked);
+        let names = self.dentries.iter().filter(|(_, d)| d.inode == inode && !d.unlinked);
+        let is_known =
+            |(id, name): (DentryId, &Dentry)| match &self.inodes[self.inode(name.parent)].kind {
+                Kind::Overlay(node) => node.children.get(&name.name) == Some(&Child::There(id)),
+                _ => false,
+            };
+        let is_named = names.into_iter().any(is_known);
         let nlink = &mut self.inodes[inode].nlink;
         if *nlink > u32::from(is_named) {
             *nlink -= 1;

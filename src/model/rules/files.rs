@@ -121,6 +121,13 @@ rules! {
     WRITE_FULL "files.write.no-space"
         "A file system that is full takes no more: ENOSPC."
         "write(2), ENOSPC; tmpfs(5), size";
+    WRITE_NOTHING "files.write.nothing"
+        "A write of nothing changes neither the length of a file nor its times."
+        "write(2); fs/read_write.c generic_write_checks()";
+    TRUNCATE_SAME "files.truncate.same-length"
+        "truncate(2) to the length that a file has leaves its modification time alone; ftruncate(2) and \
+         O_TRUNC set it."
+        "fs/open.c do_truncate(); mm/shmem.c shmem_setattr()";
     LIST_NOT_DIR "files.list.not-a-directory"
         "Only a directory is listed: ENOTDIR."
         "getdents(2), ENOTDIR";

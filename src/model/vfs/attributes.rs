@@ -32,6 +32,8 @@ pub struct Change {
     pub gid: Option<Kid>,
     /// The length.
     pub size: Option<u64>,
+    /// The length is set by ftruncate(2) or O_TRUNC, which set the modification time with it.
+    pub of_open: bool,
     /// The access time.
     pub atime: Option<Time>,
     /// The modification time.
@@ -152,26 +154,26 @@ impl Machine<'_> {
         }
         self.may(cred, place, super::Access::WRITE)?;
         self.want_write(place)?;
-        self.do_truncate(cred, place, size)
+        self.do_truncate(cred, place, size, false)
     }
 
     /// Sets the length of a file that is open for writing.
     pub fn vfs_ftruncate(&mut self, cred: &Rc<Cred>, place: Place, size: u64) -> Res<()> {
         let other = self.file_type(self.inode(place.dentry)) != FileType::File;
         self.deny(other, &rules::TRUNCATE_OTHER, Errno::EINVAL)?;
-        self.do_truncate(cred, place, size)
+        self.do_truncate(cred, place, size, true)
     }
 
     /// What O_TRUNC does to a file that was opened.
     pub fn truncate_opened(&mut self, cred: &Rc<Cred>, place: Place) -> Res<()> {
-        self.do_truncate(cred, place, 0)
+        self.do_truncate(cred, place, 0, true)
     }
 
     /// Sets the length of a file that may be written to (`do_truncate`).
-    fn do_truncate(&mut self, cred: &Rc<Cred>, place: Place, size: u64) -> Res<()> {
+    fn do_truncate(&mut self, cred: &Rc<Cred>, place: Place, size: u64, of_open: bool) -> Res<()> {
         let idmap = self.idmap_at(place);
         let mut change = self.privileges_to_drop(cred, idmap.as_deref(), place.dentry);
-        change.size = Some(size);
+        (change.size, change.of_open) = (Some(size), of_open);
         self.notify_change(cred, idmap.as_deref(), place.dentry, change)
     }
 

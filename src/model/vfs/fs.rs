@@ -439,6 +439,7 @@ impl Machine<'_> {
             By::Memory | By::Fixed => {
                 let now = self.now();
                 let id = self.inode(dentry);
+                let same = self.keeps_length(dentry, change);
                 if let Some(size) = change.size {
                     let freed = match &mut self.inodes[id].kind {
                         Kind::File(data) => data.truncate(size),
@@ -447,7 +448,9 @@ impl Machine<'_> {
                     let sb = self.inodes[id].sb;
                     let sb = &mut self.supers[sb];
                     sb.free_pages = sb.free_pages.map(|free| free + freed);
-                    self.inodes[id].mtime = now;
+                    if !same {
+                        self.inodes[id].mtime = now;
+                    }
                 }
                 let inode = &mut self.inodes[id];
                 inode.mode = change.mode.unwrap_or(inode.mode);
@@ -459,6 +462,19 @@ impl Machine<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn is_regular_file(&self, dentry: DentryId) -> bool {
+        matches!(self.inodes[self.inode(dentry)].kind, Kind::File(_))
+    }
+
+    /// Whether truncate(2) is given the length that a file has.
+    fn keeps_length(&self, dentry: DentryId, change: &Change) -> bool {
+        let same = match &self.inodes[self.inode(dentry)].kind {
+            Kind::File(data) => change.size == Some(data.size) && !change.of_open,
+            _ => false,
+        };
+        same && self.by(&rules::TRUNCATE_SAME)
     }
 
     /// An extended attribute; ENODATA where there is none (`->getxattr`).
@@ -590,6 +606,9 @@ impl Machine<'_> {
     }
 
     fn memory_write(&mut self, dentry: DentryId, offset: u64, data: &[u8]) -> Res<usize> {
+        if data.is_empty() && self.is_regular_file(dentry) && self.by(&rules::WRITE_NOTHING) {
+            return Ok(0);
+        }
         let now = self.now();
         let id = self.inode(dentry);
         let sb = self.inodes[id].sb;

@@ -1,0 +1,120 @@
+//! How many steps a second are searched, and how near that is to the same steps taken bare: in the same
+//! worlds, made and taken away in the same way, with no model, no observation and no comparison.
+//!
+//! `cargo bench --bench search` prints both rates, in turn, and their ratio.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::waitpid;
+use nsharness::probe::Environment;
+use nsharness::scenario::plan::Plan;
+use nsharness::search::Cause;
+use nsharness::search::family::Means;
+use nsharness::search::hunt::{Haul, Options, Watcher, search};
+use nsharness::search::shard::Shard;
+use nsharness::search::trial::Recipe;
+use nsharness::sys::{exit_now, fork};
+use nsharness::target::Target;
+use nsharness::worker::Worker;
+use nsharness::worker::arena::Check;
+
+const SEED: u64 = 1;
+const TURNS: usize = 3;
+/// How many trials are replayed in one sandbox at most, as a search does.
+const BATCH: usize = 256;
+
+/// Keeps what the kernel was found to be.
+struct Silent;
+
+impl Watcher for Silent {
+    fn ready(&mut self, _: &Environment) {}
+    fn asked(&mut self, _: &Haul, _: usize) {}
+    fn shrinking(&mut self, _: &Cause) {}
+}
+
+fn main() {
+    // `cargo test --benches` and the like only want to know that it runs.
+    let brief = std::env::args().any(|argument| argument == "--test");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    for check in [Check::Sequence, Check::Step] {
+        for jobs in if cores > 1 { vec![1, cores] } else { vec![1] } {
+            let trials = match check {
+                _ if brief => 64,
+                Check::Sequence => 8192,
+                Check::Step => 2048,
+            };
+            compare(check, jobs, trials);
+        }
+    }
+}
+
+fn compare(check: Check, jobs: usize, trials: u64) {
+    let mut ratios = Vec::new();
+    for turn in 1..=TURNS {
+        let haul = search(&options(check, jobs, trials), &mut Silent);
+        let Some(environment) = &haul.environment else {
+            println!("this machine cannot be searched: {:?}", haul.ended);
+            return;
+        };
+        let searched = haul.summary.steps as f64 / haul.elapsed.as_secs_f64();
+        let bare = bare_rate(environment, jobs, trials);
+        println!(
+            "{check:?}, jobs {jobs}, turn {turn}: bare {bare:.0} steps/s, searched {searched:.0} steps/s, ratio {:.2}",
+            searched / bare
+        );
+        ratios.push(searched / bare);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("{check:?}, jobs {jobs}: median ratio {:.2}", ratios[ratios.len() / 2]);
+}
+
+fn options(check: Check, jobs: usize, trials: u64) -> Options {
+    Options {
+        families: vec!["overlay"],
+        target: Target::Host,
+        seed: SEED,
+        count: Some(trials),
+        time: None::<Duration>,
+        jobs,
+        check,
+        shard: Shard::WHOLE,
+        from: 0,
+        #[cfg(debug_assertions)]
+        without: None,
+    }
+}
+
+/// The same trials, bare, by as many processes.
+fn bare_rate(environment: &Environment, jobs: usize, trials: u64) -> f64 {
+    let recipe = Recipe {
+        families: vec!["overlay"],
+        seed: SEED,
+        means: Means::of(environment),
+        profile: environment.profile(),
+        check: Check::Sequence,
+        #[cfg(debug_assertions)]
+        without: None,
+    };
+    let mut plans: Vec<Plan> =
+        (0..trials).filter_map(|number| Some(recipe.make(number)?.trial.plan)).collect();
+    plans.iter_mut().for_each(|plan| plan.observe.clear());
+    let steps: usize = plans.iter().map(|plan| plan.steps.len()).sum();
+    let share = plans.len().div_ceil(jobs);
+    let began = Instant::now();
+    let workers: Vec<_> = plans
+        .chunks(share)
+        .map(|plans| match fork().expect("fork") {
+            Some(child) => child,
+            None => {
+                let worker = Worker::new().expect("memory");
+                let done: usize = plans.chunks(BATCH).map(|batch| worker.replay(batch)).sum();
+                exit_now(i32::from(done != plans.len()))
+            }
+        })
+        .collect();
+    for worker in workers {
+        let status = waitpid(worker, None).expect("waitpid");
+        assert!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)), "{status:?}");
+    }
+    steps as f64 / began.elapsed().as_secs_f64()
+}

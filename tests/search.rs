@@ -1,0 +1,123 @@
+//! The search: it finds nothing unexplained, it repeats itself, and it would find a rule that is wrong.
+
+mod common;
+
+use common::{Done, Place, User};
+use nsharness::model::profile::Profile;
+use nsharness::scenario::condition::KernelVersion;
+use nsharness::search::family::{self, Means};
+use nsharness::search::trial::Recipe;
+use nsharness::worker::arena::Check;
+
+fn text(done: &Done) -> String {
+    format!("{}{}", done.stdout, done.stderr)
+}
+
+fn recipe(seed: u64) -> Recipe {
+    Recipe {
+        families: family::names().collect(),
+        seed,
+        means: Means { ids: true, root: true, overlay: true, user_xattrs: true },
+        profile: Profile::of_version(KernelVersion(6, 12, 0)),
+        check: Check::Sequence,
+        without: None,
+    }
+}
+
+#[test]
+fn a_seed_makes_the_same_trials_and_another_makes_others() {
+    let plans = |seed| {
+        let made = (0..300).map(|number| recipe(seed).make(number).expect("a trial").trial.plan);
+        made.map(|plan| serde_json::to_string(&plan).expect("a plan")).collect::<Vec<_>>()
+    };
+    let (one, same, other) = (plans(1), plans(1), plans(2));
+    assert_eq!(one, same);
+    assert!(one.iter().zip(&other).all(|(one, other)| one != other));
+}
+
+#[test]
+fn what_is_predicted_on_the_way_is_what_is_predicted_of_the_whole() {
+    let recipe = recipe(3);
+    for number in 0..300 {
+        let made = recipe.make(number).expect("a trial");
+        let whole = recipe.predict(&made.trial.plan).transcript;
+        assert_eq!(made.prediction.transcript, whole, "trial {number}");
+    }
+}
+
+#[test]
+fn at_least_half_of_the_steps_succeed() {
+    let recipe = recipe(4);
+    let made = (0..300).filter_map(|number| recipe.make(number));
+    let outcomes: Vec<_> = made.flat_map(|made| made.prediction.transcript.outcomes).collect();
+    let ok = outcomes.iter().filter(|o| matches!(o, nsharness::transcript::Outcome::Ok(_)));
+    assert!(2 * ok.count() > outcomes.len());
+}
+
+#[test]
+fn kernel_and_model_say_the_same_of_what_nobody_wrote_down() {
+    for user in [User::Own, User::Ordinary] {
+        for family in family::names() {
+            let arguments = ["search", family, "--seed", "1", "--count", "512"];
+            let output = Place::new().run(user, &arguments);
+            let said = text(&output);
+            if output.code == Some(4) {
+                common::skip("overlay", &said);
+                continue;
+            }
+            assert_eq!(output.code, Some(0), "{user:?}: {said}");
+            assert!(said.contains("in 512 trials"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_the_model_lacks_is_found_and_made_small() {
+    let arguments = [
+        "search",
+        "overlay",
+        "--seed",
+        "1",
+        "--count",
+        "256",
+        "--without",
+        "overlay.remove.whiteout",
+    ];
+    let output = Place::new().run(User::Own, &arguments);
+    let said = text(&output);
+    if output.code == Some(4) {
+        return common::skip("overlay", &said);
+    }
+    assert_eq!(output.code, Some(1), "{said}");
+    assert!(said.contains("finding 1"), "{said}");
+    let scenario = said.split("\nsteps:\n").nth(1).expect("a scenario");
+    let steps = scenario
+        .lines()
+        .take_while(|line| line.starts_with("  "))
+        .filter(|l| l.starts_with("  - "));
+    assert!(steps.count() <= 4, "{said}");
+}
+
+#[test]
+fn after_every_step_is_found_what_is_found_after_the_last() {
+    let arguments = ["search", "overlay", "--seed", "1", "--count", "64", "--check", "step"];
+    let output = Place::new().run(User::Own, &arguments);
+    if output.code == Some(4) {
+        return common::skip("overlay", &text(&output));
+    }
+    assert_eq!(output.code, Some(0), "{}", text(&output));
+}
+
+#[test]
+fn a_wrong_argument_is_told_with_the_right_ones() {
+    for (arguments, told) in [
+        (&["search", "overlai"][..], "did you mean `overlay`?"),
+        (&["search", "overlay", "--on", "auto"], "a search asks one kernel"),
+        (&["search", "overlay", "--for", "soon"], "--for"),
+        (&["search", "overlay", "--count", "0"], "--count"),
+    ] {
+        let output = Place::new().run(User::Own, arguments);
+        assert_eq!(output.code, Some(2), "{arguments:?}");
+        assert!(text(&output).contains(told), "{}", text(&output));
+    }
+}
