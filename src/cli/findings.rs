@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::search::kept;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
-use crate::search::findings::{FindingsError, merge};
+use crate::search::findings::merge;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -29,10 +30,7 @@ enum Command {
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let Command::Merge { directories, out } = &arguments.command;
-    let merged = merge(directories, out).map_err(|error| match error {
-        FindingsError::File(path, error) => Trouble::Environment(path.display().to_string(), error),
-        other => Trouble::Usage(other.to_string()),
-    })?;
+    let merged = merge(directories, out).map_err(kept)?;
     for found in &merged.findings {
         let finding = &found.finding;
         let on = found.kernels.join(", ");

@@ -1,6 +1,7 @@
 //! `nsharness search`
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::on::cores;
@@ -8,10 +9,12 @@ use super::{Trouble, print};
 use crate::diag::did_you_mean;
 use crate::exit_code::ExitCode;
 use crate::probe::Environment;
+use crate::search::findings::{FindingsError, Record, Search};
 use crate::search::hunt::{Haul, Options, Watcher, search};
+use crate::search::keep::{Keeper, Repro, predicted, reproduction};
 use crate::search::shard::Shard;
 use crate::search::write::{Origin, scenario};
-use crate::search::{Cause, Finding, Place, SearchError, family};
+use crate::search::{Cause, Finding, SearchError, family};
 use crate::sys;
 use crate::target::Target;
 use crate::worker::arena::Check;
@@ -28,6 +31,7 @@ Examples:
   nsharness search overlay --for 60s
   nsharness search all --on uml:6.12 --count 10000 --seed 7
   nsharness search overlay --seed 7 --count 1 --check step
+  nsharness search all --for 1h --out found --shard 3/16 --resume --repro c
 
 The seed, the version of nsharness and the kernel make a trial what it is: the same ones repeat it.
 Exit status: 0 nothing was found, 1 something was.
@@ -57,6 +61,18 @@ pub struct Arguments {
     /// How many processes search at once: one a core on this machine, else one, which is a guest each
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_JOBS as u64))]
     jobs: Option<u64>,
+    /// One part of a search that is spread over machines, as in 3/16: findings merge puts them together
+    #[arg(long, value_name = "K/N", default_value_t = Shard::WHOLE)]
+    shard: Shard,
+    /// Writes each finding as a scenario into this directory, with a record of the search
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Goes on with the search in that directory, after the last trial that it has
+    #[arg(long, requires = "out", conflicts_with = "from")]
+    resume: bool,
+    /// Writes a program too that shows a finding without nsharness; beside the scenario with --out
+    #[arg(long, value_name = "LANGUAGE", value_enum, value_delimiter = ',')]
+    repro: Vec<Repro>,
     /// How often layers and views are compared
     #[arg(long, value_name = "WHEN", value_enum, default_value = "sequence")]
     check: Check,
@@ -111,16 +127,45 @@ impl Arguments {
         Ok(Options {
             families: self.family.0.clone(),
             target: self.on.clone(),
-            seed: self.seed.map_or_else(any_seed, Ok)?,
+            seed: self.seed()?,
             count: self.count,
             time,
             jobs: jobs.unwrap_or_else(|| if is_host { cores().min(MOST_JOBS) } else { 1 }),
             check: self.check,
-            shard: Shard::WHOLE,
+            shard: self.shard,
             from: self.from,
             #[cfg(debug_assertions)]
             without: self.without,
         })
+    }
+}
+
+impl Arguments {
+    /// The seed that was given, that of the search that goes on, or any.
+    fn seed(&self) -> Result<u64, Trouble> {
+        if let Some(seed) = self.seed {
+            return Ok(seed);
+        }
+        let directory = self.out.as_deref().filter(|_| self.resume);
+        let record = directory.map(Record::read).transpose().map_err(kept)?.flatten();
+        let before = record.as_ref().and_then(|record| record.searches.first());
+        before.map_or_else(any_seed, |search| Ok(search.seed))
+    }
+
+    /// Where the findings go.
+    fn keeper(&self, options: &Options) -> Result<Option<Keeper>, Trouble> {
+        let Some(directory) = &self.out else { return Ok(None) };
+        let search = Search {
+            family: options.families.join(","),
+            target: options.target.to_string(),
+            kernel: String::new(),
+            seed: options.seed,
+            shard: options.shard,
+            next: options.from,
+            trials: 0,
+            broken: 0,
+        };
+        Keeper::open(directory.clone(), search, self.resume).map(Some).map_err(kept)
     }
 }
 
@@ -173,7 +218,11 @@ impl Watcher for Teller {
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    let options = arguments.options()?;
+    let mut options = arguments.options()?;
+    let mut keeper = arguments.keeper(&options)?;
+    if let Some(keeper) = keeper.as_ref().filter(|_| arguments.resume) {
+        options.from = keeper.next();
+    }
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let now = std::time::Instant::now();
@@ -184,7 +233,12 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     if terminal {
         let _ = write!(anstream::stderr(), "\r\x1b[K");
     }
-    tell(&options, &haul, arguments.quiet)?;
+    tell(&options, &haul, arguments)?;
+    if let Some(keeper) = &mut keeper {
+        for (name, why) in keeper.keep(&haul, &arguments.repro).map_err(kept)? {
+            print(&format!("no {name}: {why}\n"))?;
+        }
+    }
     Ok(exit_code(&haul))
 }
 
@@ -200,17 +254,20 @@ fn exit_code(haul: &Haul) -> ExitCode {
     }
 }
 
-fn tell(options: &Options, haul: &Haul, quiet: bool) -> Result<(), Trouble> {
+fn tell(options: &Options, haul: &Haul, arguments: &Arguments) -> Result<(), Trouble> {
     let release = haul.environment.as_ref().map_or("", |environment| environment.release.as_str());
     let target = options.target.to_string();
     let origin = Origin { target: &target, kernel: release, seed: options.seed };
     for (index, finding) in haul.findings.iter().enumerate() {
         print(&told(index + 1, haul, finding, &origin))?;
+        if arguments.out.is_none() {
+            reproduce(haul, finding, &origin, &arguments.repro)?;
+        }
     }
     for (number, breakage) in &haul.broken {
         print(&format!("broken  trial {number}: {breakage}\n"))?;
     }
-    if !quiet {
+    if !arguments.quiet {
         print(&haul.summary.to_string())?;
     }
     if let Some(why) = &haul.ended {
@@ -220,7 +277,7 @@ fn tell(options: &Options, haul: &Haul, quiet: bool) -> Result<(), Trouble> {
     let seconds = haul.elapsed.as_secs_f64().max(f64::EPSILON);
     print(&format!(
         "summary: {} steps in {} trials in {seconds:.1} s, {:.0} steps a second; {:.0} % succeeded; \
-         {} in {} trials, {} trials broken; next: --from {}\n",
+         {} in {} trials, {} trials broken; next: {}\n",
         summary.steps,
         summary.trials,
         summary.steps as f64 / seconds,
@@ -231,18 +288,42 @@ fn tell(options: &Options, haul: &Haul, quiet: bool) -> Result<(), Trouble> {
         },
         summary.parted,
         summary.broken,
-        haul.next,
+        if arguments.out.is_some() {
+            "--resume".to_owned()
+        } else {
+            format!("--from {}", haul.next)
+        },
     ))
 }
 
+/// Prints the programs that show a finding.
+fn reproduce(
+    haul: &Haul,
+    finding: &Finding,
+    origin: &Origin<'_>,
+    kinds: &[Repro],
+) -> Result<(), Trouble> {
+    let Some(environment) = &haul.environment else { return Ok(()) };
+    for kind in kinds {
+        match reproduction(*kind, finding, origin, &environment.profile()) {
+            Ok(text) => print(&format!("{text}\n"))?,
+            Err(why) => print(&format!("no reproduction in {}: {why}\n", kind.ending()))?,
+        }
+    }
+    Ok(())
+}
+
+/// What went wrong with a directory of findings.
+pub fn kept(error: FindingsError) -> Trouble {
+    match error {
+        FindingsError::File(path, error) => Trouble::Environment(path.display().to_string(), error),
+        other => Trouble::Usage(other.to_string()),
+    }
+}
+
 fn told(number: usize, haul: &Haul, finding: &Finding, origin: &Origin<'_>) -> String {
-    let predicted = match finding.deviation.place {
-        Place::Step(index) => haul.environment.as_ref().and_then(|environment| {
-            let prediction = crate::model::predict(&finding.smallest, &environment.profile());
-            prediction.transcript.outcomes.into_iter().nth(index)
-        }),
-        _ => None,
-    };
+    let profile = haul.environment.as_ref().map(Environment::profile);
+    let predicted = profile.and_then(|profile| predicted(finding, &profile));
     format!(
         "finding {number}  {}\n        in {} trials, first in {}: --seed {} --from {} --count 1\n{}\n",
         finding.cause,

@@ -77,6 +77,11 @@ pub enum FindingsError {
     /// Another search is in the directory.
     #[error("{0}: it is {1}, and not {2}: give another directory, or the same search")]
     Other(PathBuf, String, String),
+    /// There are findings, and nobody said that they go on.
+    #[error(
+        "{0}: it has the findings of a search: go on with it by --resume, or give another directory"
+    )]
+    Kept(PathBuf),
 }
 
 impl Search {
@@ -217,23 +222,20 @@ impl Record {
                 self.searches.push(search);
             }
         }
-        let mut taken = Vec::new();
-        for found in other.findings {
-            let name = found.name.clone();
-            let known = |own: &&mut Found| own.finding.cause == found.finding.cause;
-            let is_taken = match self.findings.iter_mut().find(known) {
-                Some(own) => own.join(found),
-                None => {
-                    self.findings.push(found);
-                    true
-                }
-            };
-            if is_taken {
-                taken.push(name);
+        other.findings.into_iter().filter_map(|found| self.add(found)).collect()
+    }
+
+    /// Adds a finding, to those of its cause if there are any. Its name, if its files are the ones to keep.
+    pub fn add(&mut self, found: Found) -> Option<String> {
+        let name = found.name.clone();
+        let cause = found.finding.cause.clone();
+        match self.findings.binary_search_by(|own| own.finding.cause.cmp(&cause)) {
+            Ok(index) => self.findings[index].join(found).then_some(name),
+            Err(index) => {
+                self.findings.insert(index, found);
+                Some(name)
             }
         }
-        self.findings.sort_by(|one, other| one.finding.cause.cmp(&other.finding.cause));
-        taken
     }
 }
 

@@ -109,7 +109,12 @@ pub fn search(options: &Options, watcher: &mut dyn Watcher) -> Haul {
     if hunt.haul.elapsed == Duration::ZERO {
         hunt.haul.elapsed = began.elapsed();
     }
-    let outcome = outcome.and_then(|()| hunt.drain(watcher));
+    // What was given is answered, so that a search that goes on misses nothing.
+    let outcome = match outcome {
+        Ok(()) => hunt.drain(watcher),
+        Err(SearchError::Interrupted) => hunt.drain(watcher).and(Err(SearchError::Interrupted)),
+        Err(error) => Err(error),
+    };
     let shrunk = match &outcome {
         Ok(()) | Err(SearchError::Interrupted) => hunt.conclude(watcher),
         Err(_) => Ok(()),

@@ -10,6 +10,7 @@ pub mod family;
 pub mod findings;
 pub mod hunt;
 pub mod job;
+pub mod keep;
 pub mod kernel;
 pub mod layout;
 pub mod random;

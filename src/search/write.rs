@@ -3,7 +3,9 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::layout::{Page, yaml};
+use super::repro::About;
 use super::{Deviation, Finding, Place, document};
+use crate::model::rules::Rule;
 use crate::report::sentence::sentence;
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
@@ -38,14 +40,8 @@ pub fn scenario(finding: &Finding, origin: &Origin<'_>, predicted: Option<&Outco
         page.entry(0, "refs", &json!(sources));
     }
     page.entry(0, "tags", &json!(["search"]));
-    let Origin { target, kernel, seed } = origin;
-    let trial = finding.first;
-    let found = format!(
-        "Found by nsharness search on {target} (Linux {kernel}): seed {seed}, trial {trial}."
-    );
-    page.comment(0, &found);
-    for rule in &deviation.rules {
-        page.comment(0, &format!("The model's rule {}: {}", rule.id, rule.statement));
+    for note in notes(finding, origin) {
+        page.comment(0, &note);
     }
     if let Place::Step(index) = deviation.place {
         let expected = expectation(plan, deviation, index, predicted);
@@ -55,6 +51,23 @@ pub fn scenario(finding: &Finding, origin: &Origin<'_>, predicted: Option<&Outco
         part(&mut page, key, value, deviation);
     }
     page.text
+}
+
+/// What a reproduction of a finding says at its top.
+pub fn about(finding: &Finding, origin: &Origin<'_>) -> About {
+    let title = title(&finding.smallest, &finding.deviation);
+    About { title, notes: notes(finding, origin) }
+}
+
+/// Where something was found, and by which rules the model says otherwise.
+fn notes(finding: &Finding, origin: &Origin<'_>) -> Vec<String> {
+    let Origin { target, kernel, seed } = origin;
+    let trial = finding.first;
+    let found = format!(
+        "Found by nsharness search on {target} (Linux {kernel}): seed {seed}, trial {trial}."
+    );
+    let rule = |rule: &&Rule| format!("The model's rule {}: {}", rule.id, rule.statement);
+    [found].into_iter().chain(finding.deviation.rules.iter().map(rule)).collect()
 }
 
 /// Writes a part of the document, with what the kernel says before the place at which it deviates.

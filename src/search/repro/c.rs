@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::steps::{self, Context, capabilities, literal, shown, told};
-use super::{About, Expected, Refusal, expected, is_within_reach, refuse};
+use super::{About, Expected, Refusal, expected, is_within_reach, refuse, words};
 use crate::report::sentence::sentence;
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::Plan;
@@ -202,7 +202,7 @@ impl<'p> Program<'p> {
         let namespaces: Vec<Namespace> = self.plan.needs.namespaces.iter().copied().collect();
         let time = |kind: &Namespace| *kind != Namespace::Time;
         let namespaces: Vec<Namespace> = namespaces.into_iter().filter(time).collect();
-        let namespaces = steps::flags(&namespaces, steps::namespace, "");
+        let namespaces = words::flags(&namespaces, words::namespace, "");
         let mut text = format!("\n#define NOBODY {NOBODY}\n#define MAPS {}\n", literal(&maps));
         text.push_str(&format!("#define NAMESPACES ({namespaces})\n"));
         if !self.actors.is_empty() {
@@ -510,7 +510,7 @@ fn becoming(actor: &Actor) -> Vec<String> {
         }
     }
     if !actor.unshare.is_empty() {
-        let kinds = steps::flags(&actor.unshare, steps::namespace, "");
+        let kinds = words::flags(&actor.unshare, words::namespace, "");
         lines.push(must("unshare", format!("unshare({kinds})")));
         if actor.unshare.iter().any(|kind| matches!(kind, Namespace::Pid | Namespace::Time)) {
             lines.push("follow();".to_owned());

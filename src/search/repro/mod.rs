@@ -6,6 +6,7 @@
 pub mod c;
 pub mod sh;
 mod steps;
+mod words;
 
 use crate::scenario::observe::{Observe, ObserveTree};
 use crate::scenario::operation::Operation;
@@ -46,6 +47,23 @@ struct Expected<'p> {
 
 fn refuse<T>(what: impl Into<String>, why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { what: what.into(), why: why.into() })
+}
+
+/// The plan in which the world's mounts are steps, for a deviation in setting them up: what a world needs may
+/// not fail. `None` where trees are made between the mounts, which no step does.
+pub fn world_as_steps(plan: &Plan) -> Option<Plan> {
+    let main: Name = "main".parse().ok()?;
+    let mut plan = plan.clone();
+    let is_tree = |setup: &Setup| matches!(setup, Setup::Tree(_));
+    let trees = plan.world.setup.iter().take_while(|setup| is_tree(setup)).count();
+    let mounts = plan.world.setup.split_off(trees);
+    let step = |setup| match setup {
+        Setup::Mount { operation, line } => Some(PlanStep { actor: main.clone(), operation, line }),
+        Setup::Tree(_) => None,
+    };
+    plan.steps = mounts.into_iter().map(step).collect::<Option<Vec<_>>>()?;
+    plan.observe.clear();
+    (!plan.steps.is_empty()).then_some(plan)
 }
 
 /// What no reproduction can make.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use super::words::{
+    access_purpose, attributes, flags, mount_flag, namespace, open_flag, open_tree_flag,
+    propagation, rename_flag, umount_flag,
+};
 use crate::scenario::operation::{
-    AccessPurpose, FsCommand, LockKind, MountApi, MountAttribute, MountFlag, Namespace, NodeType,
-    OpenFlag, OpenTreeFlag, Operation, Overlay, PropagationType, RenameFlag, Stat, UmountFlag,
-    XattrFlag,
+    FsCommand, LockKind, MountApi, NodeType, OpenFlag, Operation, Overlay, Stat, XattrFlag,
 };
 use crate::scenario::scalar::{Capability, Mode, Name, StepPath, Timestamp};
 use crate::transcript::{Value, Values};
@@ -35,13 +37,6 @@ pub fn literal(text: &str) -> String {
     }
     literal.push('"');
     literal
-}
-
-/// Flags joined by `|`, or `0`.
-pub fn flags<T: Copy>(flags: &[T], name: fn(T) -> &'static str, first: &str) -> String {
-    let first = Some(first).filter(|first| !first.is_empty());
-    let all: Vec<&str> = first.into_iter().chain(flags.iter().map(|flag| name(*flag))).collect();
-    if all.is_empty() { "0".to_owned() } else { all.join(" | ") }
 }
 
 fn result(call: &str, expression: impl Display) -> Vec<String> {
@@ -779,120 +774,4 @@ pub fn shown(value: &Value) -> Option<String> {
         Value::Map(_) | Value::Identity(..) => return None,
     };
     (shown.len() <= 1000 && !shown.contains("\\x")).then_some(shown)
-}
-
-fn open_flag(flag: OpenFlag) -> &'static str {
-    match flag {
-        OpenFlag::Rdonly => "O_RDONLY",
-        OpenFlag::Wronly => "O_WRONLY",
-        OpenFlag::Rdwr => "O_RDWR",
-        OpenFlag::Creat => "O_CREAT",
-        OpenFlag::Excl => "O_EXCL",
-        OpenFlag::Trunc => "O_TRUNC",
-        OpenFlag::Append => "O_APPEND",
-        OpenFlag::Directory => "O_DIRECTORY",
-        OpenFlag::Nofollow => "O_NOFOLLOW",
-        OpenFlag::Path => "O_PATH",
-        OpenFlag::Tmpfile => "O_TMPFILE",
-        OpenFlag::Noatime => "O_NOATIME",
-        OpenFlag::Nonblock => "O_NONBLOCK",
-        OpenFlag::Sync => "O_SYNC",
-        OpenFlag::Direct => "O_DIRECT",
-    }
-}
-
-fn rename_flag(flag: RenameFlag) -> &'static str {
-    match flag {
-        RenameFlag::Noreplace => "RENAME_NOREPLACE",
-        RenameFlag::Exchange => "RENAME_EXCHANGE",
-        RenameFlag::Whiteout => "RENAME_WHITEOUT",
-    }
-}
-
-fn access_purpose(purpose: AccessPurpose) -> &'static str {
-    match purpose {
-        AccessPurpose::Read => "R_OK",
-        AccessPurpose::Write => "W_OK",
-        AccessPurpose::Execute => "X_OK",
-    }
-}
-
-fn mount_flag(flag: MountFlag) -> &'static str {
-    match flag {
-        MountFlag::Ro => "MS_RDONLY",
-        MountFlag::Nosuid => "MS_NOSUID",
-        MountFlag::Nodev => "MS_NODEV",
-        MountFlag::Noexec => "MS_NOEXEC",
-        MountFlag::Noatime => "MS_NOATIME",
-        MountFlag::Nodiratime => "MS_NODIRATIME",
-        MountFlag::Relatime => "MS_RELATIME",
-        MountFlag::Strictatime => "MS_STRICTATIME",
-        MountFlag::Sync => "MS_SYNCHRONOUS",
-        MountFlag::Dirsync => "MS_DIRSYNC",
-        MountFlag::Nosymfollow => "256 /* MS_NOSYMFOLLOW */",
-        MountFlag::Rec => "MS_REC",
-        MountFlag::Private => "MS_PRIVATE",
-        MountFlag::Shared => "MS_SHARED",
-        MountFlag::Slave => "MS_SLAVE",
-        MountFlag::Unbindable => "MS_UNBINDABLE",
-        MountFlag::Bind => "MS_BIND",
-        MountFlag::Silent => "MS_SILENT",
-    }
-}
-
-fn umount_flag(flag: UmountFlag) -> &'static str {
-    match flag {
-        UmountFlag::Detach => "MNT_DETACH",
-        UmountFlag::Force => "MNT_FORCE",
-        UmountFlag::Expire => "MNT_EXPIRE",
-        UmountFlag::Nofollow => "UMOUNT_NOFOLLOW",
-    }
-}
-
-fn propagation(kind: PropagationType) -> &'static str {
-    match kind {
-        PropagationType::Shared => "MS_SHARED",
-        PropagationType::Private => "MS_PRIVATE",
-        PropagationType::Slave => "MS_SLAVE",
-        PropagationType::Unbindable => "MS_UNBINDABLE",
-    }
-}
-
-fn open_tree_flag(flag: OpenTreeFlag) -> &'static str {
-    match flag {
-        OpenTreeFlag::Clone => "1 /* OPEN_TREE_CLONE */",
-        OpenTreeFlag::Recursive => "0x8000 /* AT_RECURSIVE */",
-    }
-}
-
-/// The flag of a kind of namespace.
-pub fn namespace(kind: Namespace) -> &'static str {
-    match kind {
-        Namespace::User => "CLONE_NEWUSER",
-        Namespace::Mount => "CLONE_NEWNS",
-        Namespace::Pid => "CLONE_NEWPID",
-        Namespace::Net => "CLONE_NEWNET",
-        Namespace::Ipc => "CLONE_NEWIPC",
-        Namespace::Uts => "CLONE_NEWUTS",
-        Namespace::Cgroup => "CLONE_NEWCGROUP",
-        Namespace::Time => "0x80 /* CLONE_NEWTIME */",
-    }
-}
-
-/// `MOUNT_ATTR_*` of include/uapi/linux/mount.h.
-fn attributes(attributes: &[MountAttribute]) -> u64 {
-    attributes.iter().fold(0, |all, attribute| {
-        all | match attribute {
-            MountAttribute::Ro => 0x1,
-            MountAttribute::Nosuid => 0x2,
-            MountAttribute::Nodev => 0x4,
-            MountAttribute::Noexec => 0x8,
-            MountAttribute::Noatime => 0x10,
-            MountAttribute::Strictatime => 0x20,
-            MountAttribute::Atime => 0x70,
-            MountAttribute::Nodiratime => 0x80,
-            MountAttribute::Idmap => 0x0010_0000,
-            MountAttribute::Nosymfollow => 0x0020_0000,
-        }
-    })
 }
