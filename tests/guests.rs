@@ -134,6 +134,18 @@ fn a_panic_breaks_the_scenario_that_caused_it() {
     takes_the_guest_down(&key('c'), "Kernel panic - not syncing: sysrq triggered crash");
 }
 
+/// The kernel's server of NFS has no word for ENOTCONN, and warns (fs/nfsd nfserrno()). A server of FUSE that
+/// is gone gives it: the file system that is exported is taken away by force.
+#[test]
+fn a_warning_of_the_kernel_breaks_the_scenario_that_caused_it() {
+    let scenario = "title: What is exported over NFS is taken away by force\nrequires: [root]\nworld:\n  \
+         tree: { files/f: file, served: dir, remote: dir }\n  \
+         mounts: [ { fuse: { from: files, at: served, options: [allow_other] } } ]\n  \
+         nfs: { export: served, at: remote, version: \"4.2\", squash: none }\nsteps:\n  \
+         - umount: { at: served, flags: [force] }\n  - stat: { path: remote }\n";
+    takes_the_guest_down(scenario, "the kernel complained: WARNING: ");
+}
+
 #[test]
 fn the_end_of_the_memory_is_told_of_the_scenario_that_was_running() {
     // The key calls the out-of-memory killer, which takes whoever has most of it.
