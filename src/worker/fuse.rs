@@ -16,8 +16,9 @@ use fuser::{
     ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL,
     TimeOrNow, WriteFlags,
 };
-use nix::mount::mount;
-use nix::unistd::{Gid, Uid, getegid, geteuid, setfsgid, setfsuid};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid, chdir, getegid, geteuid, pivot_root, setfsgid, setfsuid};
 use rustix::fs::{self, Access, AtFlags, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps};
 use rustix::io::Errno as Failed;
 
@@ -69,6 +70,8 @@ pub fn perform(step: &Fuse, around: Step<'_>) -> Result<(), Failure> {
 fn serve(device: OwnedFd, root: OwnedFd, proc: OwnedFd) -> ! {
     sys::close_all_but(&[&device, &root, &proc]);
     rustix::process::umask(Mode::empty());
+    // Where an actor's root is no mount, it keeps what it has.
+    let _ = leave_mounts();
     // Files are reached by /proc/self/fd, in a proc that no scenario can cover.
     if rustix::process::fchdir(&proc).is_ok() {
         let _ = rustix::thread::set_thread_groups(&[]);
@@ -78,6 +81,20 @@ fn serve(device: OwnedFd, root: OwnedFd, proc: OwnedFd) -> ! {
         }
     }
     sys::exit_now(0)
+}
+
+/// Leaves the mounts of the sandbox for an empty file system. The last process that has a mount unmounts
+/// it as it ends: one that has to ask this server for that, as an export of it that was mounted over NFS,
+/// would wait for itself.
+fn leave_mounts() -> Result<(), nix::Error> {
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some("none"), "/", Some("tmpfs"), MsFlags::empty(), none)?;
+    // Beyond the root lies what was just mounted upon it.
+    chdir("/..")?;
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)
 }
 
 /// A directory as a file system.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use rustix::fs::CWD;
 
+use super::nfs::Mounted;
 use super::{credentials, exec, files, mounts, namespaces, roots};
 use crate::scenario::operation::Operation;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
@@ -62,6 +63,8 @@ pub struct State {
     pub open: BTreeMap<Name, OwnedFd>,
     /// Loop devices that it attached, which are freed when nobody holds them open.
     pub devices: Vec<OwnedFd>,
+    /// What the world has mounted over NFS.
+    pub remote: Mounted,
 }
 
 /// What an actor is given for one step.

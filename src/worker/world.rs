@@ -39,7 +39,7 @@ pub fn set_up(world: &World, sandbox: &Sandbox) -> Result<State, Breakage> {
         }
     }
     if !world.nfs.is_empty() {
-        nfs::set_up(&world.nfs, sandbox)?;
+        state.remote = nfs::set_up(&world.nfs, sandbox)?;
     }
     Ok(state)
 }

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{Mode, OFlags};
 
@@ -53,8 +53,9 @@ mod flags {
 ///
 /// # Errors
 /// The first of them that the kernel refuses.
-pub fn set_up(exports: &[Nfs], sandbox: &Sandbox) -> Result<(), Breakage> {
+pub fn set_up(exports: &[Nfs], sandbox: &Sandbox) -> Result<Mounted, Breakage> {
     let proc = sandbox.proc.as_fd();
+    let mut mounted = Mounted::default();
     // What was exported before pins the file system of another scenario, or names a directory of it.
     for cache in CACHES {
         tell(proc, cache, "flush", "1\n")
@@ -71,8 +72,24 @@ pub fn set_up(exports: &[Nfs], sandbox: &Sandbox) -> Result<(), Breakage> {
         export(nfs, number, until, proc)
             .map_err(|e| breakage(place("export", nfs.export.as_str()), &e))?;
         mount_back(nfs, number, proc).map_err(|e| breakage(place("mount", nfs.at.as_str()), &e))?;
+        mounted.0.push(format!("/{}", nfs.at));
     }
-    Ok(())
+    Ok(mounted)
+}
+
+/// Mounts of a world, which are unmounted with this: a client asks its server as it is unmounted, and of what
+/// the server exports a process of the sandbox may be the server, by FUSE. Processes of a sandbox end in no
+/// order.
+#[derive(Debug, Default)]
+pub struct Mounted(Vec<String>);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        for at in &self.0 {
+            // A scenario may have unmounted it itself.
+            let _ = umount2(at.as_str(), MntFlags::MNT_DETACH);
+        }
+    }
 }
 
 /// What is not there where a breakage says that this kernel lacks NFS.
