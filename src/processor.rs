@@ -33,11 +33,15 @@ pub struct OneProcessor {
 impl OneProcessor {
     /// Stays where this process is; where that cannot be had, the scheduler goes on as it likes.
     pub fn stay() -> Self {
-        let before = sched_getaffinity(THIS).ok();
+        let allowed = |set: &CpuSet| {
+            (0..CpuSet::count()).filter(|processor| set.is_set(*processor) == Ok(true)).count()
+        };
+        // Where there is one anyway, there is nothing to do.
+        let before = sched_getaffinity(THIS).ok().filter(|before| allowed(before) > 1);
         let mut one = CpuSet::new();
         // A kernel for one processor may lack getcpu(2).
-        let known = sched_getcpu().is_ok_and(|here| one.set(here).is_ok());
-        if before.is_some() && known {
+        let mut known = || sched_getcpu().is_ok_and(|here| one.set(here).is_ok());
+        if before.is_some() && known() {
             let _ = sched_setaffinity(THIS, &one);
         }
         Self { before }

@@ -97,13 +97,15 @@ pub fn credentials() -> Values {
         groups.sort_unstable_by_key(|gid| gid.as_raw());
         add("groups", Value::List(groups.into_iter().map(|gid| gid.as_raw().into()).collect()));
     }
-    let every = |is_in: &dyn Fn(CapabilitySet) -> rustix::io::Result<bool>| {
-        Capability::all()
-            .filter(|capability| is_in(capability_set(&[*capability])).unwrap_or(false))
-            .fold(0, |bits, capability| bits | capability.bit())
-    };
-    // A capability that the kernel does not know is in no set and an error in the bounding set.
-    let known = every(&|set| rustix::thread::capability_is_in_bounding_set(set).map(|_| true));
+    let (mut known, mut bounding) = (0, 0);
+    for capability in Capability::all() {
+        let set = capability_set(&[capability]);
+        // A capability that the kernel does not know is in no set and an error in the bounding set.
+        if let Ok(is_in) = rustix::thread::capability_is_in_bounding_set(set) {
+            known |= capability.bit();
+            bounding |= if is_in { capability.bit() } else { 0 };
+        }
+    }
     let named = |bits: u64| -> Value {
         match bits & known {
             0 => "none".into(),
@@ -115,13 +117,22 @@ pub fn credentials() -> Values {
             }
         }
     };
+    let mut ambient = 0;
     if let Ok(sets) = rustix::thread::capabilities(None) {
+        // No capability is ambient that is not permitted and inheritable: capabilities(7).
+        let possible = sets.permitted.bits() & sets.inheritable.bits();
+        for capability in Capability::all().filter(|capability| possible & capability.bit() != 0) {
+            let set = capability_set(&[capability]);
+            if rustix::thread::capability_is_in_ambient_set(set).unwrap_or(false) {
+                ambient |= capability.bit();
+            }
+        }
         add("effective", named(sets.effective.bits()));
         add("permitted", named(sets.permitted.bits()));
         add("inheritable", named(sets.inheritable.bits()));
     }
-    add("bounding", named(every(&|set| rustix::thread::capability_is_in_bounding_set(set))));
-    add("ambient", named(every(&|set| rustix::thread::capability_is_in_ambient_set(set))));
+    add("bounding", named(bounding));
+    add("ambient", named(ambient));
     if let Ok(set) = rustix::thread::no_new_privs() {
         add("no_new_privs", set.into());
     }

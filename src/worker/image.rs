@@ -9,6 +9,7 @@ use flate2::read::GzDecoder;
 use crate::scenario::world::Image;
 
 const BLOCK: usize = 4096;
+const ZEROS: [u8; BLOCK] = [0; BLOCK];
 /// Where ext4 keeps its superblock and its UUID: fs/ext4/ext4.h `struct ext4_super_block`.
 const EXT4: Superblock = Superblock { at: 1024, length: 1024, uuid: 104, checksum: None };
 /// The same of XFS, with its checksum: fs/xfs/libxfs/xfs_format.h `struct xfs_dsb`.
@@ -62,7 +63,7 @@ pub fn write(image: Image, file: &File) -> io::Result<()> {
         if image == Image::Xfs {
             name_log_records(block, &uuid);
         }
-        if block.iter().any(|byte| *byte != 0) {
+        if *block != ZEROS[..length] {
             file.write_all_at(block, at)?;
         }
         at += length as u64;
