@@ -40,7 +40,9 @@ fn environment() -> &'static Environment {
         place.copy("scenarios");
         place.copy("snapshots");
         let arguments = ["run", "scenarios", "--record", "host.jsonl", "--quiet"];
-        place.run(User::Own, &arguments).expect_code(0);
+        // Whether the scenarios pass is another test's.
+        let done = place.run(User::Own, &arguments);
+        assert!(matches!(done.code, Some(0 | 1)), "{}", done.stderr);
         let recording = Recording::read(&place.path().join("host.jsonl")).expect("a recording");
         recording.environment
     })

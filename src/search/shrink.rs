@@ -274,9 +274,9 @@ fn less_inside(document: &Value) -> Vec<Value> {
             });
         }
     }
-    if document.get("timeout").is_some() {
+    for key in ["timeout", "requires"].into_iter().filter(|key| document.get(key).is_some()) {
         let mut less = document.clone();
-        less.as_object_mut().map(|fields| fields.shift_remove("timeout"));
+        less.as_object_mut().map(|fields| fields.shift_remove(key));
         changed.push(less);
     }
     changed

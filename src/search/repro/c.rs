@@ -67,7 +67,7 @@ pub fn program(plan: &Plan, predicted: &Transcript, about: &About) -> Result<Str
     functions.push_str(&program.take()?);
     functions.push_str(&program.conduct());
     functions.push_str("\nint main(void)\n{\n\treturn sandbox(conduct);\n}\n");
-    body.push_str(&used(&functions));
+    body.push_str(&used(&format!("{body}{functions}")));
     body.push_str(&functions);
     Ok(format!("{}{}{body}", head(about), includes(&body)))
 }
@@ -190,7 +190,8 @@ impl<'p> Program<'p> {
 
     fn constants(&self) -> String {
         let mut maps = String::new();
-        if !self.plan.needs.ids.is_empty() {
+        let privileged = self.plan.needs.privileged;
+        if !self.plan.needs.ids.is_empty() && !privileged {
             let mut next = NOBODY + 1;
             maps = format!("0 {NOBODY} 1\n");
             for (first, last) in &self.plan.needs.ids {
@@ -205,6 +206,11 @@ impl<'p> Program<'p> {
         let namespaces = words::flags(&namespaces, words::namespace, "");
         let mut text = format!("\n#define NOBODY {NOBODY}\n#define MAPS {}\n", literal(&maps));
         text.push_str(&format!("#define NAMESPACES ({namespaces})\n"));
+        let (flags, become_it) = match privileged {
+            true => ("MS_NOSUID | MS_NODEV", "real_root()"),
+            false => ("0", "mapped_root(unshared, mapped)"),
+        };
+        text.push_str(&format!("#define FLAGS ({flags})\n#define BECOME {become_it}\n"));
         if !self.actors.is_empty() {
             text.push_str(&format!("#define ACTORS {}\n", self.actors.len()));
         }

@@ -441,6 +441,16 @@ static void write_own(const char *path, const char *text)
 	must(path, write(fd, text, strlen(text)));
 	close(fd);
 }
+//- real_root
+/* As real root, with namespaces for mounts and processes alone. */
+static void real_root(void)
+{
+	errno = EPERM;
+	if (geteuid())
+		cannot("it takes real root");
+	must("unshare namespaces", unshare(CLONE_NEWNS | CLONE_NEWPID | NAMESPACES));
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
 //- wait_for
 static int wait_for(pid_t child)
 {
@@ -465,15 +475,41 @@ static void enter(void)
 {
 	must("make / private", mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	proc = must("/proc", open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
-	must("mount a tmpfs", mount("sandbox", "/tmp", "tmpfs", 0, "size=256m,nr_inodes=64k,mode=0755"));
+	must("mount a tmpfs", mount("sandbox", "/tmp", "tmpfs", FLAGS, "size=256m,nr_inodes=64k,mode=0755"));
 	must("chdir", chdir("/tmp"));
 	must("pivot_root", syscall(SYS_pivot_root, ".", "."));
 	must("umount the old root", umount2(".", MNT_DETACH));
 	must("chdir", chdir("/"));
 	root = must("/", open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
+//- mapped_root
+/* As root of a new user namespace, which an ordinary user made: root becomes one that nobody is. */
+static void mapped_root(const int *unshared, const int *mapped)
+{
+	char byte = 0, maps[64];
+
+	if (!geteuid()) {
+		must("setgroups", syscall(SYS_setgroups, 0, NULL));
+		must("setresgid", syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY));
+		must("setresuid", syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY));
+	}
+	prctl(PR_SET_DUMPABLE, 1);
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	must("unshare namespaces", unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | NAMESPACES));
+	if (write(unshared[1], &byte, 1) != 1 || read(mapped[0], &byte, 1) != 1)
+		_exit(2);
+	if (!MAPS[0]) {
+		write_own("/proc/self/setgroups", "deny");
+		snprintf(maps, sizeof maps, "0 %u 1\n", uid);
+		write_own("/proc/self/uid_map", maps);
+		snprintf(maps, sizeof maps, "0 %u 1\n", gid);
+		write_own("/proc/self/gid_map", maps);
+	}
+	become_root();
+}
 //- sandbox
-/* New user, mount and pid namespaces, made by an ordinary user: root becomes one that nobody is. */
+/* Namespaces of its own, in which `conduct` is done by the first process. */
 static int sandbox(void (*conduct)(void))
 {
 	int unshared[2], mapped[2];
@@ -501,25 +537,7 @@ static int sandbox(void (*conduct)(void))
 			return 2;
 		return wait_for(child);
 	}
-	if (!geteuid()) {
-		must("setgroups", syscall(SYS_setgroups, 0, NULL));
-		must("setresgid", syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY));
-		must("setresuid", syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY));
-	}
-	prctl(PR_SET_DUMPABLE, 1);
-	uid_t uid = geteuid();
-	gid_t gid = getegid();
-	must("unshare namespaces", unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | NAMESPACES));
-	if (write(unshared[1], &byte, 1) != 1 || read(mapped[0], &byte, 1) != 1)
-		return 2;
-	if (!MAPS[0]) {
-		write_own("/proc/self/setgroups", "deny");
-		snprintf(maps, sizeof maps, "0 %u 1\n", uid);
-		write_own("/proc/self/uid_map", maps);
-		snprintf(maps, sizeof maps, "0 %u 1\n", gid);
-		write_own("/proc/self/gid_map", maps);
-	}
-	become_root();
+	BECOME;
 	child = must("fork", fork());
 	if (child)
 		return wait_for(child);

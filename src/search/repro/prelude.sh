@@ -3,11 +3,11 @@
 # It needs coreutils, util-linux, perl, and attr where attributes are set.
 export LC_ALL=C
 if [ "$1" != inside ]; then
-	unshare --user --map-root-user --mount true || exit 2
-	exec unshare --user --map-root-user --mount --propagation private sh "$0" inside
+	unshare $who --mount true || exit 2
+	exec unshare $who --mount --propagation private sh "$0" inside
 fi
 umask 022
-mount -t tmpfs -o mode=0755 sandbox /tmp && cd /tmp || exit 2
+mount -t tmpfs -o $flags sandbox /tmp && cd /tmp || exit 2
 
 deviates=0
 

@@ -30,7 +30,8 @@ struct Command {
 /// The first part of the plan that has no command.
 pub fn script(plan: &Plan, predicted: &Transcript, about: &About) -> Result<String, Refusal> {
     is_within_reach(plan)?;
-    if !plan.needs.ids.is_empty() || !plan.needs.namespaces.is_empty() {
+    let needs = &plan.needs;
+    if !needs.ids.is_empty() && !needs.privileged || !needs.namespaces.is_empty() {
         return refuse("world", "a script has one id and no further namespaces");
     }
     let only_main = plan.world.actors.values().all(|actor| *actor == Actor::default());
@@ -42,7 +43,11 @@ pub fn script(plan: &Plan, predicted: &Transcript, about: &About) -> Result<Stri
         let line: String = line.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         text.push_str(&format!("# {line}\n"));
     }
-    text.push_str(PRELUDE);
+    let (who, flags) = match needs.privileged {
+        true => ("", "mode=0755,nosuid,nodev"),
+        false => ("--user --map-root-user", "mode=0755"),
+    };
+    text.push_str(&format!("who='{who}' flags={flags}\n{PRELUDE}"));
     text.push_str("\n# The world.\n");
     for setup in &plan.world.setup {
         match setup {
