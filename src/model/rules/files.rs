@@ -125,9 +125,9 @@ rules! {
         "A write of nothing changes neither the length of a file nor its times."
         "write(2); fs/read_write.c generic_write_checks()";
     TRUNCATE_SAME "files.truncate.same-length"
-        "truncate(2) to the length that a file has leaves its modification time alone; ftruncate(2) and \
-         O_TRUNC set it."
-        "fs/open.c do_truncate(); mm/shmem.c shmem_setattr()";
+        "truncate(2) to the length that it has leaves the modification time of a file of tmpfs alone as long as \
+         it has no blocks; ftruncate(2) and O_TRUNC set it."
+        "fs/open.c do_truncate(); mm/shmem.c shmem_setattr() shmem_truncate_range()";
     LIST_NOT_DIR "files.list.not-a-directory"
         "Only a directory is listed: ENOTDIR."
         "getdents(2), ENOTDIR";

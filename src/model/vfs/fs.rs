@@ -468,10 +468,12 @@ impl Machine<'_> {
         matches!(self.inodes[self.inode(dentry)].kind, Kind::File(_))
     }
 
-    /// Whether truncate(2) is given the length that a file has.
+    /// Whether truncate(2) is given the length that a file without blocks has.
     fn keeps_length(&self, dentry: DentryId, change: &Change) -> bool {
         let same = match &self.inodes[self.inode(dentry)].kind {
-            Kind::File(data) => change.size == Some(data.size) && !change.of_open,
+            Kind::File(data) => {
+                change.size == Some(data.size) && data.pages.is_empty() && !change.of_open
+            }
             _ => false,
         };
         same && self.by(&rules::TRUNCATE_SAME)
