@@ -1,5 +1,6 @@
 //! The mount tree: copies of mounts, attaching, unmounting, and who keeps a mount busy.
 
+use crate::model::arena::Arena;
 use crate::model::halt::{Halt, Res};
 use crate::model::machine::{
     DentryId, LockedFlags, Machine, MntNs, MntNsId, Mount, MountFlags, MountId, Opened, Place,
@@ -254,25 +255,25 @@ impl Machine<'_> {
         keep: Keep,
     ) -> Res<MountId> {
         let new = self.copy_mount(old, root, copy);
-        let mut todo = vec![(old, new)];
-        while let Some((from, to)) = todo.pop() {
-            let start = todo.len();
-            for child in self.mounts[from].children.clone() {
-                if self.mounts.count() >= MOST_MOUNTS {
-                    return Err(Halt::Lost("more mounts are made than are modelled"));
-                }
-                let Some(at) = self.mounts[child].at else { continue };
-                let seen = from != old || self.is_below(at.dentry, root);
-                if !seen || !self.is_kept(child, keep)? {
-                    continue;
-                }
-                let shown = self.mounts[child].root;
-                let twin = self.copy_mount(child, shown, copy);
-                self.mounts[twin].at = Some(Place { mount: to, dentry: at.dentry });
-                self.mounts[to].children.push(twin);
-                todo.push((child, twin));
+        // Depth first, as next_mnt() goes: in this order they are listed, and join their groups.
+        let children = |mounts: &Arena<Mount>, from: MountId, to| {
+            mounts[from].children.iter().rev().map(move |child| (*child, to)).collect::<Vec<_>>()
+        };
+        let mut todo = children(&self.mounts, old, new);
+        while let Some((child, to)) = todo.pop() {
+            if self.mounts.count() >= MOST_MOUNTS {
+                return Err(Halt::Lost("more mounts are made than are modelled"));
             }
-            todo[start..].reverse();
+            let Some(at) = self.mounts[child].at else { continue };
+            let seen = at.mount != old || self.is_below(at.dentry, root);
+            if !seen || !self.is_kept(child, keep)? {
+                continue;
+            }
+            let shown = self.mounts[child].root;
+            let twin = self.copy_mount(child, shown, copy);
+            self.mounts[twin].at = Some(Place { mount: to, dentry: at.dentry });
+            self.mounts[to].children.push(twin);
+            todo.extend(children(&self.mounts, child, twin));
         }
         Ok(new)
     }

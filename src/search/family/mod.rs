@@ -2,6 +2,7 @@
 
 mod files;
 pub mod overlay;
+pub mod propagation;
 
 use super::random::Random;
 use crate::probe::Environment;
@@ -87,7 +88,7 @@ impl Variant {
 type Entry = (&'static str, fn(u64, Means) -> Option<Box<dyn Family>>);
 
 /// The families by name.
-pub const ALL: &[Entry] = &[("overlay", overlay::of)];
+pub const ALL: &[Entry] = &[("overlay", overlay::of), ("propagation", propagation::of)];
 
 /// The names of the families.
 pub fn names() -> impl Iterator<Item = &'static str> {
