@@ -22,7 +22,7 @@ impl Shard {
         let own = self.index - 1;
         let ahead = (own + self.of - from % self.of) % self.of;
         let step = usize::try_from(self.of).unwrap_or(usize::MAX);
-        (from.saturating_add(ahead)..=u64::MAX).step_by(step)
+        from.checked_add(ahead).into_iter().flat_map(move |first| (first..=u64::MAX).step_by(step))
     }
 }
 
