@@ -17,7 +17,7 @@ use nix::unistd::{chdir, chroot, getpid, sethostname};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::frame::{Decoder, Encoder};
-use super::message::{PROTOCOL, Reply, Request};
+use super::message::{PROTOCOL, Reply, Request, TAKEN};
 use super::trouble;
 use crate::probe::Environment;
 use crate::sys;
@@ -240,6 +240,10 @@ struct Line {
     file: File,
     encoder: Encoder,
     decoder: Decoder,
+    /// How many bytes were read.
+    taken: usize,
+    /// How many of them were told.
+    told: usize,
 }
 
 impl Line {
@@ -251,7 +255,8 @@ impl Line {
             settings.make_raw();
             tcsetattr(&file, OptionalActions::Now, &settings)?;
         }
-        Ok(Self { file, encoder: Encoder::default(), decoder: Decoder::default() })
+        let (encoder, decoder) = (Encoder::default(), Decoder::default());
+        Ok(Self { file, encoder, decoder, taken: 0, told: 0 })
     }
 
     fn say(&mut self, reply: &Reply) -> io::Result<()> {
@@ -268,7 +273,14 @@ impl Line {
             }
             match self.file.read(&mut bytes) {
                 Ok(0) => return Ok(None),
-                Ok(length) => self.decoder.feed(&bytes[..length]),
+                Ok(length) => {
+                    self.decoder.feed(&bytes[..length]);
+                    self.taken += length;
+                    if self.taken - self.told >= TAKEN {
+                        self.told = self.taken;
+                        self.say(&Reply::Taken { bytes: self.taken })?;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(None),
                 Err(error) => return Err(at("the channel")(error)),

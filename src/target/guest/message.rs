@@ -8,7 +8,13 @@ use crate::transcript::Transcript;
 use crate::worker::{self, arena::Check};
 
 /// Changes with what is said here. Both sides are the same binary, unless somebody gives a guest another.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
+/// How many bytes may be on their way to the agent. A terminal line holds back what is more than 4096 less
+/// 128 bytes (TTY_THRESHOLD_THROTTLE of drivers/tty/n_tty.c), and one of User-Mode Linux that was held back
+/// goes on a second later (line_throttle() of arch/um/drivers/line.c).
+pub const WINDOW: usize = 3584;
+/// After how many bytes the agent says that it has taken them.
+pub const TAKEN: usize = WINDOW / 2;
 
 /// What the agent is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +48,11 @@ pub enum Reply {
         environment: Box<Environment>,
         /// What could not be had and may not be needed.
         notes: Vec<String>,
+    },
+    /// It has taken so many bytes from the line.
+    Taken {
+        /// All since it was started.
+        bytes: usize,
     },
     /// A plan is running from now on.
     Begun {

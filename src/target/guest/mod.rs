@@ -32,7 +32,7 @@ use crate::worker::arena::{self, Check};
 use console::Console;
 use frame::{Decoder, Encoder};
 use machine::Machine;
-use message::{PROTOCOL, Reply, Request};
+use message::{PROTOCOL, Reply, Request, WINDOW};
 use modules::Modules;
 use qemu::Qemu;
 
@@ -148,6 +148,9 @@ struct Boot {
     decoder: Decoder,
     /// What was not yet taken by the line.
     out: Vec<u8>,
+    /// How many bytes are on their way, and how many the agent has taken before them.
+    on_the_way: usize,
+    taken: usize,
     /// Whether it has said hello.
     up: bool,
     /// When it should have said something.
@@ -313,6 +316,8 @@ impl Guest {
             encoder: Encoder::default(),
             decoder: Decoder::default(),
             out: Vec::new(),
+            on_the_way: 0,
+            taken: 0,
             up: false,
             deadline: Instant::now() + patience(self.kernel.flavour),
         })
@@ -335,6 +340,13 @@ impl Guest {
                     }
                 }
                 self.send();
+            }
+            Reply::Taken { bytes } => {
+                if let Some(boot) = &mut self.boot {
+                    let new = bytes.saturating_sub(boot.taken).min(boot.on_the_way);
+                    boot.taken += new;
+                    boot.on_the_way -= new;
+                }
             }
             Reply::Begun { number } => {
                 let Some(job) = self.jobs.front_mut().filter(|job| job.number == number) else {
@@ -476,7 +488,8 @@ impl Boot {
 
     /// Whether something has come before the time is up.
     fn poll(&self, wait: Duration) -> io::Result<bool> {
-        let write = if self.out.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        let writes = !self.out.is_empty() && self.room() > 0;
+        let write = if writes { PollFlags::POLLOUT } else { PollFlags::empty() };
         let mut fds = [
             PollFd::new(self.machine.channel.as_fd(), PollFlags::POLLIN | write),
             PollFd::new(self.machine.console.as_fd(), PollFlags::POLLIN),
@@ -520,11 +533,20 @@ impl Boot {
         }
     }
 
+    /// How many bytes more may be on their way.
+    fn room(&self) -> usize {
+        WINDOW.saturating_sub(self.on_the_way)
+    }
+
     /// Writes as much as the line takes now.
     fn flush(&mut self) -> io::Result<()> {
-        while !self.out.is_empty() {
-            match self.machine.channel.write(&self.out) {
-                Ok(length) => drop(self.out.drain(..length)),
+        while !self.out.is_empty() && self.room() > 0 {
+            let next = self.out.len().min(self.room());
+            match self.machine.channel.write(&self.out[..next]) {
+                Ok(length) => {
+                    drop(self.out.drain(..length));
+                    self.on_the_way += length;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Its end is seen by whoever reads.
