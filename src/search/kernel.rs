@@ -11,9 +11,6 @@ use crate::transcript::{Breakage, End, Transcript};
 use crate::worker::Worker;
 use crate::worker::arena::{Check, Running};
 
-/// How many plans are on their way to a guest at once: a line of User-Mode Linux that is given more than 4 KiB
-/// before they are read is stopped (n_tty.c), and may never go on again.
-const AT_ONCE: usize = 6;
 /// How long an answer is waited for before it is looked whether the search was interrupted.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -73,9 +70,7 @@ impl Kernel {
         match self {
             Self::Own(worker) => worker.start_all(plans, check).map(Asking::Here).map_err(broke),
             Self::Guest(witness) => {
-                if let Some(first) = plans.chunks(AT_ONCE).next() {
-                    witness.submit_all(0, first, check).map_err(broke)?;
-                }
+                witness.submit_all(0, &plans, check).map_err(broke)?;
                 Ok(Asking::There(plans, check))
             }
         }
@@ -89,15 +84,8 @@ impl Kernel {
         match (self, asking) {
             (Self::Own(worker), Asking::Here(running)) => Ok(worker.finish_all(running)),
             (Self::Guest(witness), Asking::There(plans, check)) => {
-                let mut all = Vec::with_capacity(plans.len());
-                for (index, some) in plans.chunks(AT_ONCE).enumerate() {
-                    if index > 0 {
-                        witness.submit_all(0, some, *check).map_err(broke)?;
-                    }
-                    let answer = wait(&mut **witness).map_err(broke)?;
-                    all.extend(divide(&mut **witness, some, *check, answer).map_err(broke)?);
-                }
-                Ok(all)
+                let answer = wait(&mut **witness).map_err(broke)?;
+                divide(&mut **witness, plans, *check, answer).map_err(broke)
             }
             _ => Err(broke("another kernel was asked")),
         }
