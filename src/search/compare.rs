@@ -19,12 +19,13 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction, check: Chec
     match (&kernel.end, &model.transcript.end) {
         (End::Completed, End::Completed) => {}
         (End::TimedOut, _) => return broke("it was not answered in time"),
-        // The model does not know the rules of this world.
-        (_, End::Broke(why)) if why.errno.is_none() => return Asked::Agree,
-        (End::Broke(why), End::Broke(said)) if why.errno == said.errno => return Asked::Agree,
+        // Whatever the model says: nobody answered.
         (End::Broke(why), _) if !why.stage.starts_with(OF_WORLD) => {
             return Asked::Broke(why.clone());
         }
+        // The model does not know the rules of this world.
+        (_, End::Broke(why)) if why.errno.is_none() => return Asked::Agree,
+        (End::Broke(why), End::Broke(said)) if why.errno == said.errno => return Asked::Agree,
         (kernel, model_end) => {
             return of_world(kernel, model_end, &model.world);
         }

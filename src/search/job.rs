@@ -7,12 +7,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid, setsid};
 use serde::{Deserialize, Serialize};
-use std::os::fd::AsFd;
 
 use super::compare::{compare, up_to};
 use super::kernel::{Asking, Kernel};
@@ -24,6 +20,7 @@ use crate::probe::Environment;
 use crate::sandbox::die_with;
 use crate::scenario::plan::Plan;
 use crate::sys;
+use crate::target::remote::{hang_up, readable};
 use crate::transcript::Breakage;
 use crate::worker::arena::Check;
 
@@ -148,16 +145,7 @@ const PATIENCE: u32 = 200;
 
 impl Drop for Job {
     fn drop(&mut self) {
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        for _ in 0..PATIENCE {
-            use nix::sys::wait::{WaitPidFlag, WaitStatus};
-            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(10)),
-                _ => return,
-            }
-        }
-        let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
+        hang_up(&self.socket, self.pid, PATIENCE);
     }
 }
 
@@ -169,7 +157,7 @@ fn serve(beginning: Beginning, socket: &mut UnixStream) -> Result<(), SearchErro
     let mut searcher = Searcher { kernel, recipe };
     let mut pending: Option<Pending> = None;
     loop {
-        if pending.is_some() && !is_readable(socket) {
+        if pending.is_some() && !readable(socket, Duration::ZERO) {
             if let Some(pending) = pending.take() {
                 say(socket, &searcher.finish(pending)?)?;
             }
@@ -200,11 +188,6 @@ fn serve(beginning: Beginning, socket: &mut UnixStream) -> Result<(), SearchErro
 
 fn say(socket: &mut UnixStream, reply: &Reply) -> Result<(), SearchError> {
     channel::send(socket, reply).map_err(|e| SearchError::Broke(e.to_string()))
-}
-
-fn is_readable(socket: &UnixStream) -> bool {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Trials that the kernel is asked.

@@ -64,19 +64,6 @@ pub enum Place {
     Step(usize),
     /// This observation of the transcript, from zero.
     Observation(usize),
-    /// What holds whatever the rules are.
-    Invariant(Invariant),
-}
-
-/// What holds in every plan, whatever the model says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Invariant {
-    /// What is seen is seen after a remount.
-    Remount,
-    /// An operation that fails leaves no trace.
-    NoTrace,
-    /// Root and an ordinary user are answered the same, but for what a rule says.
-    Rootless,
 }
 
 /// The equivalence class of deviations: what was done or observed, both answers, and the deciding rules, but

@@ -86,7 +86,7 @@ fn part(page: &mut Page, key: &str, value: &Json, deviation: &Deviation) {
                 page.item(2, step);
             }
         }
-        ("world", Place::World) | ("observe", Place::Observation(_) | Place::Invariant(_)) => {
+        ("world", Place::World) | ("observe", Place::Observation(_)) => {
             page.comment(0, &said());
             page.entry(0, key, value);
         }
@@ -104,7 +104,7 @@ fn title(plan: &Plan, deviation: &Deviation) -> String {
             let what = last(index).unwrap_or_else(|| cause.what.clone());
             format!("When {what}, the kernel says {kernel} and the model {model}")
         }
-        Place::Observation(_) | Place::Invariant(_) => {
+        Place::Observation(_) => {
             let after = plan.steps.len().checked_sub(1).and_then(last);
             let after = after.map_or_else(|| "At once".to_owned(), |what| format!("After {what},"));
             let kind = cause.what.split(':').next().unwrap_or_default();

@@ -147,7 +147,8 @@ fn serve(
     }
 }
 
-fn readable(socket: &UnixStream, wait: Duration) -> bool {
+/// Whether something can be read from a socket before the time is up.
+pub fn readable(socket: &UnixStream, wait: Duration) -> bool {
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
     poll(&mut fds, wait).is_ok_and(|ready| ready > 0)
@@ -202,14 +203,20 @@ impl Witness for Remote {
 impl Drop for Remote {
     fn drop(&mut self) {
         // It halts its guest when it sees that nobody listens; one that is still booting is killed.
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        for _ in 0..PATIENCE {
-            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(10)),
-                _ => return,
-            }
-        }
-        let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
+        hang_up(&self.socket, self.pid, PATIENCE);
     }
+}
+
+/// Has a child end that reads from a socket: it is killed where it has not after so many hundredths of a
+/// second.
+pub fn hang_up(socket: &UnixStream, child: Pid, patience: u32) {
+    let _ = socket.shutdown(std::net::Shutdown::Both);
+    for _ in 0..patience {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(10)),
+            _ => return,
+        }
+    }
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = waitpid(child, None);
 }

@@ -336,7 +336,8 @@ fn mount_setattr(
     result.of("mount_setattr")
 }
 
-/// A user namespace with these maps, held by a file descriptor alone.
+/// A user namespace with these maps, held by a file descriptor alone. The process that it is made with shares
+/// the memory of this one, on any kernel: it does nothing but wait, and is gone before the step is.
 fn user_namespace(maps: &IdMaps, proc: BorrowedFd<'_>) -> Result<OwnedFd, Failure> {
     let (mut ready, said_ready) = std::io::pipe().of("pipe2")?;
     let (hold, release) = std::io::pipe().of("pipe2")?;

@@ -3,7 +3,7 @@
 //! Copies are what a sandbox costs most: in User-Mode Linux each is one more process of its host, and
 //! each page that is touched in it a few system calls there. But memory tells who has it, and where
 //! that could be seen nobody shares any. And memory that is shared can be written: that is for guests,
-//! which are thrown away, and never for this machine.
+//! which are thrown away: on this machine no actor and no sandbox shares any.
 
 use std::collections::BTreeSet;
 

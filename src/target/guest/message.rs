@@ -11,7 +11,7 @@ use crate::worker::{self, arena::Check};
 pub const PROTOCOL: u32 = 3;
 /// How many bytes may be on their way to the agent. A terminal line holds back what is more than 4096 less
 /// 128 bytes (TTY_THRESHOLD_THROTTLE of drivers/tty/n_tty.c), and one of User-Mode Linux that was held back
-/// goes on a second later (line_throttle() of arch/um/drivers/line.c).
+/// was measured to go on a second later.
 pub const WINDOW: usize = 3584;
 /// After how many bytes the agent says that it has taken them.
 pub const TAKEN: usize = WINDOW / 2;
