@@ -79,8 +79,8 @@ fn options(check: Check, jobs: usize, trials: u64) -> Options {
         check,
         shard: Shard::WHOLE,
         from: 0,
-        #[cfg(debug_assertions)]
         without: None,
+        mutate: false,
     }
 }
 
@@ -92,8 +92,8 @@ fn bare_rate(environment: &Environment, jobs: usize, trials: u64) -> f64 {
         means: Means::of(environment),
         profile: environment.profile(),
         check: Check::Sequence,
-        #[cfg(debug_assertions)]
         without: None,
+        mutate: false,
     };
     let mut plans: Vec<Plan> =
         (0..trials).filter_map(|number| Some(recipe.make(number)?.trial.plan)).collect();

@@ -2,10 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{Done, Place, User};
 use nsharness::model::profile::Profile;
+use nsharness::model::rules;
 use nsharness::scenario::condition::KernelVersion;
 use nsharness::search::family::{self, Means};
+use nsharness::search::mutation::Mutation;
 use nsharness::search::trial::Recipe;
 use nsharness::worker::arena::Check;
 
@@ -21,6 +25,7 @@ fn recipe(seed: u64) -> Recipe {
         profile: Profile::of_version(KernelVersion(6, 12, 0)),
         check: Check::Sequence,
         without: None,
+        mutate: false,
     }
 }
 
@@ -40,7 +45,7 @@ fn what_is_predicted_on_the_way_is_what_is_predicted_of_the_whole() {
     let recipe = recipe(3);
     for number in 0..300 {
         let made = recipe.make(number).expect("a trial");
-        let whole = recipe.predict(&made.trial.plan).transcript;
+        let whole = recipe.predict(&made.trial.plan, Check::Sequence).transcript;
         assert_eq!(made.prediction.transcript, whole, "trial {number}");
     }
 }
@@ -96,6 +101,43 @@ fn a_rule_that_the_model_lacks_is_found_and_made_small() {
         .take_while(|line| line.starts_with("  "))
         .filter(|l| l.starts_with("  - "));
     assert!(steps.count() <= 4, "{said}");
+}
+
+#[test]
+fn a_rule_is_missed_by_the_first_trial_that_shows_it() {
+    let recipe = Recipe { mutate: true, ..recipe(5) };
+    let (mut mutation, mut missed) = (Mutation::default(), BTreeSet::new());
+    for number in 0..128 {
+        let made = recipe.make(number).expect("a trial");
+        // A kernel that does what the model says.
+        let kernel = made.prediction.transcript.clone();
+        mutation.hold(&made, &kernel, &recipe, &mut missed);
+    }
+    let found = mutation.rules["overlay.remove.whiteout"].missed.expect("a trial");
+    let first = |number: u64| {
+        let made = recipe.make(number).expect("a trial");
+        let whiteout = rules::find("overlay.remove.whiteout");
+        let without = recipe.predict_without(&made.trial.plan, Check::Sequence, whiteout);
+        without.transcript != made.prediction.transcript
+    };
+    assert_eq!(found, (0..128).find(|number| first(*number)).expect("a trial"));
+    // Times are not observed, so nobody can miss it.
+    assert_eq!(mutation.rules["overlay.copy-up.parent-time"].missed, None);
+    let told = mutation.to_string();
+    assert!(told.contains("nobody misses overlay.copy-up.parent-time"), "{told}");
+    assert!(told.contains("nfs: none decided anything"), "{told}");
+}
+
+#[test]
+fn rules_are_left_out_one_by_one() {
+    let arguments = ["search", "overlay", "--seed", "1", "--count", "64", "--mutate"];
+    let output = Place::new().run(User::Own, &arguments);
+    if output.code == Some(4) {
+        return common::skip("overlay", &text(&output));
+    }
+    assert_eq!(output.code, Some(0), "{}", text(&output));
+    assert!(text(&output).contains("rules left out one by one: of "), "{}", text(&output));
+    assert!(!text(&output).contains("nobody misses overlay.remove.whiteout"), "{}", text(&output));
 }
 
 #[test]

@@ -76,11 +76,13 @@ pub struct Arguments {
     /// How often layers and views are compared
     #[arg(long, value_name = "WHEN", value_enum, default_value = "sequence")]
     check: Check,
+    /// Leaves out the rules of the model one by one, and tells in which trial each is missed first
+    #[arg(long, conflicts_with = "without")]
+    mutate: bool,
     /// Prints findings and the summary's last line alone
     #[arg(long)]
     quiet: bool,
     /// Searches with a model that lacks this rule, to prove that it would be found
-    #[cfg(debug_assertions)]
     #[arg(long, value_name = "RULE", hide = true, value_parser = rule)]
     without: Option<&'static crate::model::rules::Rule>,
 }
@@ -103,7 +105,6 @@ fn families(text: &str) -> Result<Families, String> {
     Err(format!("the families are {names}{hint}"))
 }
 
-#[cfg(debug_assertions)]
 fn rule(id: &str) -> Result<&'static crate::model::rules::Rule, String> {
     crate::model::rules::find(id)
         .ok_or_else(|| "no rule has this id: see nsharness rules".to_owned())
@@ -134,8 +135,8 @@ impl Arguments {
             check: self.check,
             shard: self.shard,
             from: self.from,
-            #[cfg(debug_assertions)]
             without: self.without,
+            mutate: self.mutate,
         })
     }
 }
@@ -269,6 +270,9 @@ fn tell(options: &Options, haul: &Haul, arguments: &Arguments) -> Result<(), Tro
     }
     if !arguments.quiet {
         print(&haul.summary.to_string())?;
+    }
+    if options.mutate {
+        print(&haul.mutation.to_string())?;
     }
     if let Some(why) = &haul.ended {
         print(&format!("ended: {why}\n"))?;

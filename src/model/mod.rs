@@ -58,11 +58,9 @@ pub fn predict(plan: &Plan, profile: &Profile) -> Prediction {
     predict_by(plan, profile, Citations::default())
 }
 
-/// Predicts as if there were no such rule. Only to prove that the scenarios would notice, so it is
-/// not there in a release.
-#[cfg(debug_assertions)]
+/// Predicts as if there were no such rule: to prove that somebody would notice.
 pub fn predict_without(plan: &Plan, profile: &Profile, rule: &'static Rule) -> Prediction {
-    predict_by(plan, profile, Citations::without(rule))
+    predict_by(plan, profile, Citations::without(Some(rule)))
 }
 
 fn predict_by(plan: &Plan, profile: &Profile, rules: Citations) -> Prediction {
@@ -110,7 +108,19 @@ impl<'p> Simulation<'p> {
     /// # Errors
     /// The first part of the world that the rules refuse.
     pub fn start(plan: &'p Plan, profile: &'p Profile) -> Result<Self, Breakage> {
-        Ok(Self { plan, machine: world::set_up(plan, profile, Citations::default())? })
+        Self::without(plan, profile, None)
+    }
+
+    /// Sets up the world as if there were no such rule, if one is given.
+    ///
+    /// # Errors
+    /// The first part of the world that the rules refuse.
+    pub fn without(
+        plan: &'p Plan,
+        profile: &'p Profile,
+        rule: Option<&'static Rule>,
+    ) -> Result<Self, Breakage> {
+        Ok(Self { plan, machine: world::set_up(plan, profile, Citations::without(rule))? })
     }
 
     /// Takes one step, and gives the rules that decided it.

@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::family::{self, Means};
 use super::job::{Beginning, Job, Parted, Reply, Report, Request};
 use super::kernel::Kernel;
+use super::mutation::Mutation;
 use super::shard::Shard;
 use super::shrink::shrink;
 use super::summary::Summary;
@@ -62,8 +63,9 @@ pub struct Options {
     /// The first trial.
     pub from: u64,
     /// The rule that the model lacks.
-    #[cfg(debug_assertions)]
     pub without: Option<&'static rules::Rule>,
+    /// Whether it is told by which trial each rule is missed.
+    pub mutate: bool,
 }
 
 /// What came of a search.
@@ -73,6 +75,8 @@ pub struct Haul {
     pub environment: Option<Environment>,
     /// Counts.
     pub summary: Summary,
+    /// Which rules are missed, where that was wanted.
+    pub mutation: Mutation,
     /// What was found, in the order of the causes.
     pub findings: Vec<Finding>,
     /// Some of the trials that were not asked to their end.
@@ -172,8 +176,8 @@ impl Hunt<'_> {
                 means: Means::of(environment),
                 profile: environment.profile(),
                 check: options.check,
-                #[cfg(debug_assertions)]
                 without: options.without,
+                mutate: options.mutate,
             };
             recipe.possible()
         })
@@ -276,6 +280,7 @@ impl Hunt<'_> {
 
     fn take(&mut self, report: Report) {
         self.haul.summary.extend(report.summary);
+        self.haul.mutation.extend(report.mutation);
         let room = MOST_BROKEN.saturating_sub(self.haul.broken.len());
         self.haul.broken.extend(report.broken.into_iter().take(room));
         for parted in report.parted {

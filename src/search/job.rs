@@ -2,7 +2,7 @@
 //!
 //! While the kernel works on some trials, the next ones are made up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::{compare, up_to};
 use super::kernel::{Asking, Kernel};
+use super::mutation::Mutation;
 use super::summary::Summary;
 use super::trial::{Made, Recipe};
 use super::{Asked, Cause, Deviation, SearchError};
@@ -53,6 +54,8 @@ pub struct Report {
     pub count: u64,
     /// Counts.
     pub summary: Summary,
+    /// Which rules are missed, where that was wanted.
+    pub mutation: Mutation,
     /// Where kernel and model part, by cause.
     pub parted: Vec<Parted>,
     /// Trials that were not asked to their end.
@@ -154,7 +157,7 @@ fn serve(beginning: Beginning, socket: &mut UnixStream) -> Result<(), SearchErro
     let (kernel, environment) = (beginning.open)()?;
     let recipe = (beginning.recipe)(&environment);
     say(socket, &Reply::Ready(Box::new(environment)))?;
-    let mut searcher = Searcher { kernel, recipe };
+    let mut searcher = Searcher { kernel, recipe, missed: BTreeSet::new() };
     let mut pending: Option<Pending> = None;
     loop {
         if pending.is_some() && !readable(socket, Duration::ZERO) {
@@ -207,6 +210,8 @@ struct Done {
 struct Searcher {
     kernel: Kernel,
     recipe: Recipe,
+    /// The rules that were missed by some trial.
+    missed: BTreeSet<&'static str>,
 }
 
 impl Searcher {
@@ -237,8 +242,11 @@ impl Searcher {
         Ok(Reply::Trials(Box::new(self.report(done))))
     }
 
-    fn report(&self, done: Done) -> Report {
+    fn report(&mut self, done: Done) -> Report {
         let mut report = Report { count: done.count, ..Report::default() };
+        if self.recipe.mutate {
+            report.mutation = self.mutate(&done);
+        }
         let mut causes: BTreeMap<Cause, Parted> = BTreeMap::new();
         for (made, transcript) in done.made.into_iter().zip(&done.transcripts) {
             let Made { trial, prediction } = made;
@@ -261,9 +269,21 @@ impl Searcher {
         report
     }
 
+    /// Which rules are missed by these trials, where they were by none before.
+    fn mutate(&mut self, done: &Done) -> Mutation {
+        let mut mutation = Mutation::default();
+        let mut in_order: Vec<_> = done.made.iter().zip(&done.transcripts).collect();
+        in_order.sort_by_key(|(made, _)| made.trial.number);
+        for (made, kernel) in in_order {
+            mutation.hold(made, kernel, &self.recipe, &mut self.missed);
+        }
+        mutation
+    }
+
     /// What kernel and model say of plans that were not made up here.
     fn ask(&mut self, plans: Vec<Plan>) -> Result<Vec<Asked>, SearchError> {
-        let predictions: Vec<_> = plans.iter().map(|plan| self.recipe.predict(plan)).collect();
+        let predictions: Vec<_> =
+            plans.iter().map(|plan| self.recipe.predict(plan, Check::Sequence)).collect();
         let asking = self.kernel.begin(plans, Check::Sequence)?;
         let transcripts = self.kernel.finish(&asking)?;
         let both = transcripts.iter().zip(&predictions).zip(asking.plans());

@@ -13,6 +13,7 @@ pub mod job;
 pub mod keep;
 pub mod kernel;
 pub mod layout;
+pub mod mutation;
 pub mod random;
 pub mod repro;
 pub mod scene;

@@ -7,10 +7,12 @@ use super::Trial;
 use super::family::{self, Family, Means};
 use super::random::Random;
 use crate::model::profile::Profile;
-use crate::model::{Prediction, Simulation, predict};
+use crate::model::rules::Rule;
+use crate::model::{Prediction, Simulation};
 use crate::scenario::DEFAULT_TIMEOUT;
+use crate::scenario::observe::Observe;
 use crate::scenario::plan::{Plan, PlanStep};
-use crate::transcript::{End, Transcript};
+use crate::transcript::{End, Outcome, Transcript};
 use crate::worker::arena::Check;
 
 /// The fewest and the most steps of a trial.
@@ -30,8 +32,9 @@ pub struct Recipe {
     /// How often what is observed is observed.
     pub check: Check,
     /// The rule that the model lacks: only to prove that the search would find it.
-    #[cfg(debug_assertions)]
-    pub without: Option<&'static crate::model::rules::Rule>,
+    pub without: Option<&'static Rule>,
+    /// Whether rules are left out one by one, see [`Mutation`](super::mutation::Mutation).
+    pub mutate: bool,
 }
 
 /// A trial with what the model says of it.
@@ -55,12 +58,34 @@ impl Recipe {
     }
 
     /// What the model says of a plan that was not made up here.
-    pub fn predict(&self, plan: &Plan) -> Prediction {
-        #[cfg(debug_assertions)]
-        if let Some(rule) = self.without {
-            return crate::model::predict_without(plan, &self.profile, rule);
+    pub fn predict(&self, plan: &Plan, check: Check) -> Prediction {
+        self.predict_without(plan, check, self.without)
+    }
+
+    /// The same of a model that lacks a rule, if one is given.
+    pub fn predict_without(
+        &self,
+        plan: &Plan,
+        check: Check,
+        rule: Option<&'static Rule>,
+    ) -> Prediction {
+        let mut prediction = nothing();
+        let mut simulation = match Simulation::without(plan, &self.profile, rule) {
+            Ok(simulation) => simulation,
+            Err(breakage) => {
+                prediction.transcript.end = End::Broke(breakage);
+                return prediction;
+            }
+        };
+        prediction.world = simulation.machine.rules.take();
+        for (index, step) in plan.steps.iter().enumerate() {
+            take(&mut simulation, step, &mut prediction);
+            if check == Check::Step && index + 1 < plan.steps.len() {
+                observe(&mut simulation, plan, &plan.observe, &mut prediction);
+            }
         }
-        predict(plan, &self.profile)
+        observe(&mut simulation, plan, &plan.observe, &mut prediction);
+        prediction
     }
 
     fn family(&self, name: &str, number: u64) -> Option<Box<dyn Family>> {
@@ -100,35 +125,44 @@ impl Recipe {
         for line in 1..=length {
             let (actor, operation) = family.step(&mut random);
             let step = PlanStep { actor, operation, line };
-            let (outcome, rules) = simulation.step(&step);
-            family.learn(&step, &outcome);
-            prediction.transcript.outcomes.push(outcome);
-            prediction.steps.push(rules);
+            family.learn(&step, take(&mut simulation, &step, &mut prediction));
             steps.push(step);
             if self.check == Check::Step && line < length {
-                observe(&mut simulation, &plan, family.as_ref(), &mut prediction);
+                observe(&mut simulation, &plan, &family.observe(), &mut prediction);
             }
         }
-        observe(&mut simulation, &plan, family.as_ref(), &mut prediction);
+        observe(&mut simulation, &plan, &family.observe(), &mut prediction);
         drop(simulation);
         plan.steps = steps;
         plan.observe = family.observe();
-        #[cfg(debug_assertions)]
         if self.without.is_some() {
-            prediction = self.predict(&plan);
+            prediction = self.predict(&plan, self.check);
         }
         Some(Made { trial: Trial { number, plan }, prediction })
     }
 }
 
+/// Takes a step, and keeps what came of it.
+fn take<'p>(
+    simulation: &mut Simulation<'_>,
+    step: &PlanStep,
+    prediction: &'p mut Prediction,
+) -> &'p Outcome {
+    let (outcome, rules) = simulation.step(step);
+    prediction.steps.push(rules);
+    let outcomes = &mut prediction.transcript.outcomes;
+    outcomes.push(outcome);
+    &outcomes[outcomes.len() - 1]
+}
+
 fn observe(
     simulation: &mut Simulation<'_>,
     plan: &Plan,
-    family: &dyn Family,
+    items: &[Observe],
     prediction: &mut Prediction,
 ) {
-    for item in family.observe() {
-        prediction.transcript.observations.extend(simulation.machine.observe(plan, &item));
+    for item in items {
+        prediction.transcript.observations.extend(simulation.machine.observe(plan, item));
         prediction.observations.push(simulation.machine.rules.take());
     }
 }

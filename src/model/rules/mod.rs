@@ -137,22 +137,19 @@ impl Rule {
 #[derive(Debug, Default)]
 pub struct Citations {
     cited: RefCell<Vec<&'static Rule>>,
-    /// The rule that is left out, by the check that the scenarios would notice.
-    #[cfg(debug_assertions)]
+    /// The rule that is left out, by a check that somebody would notice.
     left_out: Option<&'static Rule>,
 }
 
 impl Citations {
-    /// Those of a model that lacks a rule: for the mutation check alone, and not there in a release.
-    #[cfg(debug_assertions)]
-    pub fn without(rule: &'static Rule) -> Self {
-        Self { left_out: Some(rule), ..Self::default() }
+    /// Those of a model that lacks a rule, if it lacks one: for mutation checks alone.
+    pub fn without(rule: Option<&'static Rule>) -> Self {
+        Self { left_out: rule, ..Self::default() }
     }
 
     /// Whether the rule decides: it is cited if it does. To be asked after its condition, so that
     /// what is cited is what mattered.
     pub fn by(&self, profile: &Profile, rule: &'static Rule) -> bool {
-        #[cfg(debug_assertions)]
         if self.left_out == Some(rule) {
             return false;
         }
