@@ -1,6 +1,7 @@
 //! Whether the kernel says what the model does: the first deviation of a trial.
 
-use super::{Asked, Cause, Deviation, Place};
+use super::summary::Summary;
+use super::{Asked, Cause, Deviation, Place, invariants};
 use crate::model::Prediction;
 use crate::model::rules::Rule;
 use crate::scenario::observe::Observe;
@@ -33,18 +34,20 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction, check: Chec
     if kernel.observations.len() != model.transcript.observations.len() {
         return broke("the kernel and the model did not observe the same");
     }
-    let frees = |index: usize| {
-        let operation = plan.steps.get(index).map(|step| &step.operation);
-        matches!(operation, Some(Operation::Umount(_) | Operation::Close(_) | Operation::Exit(_)))
-    };
-    let step = first_step(kernel, &model.transcript, frees);
+    let operation = |index: usize| plan.steps.get(index).map(|step| &step.operation);
+    let step = first_step(kernel, &model.transcript, |index| {
+        matches!(
+            operation(index),
+            Some(Operation::Umount(_) | Operation::Close(_) | Operation::Exit(_))
+        )
+    });
     let each = kernel.observations.len() / plan.steps.len().max(1);
     let observed = match check {
         Check::Sequence if step.is_some() => None,
         Check::Sequence => first_observation(kernel, &model.transcript, |_| false),
         // Between the last observation after a step and the first after the next one.
         Check::Step => first_observation(kernel, &model.transcript, |index| {
-            each > 0 && (index + 1) % each == 0 && frees((index + 1) / each)
+            each > 0 && (index + 1) % each == 0 && operation((index + 1) / each).is_some_and(frees)
         }),
     };
     // The step after which something was observed.
@@ -64,8 +67,46 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction, check: Chec
     }
 }
 
+/// The same, and where it was observed after every step, whether the kernel keeps the invariants.
+pub fn judge(
+    plan: &Plan,
+    kernel: &Transcript,
+    model: &Prediction,
+    check: Check,
+    summary: &mut Summary,
+) -> Asked {
+    let asked = compare(plan, kernel, model, check);
+    if asked != Asked::Agree || check != Check::Step {
+        return asked;
+    }
+    let broken = invariants::broken(plan, kernel, model, summary);
+    broken.map_or(Asked::Agree, |deviation| Asked::Part(Box::new(deviation)))
+}
+
+/// Whether the kernel may give a number once more after an operation: that of a device, a namespace, or a peer
+/// group that nobody belongs to any more.
+fn frees(operation: &Operation) -> bool {
+    use Operation as Of;
+    matches!(
+        operation,
+        Of::Umount(_)
+            | Of::Close(_)
+            | Of::Exit(_)
+            | Of::Propagation(_)
+            | Of::MountSetattr(_)
+            | Of::Move(_)
+            | Of::MoveMount(_)
+            | Of::PivotRoot(_)
+            | Of::Unshare(_)
+            | Of::Setns(_)
+    )
+}
+
 /// The plan of which a deviation is the end, where it was observed after every step: its steps up to there.
 pub fn up_to(plan: &mut Plan, deviation: &mut Deviation, check: Check) {
+    if let Place::Invariant(_, step) = deviation.place {
+        return plan.steps.truncate(step + 1);
+    }
     let Place::Observation(index) = &mut deviation.place else { return };
     let each: usize = plan.observe.iter().map(Observe::count).sum();
     if check == Check::Step && each > 0 {
@@ -128,7 +169,12 @@ fn of_observation(title: &str, index: usize, differences: &[Difference]) -> Aske
 }
 
 /// A deviation with all its differences, and a cause with none of the names.
-fn told(place: Place, what: String, differences: &[Difference], rules: &[&'static Rule]) -> Asked {
+pub(super) fn told(
+    place: Place,
+    what: String,
+    differences: &[Difference],
+    rules: &[&'static Rule],
+) -> Asked {
     let words = |value: &dyn Fn(&Difference) -> &str| -> String {
         let told = differences.iter().map(|difference| {
             let colon = if difference.place.is_empty() { "" } else { ": " };

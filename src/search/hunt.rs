@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::family::{self, Means};
-use super::job::{Beginning, Job, Parted, Reply, Report, Request};
+use super::job::{Beginning, Job, Parted, Reply, Report, Request, Way};
 use super::kernel::Kernel;
 use super::mutation::Mutation;
 use super::shard::Shard;
@@ -314,7 +314,9 @@ impl Hunt<'_> {
             watcher.shrinking(&cause);
             let Some(parted) = self.causes.get(&cause) else { continue };
             let plan = parted.plan.clone();
-            let shrunk = shrink(&plan, &cause, &mut self.jobs[index], QUESTIONS)?;
+            let way = Way::of(&parted.deviation);
+            let mut asker = Asker { job: &mut self.jobs[index], way };
+            let shrunk = shrink(&plan, &cause, &mut asker, QUESTIONS)?;
             let Some(shrunk) = shrunk else { continue };
             if let Some(parted) = self.causes.remove(&cause) {
                 self.haul.findings.push(Finding {
@@ -338,11 +340,17 @@ impl Hunt<'_> {
     }
 }
 
-impl Oracle for Job {
+/// A job that is asked plans in one way.
+struct Asker<'j> {
+    job: &'j mut Job,
+    way: Way,
+}
+
+impl Oracle for Asker<'_> {
     fn ask(&mut self, plans: &[Plan]) -> Result<Vec<Option<Deviation>>, SearchError> {
-        Self::ask(self, &Request::Plans(plans.to_vec()))?;
-        let reply = self.hear()?;
-        self.unanswered -= 1;
+        self.job.ask(&Request::Plans(plans.to_vec(), self.way))?;
+        let reply = self.job.hear()?;
+        self.job.unanswered -= 1;
         let Reply::Plans(asked) = reply else {
             return Err(SearchError::Broke("it answered what it was not asked".to_owned()));
         };

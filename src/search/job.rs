@@ -10,19 +10,21 @@ use std::time::Duration;
 use nix::unistd::{Pid, getpid, setsid};
 use serde::{Deserialize, Serialize};
 
-use super::compare::{compare, up_to};
+use super::compare::{compare, judge, up_to};
+use super::invariants::{Answered, told_apart};
 use super::kernel::{Asking, Kernel};
 use super::mutation::Mutation;
 use super::summary::Summary;
-use super::trial::{Made, Recipe};
-use super::{Asked, Cause, Deviation, SearchError};
+use super::trial::{Made, Recipe, twin};
+use super::{Asked, Cause, Deviation, Place, SearchError};
 use crate::channel;
+use crate::model::rules::Invariant;
 use crate::probe::Environment;
 use crate::sandbox::die_with;
 use crate::scenario::plan::Plan;
 use crate::sys;
 use crate::target::remote::{hang_up, readable};
-use crate::transcript::Breakage;
+use crate::transcript::{Breakage, Transcript};
 use crate::worker::arena::Check;
 
 /// What a job is asked.
@@ -30,8 +32,30 @@ use crate::worker::arena::Check;
 pub enum Request {
     /// To ask the trials of these numbers.
     Trials(Vec<u64>),
-    /// To ask these plans.
-    Plans(Vec<Plan>),
+    /// To ask these plans in this way.
+    Plans(Vec<Plan>, Way),
+}
+
+/// In what way plans are asked that were found before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// Once, and it is observed in the end.
+    Plain,
+    /// It is observed after every step.
+    Step,
+    /// As real root and as root of a user namespace.
+    Twice,
+}
+
+impl Way {
+    /// The way in which a deviation shows.
+    pub fn of(deviation: &Deviation) -> Self {
+        match deviation.place {
+            Place::Invariant(Invariant::Root, _) => Self::Twice,
+            Place::Invariant(..) => Self::Step,
+            Place::World | Place::Step(_) | Place::Observation(_) => Self::Plain,
+        }
+    }
 }
 
 /// What a job says.
@@ -170,11 +194,11 @@ fn serve(beginning: Beginning, socket: &mut UnixStream) -> Result<(), SearchErro
         let Some(request) = request else { return Ok(()) };
         let made = match request {
             Request::Trials(numbers) => Some(searcher.make(&numbers)),
-            Request::Plans(plans) => {
+            Request::Plans(plans, way) => {
                 if let Some(pending) = pending.take() {
                     say(socket, &searcher.finish(pending)?)?;
                 }
-                let asked = searcher.ask(plans)?;
+                let asked = searcher.ask(plans, way)?;
                 say(socket, &Reply::Plans(asked))?;
                 None
             }
@@ -204,7 +228,7 @@ struct Pending {
 struct Done {
     count: u64,
     made: Vec<Made>,
-    transcripts: Vec<crate::transcript::Transcript>,
+    transcripts: Vec<Transcript>,
 }
 
 struct Searcher {
@@ -216,12 +240,16 @@ struct Searcher {
 
 impl Searcher {
     fn make(&self, numbers: &[u64]) -> (u64, Vec<Made>) {
-        let mut made: Vec<_> =
-            numbers.iter().filter_map(|number| self.recipe.make(*number)).collect();
+        let make = |number: &u64| {
+            let made = self.recipe.make(*number)?;
+            let twin = self.recipe.twin(&made);
+            Some([Some(made), twin].into_iter().flatten())
+        };
+        let mut made: Vec<_> = numbers.iter().filter_map(make).flatten().collect();
         // Those that can share a sandbox stand together.
         made.sort_by_cached_key(|made| {
             let needs = &made.trial.plan.needs;
-            (needs.privileged, needs.ids.clone(), needs.namespaces.clone())
+            (needs.privileged, needs.ids.clone(), needs.namespaces.clone(), made.trial.number)
         });
         (numbers.len() as u64, made)
     }
@@ -248,10 +276,14 @@ impl Searcher {
             report.mutation = self.mutate(&done);
         }
         let mut causes: BTreeMap<Cause, Parted> = BTreeMap::new();
+        self.tell_apart(&done, &mut report.summary, &mut causes);
         for (made, transcript) in done.made.into_iter().zip(&done.transcripts) {
-            let Made { trial, prediction } = made;
-            report.summary.add(&trial.plan, transcript, &prediction);
-            match compare(&trial.plan, transcript, &prediction, self.recipe.check) {
+            let Made { trial, prediction, is_twin } = made;
+            if !is_twin {
+                report.summary.add(&trial.plan, transcript, &prediction);
+            }
+            let check = self.recipe.check;
+            match judge(&trial.plan, transcript, &prediction, check, &mut report.summary) {
                 Asked::Agree => {}
                 Asked::Broke(breakage) => {
                     report.summary.broken += 1;
@@ -260,13 +292,33 @@ impl Searcher {
                 Asked::Part(mut deviation) => {
                     report.summary.parted += 1;
                     let mut plan = trial.plan;
-                    up_to(&mut plan, &mut deviation, self.recipe.check);
+                    up_to(&mut plan, &mut deviation, check);
                     add(&mut causes, trial.number, plan, *deviation);
                 }
             }
         }
         report.parted = causes.into_values().collect();
         report
+    }
+
+    /// Where real root and others were answered otherwise, by no rule.
+    fn tell_apart(&self, done: &Done, summary: &mut Summary, causes: &mut BTreeMap<Cause, Parted>) {
+        let check = self.recipe.check;
+        let both = || done.made.iter().zip(&done.transcripts);
+        let twins: BTreeMap<u64, _> =
+            both().filter(|(made, _)| made.is_twin).map(|two| (two.0.trial.number, two)).collect();
+        for one in both().filter(|(made, _)| !made.is_twin) {
+            let number = one.0.trial.number;
+            let Some(two) = twins.get(&number) else { continue };
+            if let Some(mut deviation) =
+                apart(answered(one.0, one.1), answered(two.0, two.1), check, summary)
+            {
+                summary.parted += 1;
+                let mut plan = one.0.trial.plan.clone();
+                up_to(&mut plan, &mut deviation, check);
+                add(causes, number, plan, deviation);
+            }
+        }
     }
 
     /// Which rules are missed by these trials, where they were by none before.
@@ -281,17 +333,54 @@ impl Searcher {
     }
 
     /// What kernel and model say of plans that were not made up here.
-    fn ask(&mut self, plans: Vec<Plan>) -> Result<Vec<Asked>, SearchError> {
-        let predictions: Vec<_> =
-            plans.iter().map(|plan| self.recipe.predict(plan, Check::Sequence)).collect();
-        let asking = self.kernel.begin(plans, Check::Sequence)?;
+    fn ask(&mut self, plans: Vec<Plan>, way: Way) -> Result<Vec<Asked>, SearchError> {
+        let check = if way == Way::Step { Check::Step } else { Check::Sequence };
+        let count = plans.len();
+        let mut all = plans;
+        if way == Way::Twice {
+            let twins: Vec<_> = all.iter().map(twin).collect();
+            all.extend(twins);
+        }
+        let predictions: Vec<_> = all.iter().map(|plan| self.recipe.predict(plan, check)).collect();
+        let asking = self.kernel.begin(all, check)?;
         let transcripts = self.kernel.finish(&asking)?;
-        let both = transcripts.iter().zip(&predictions).zip(asking.plans());
-        let compare = |((transcript, prediction), plan)| {
-            compare(plan, transcript, prediction, Check::Sequence)
+        let answered = |index: usize| Answered {
+            plan: &asking.plans()[index],
+            kernel: &transcripts[index],
+            model: &predictions[index],
         };
-        Ok(both.map(compare).collect())
+        let judged = |index: usize| {
+            let (one, mut summary) = (answered(index), Summary::default());
+            if way != Way::Twice {
+                return judge(one.plan, one.kernel, one.model, check, &mut summary);
+            }
+            let apart = apart(one, answered(count + index), check, &mut summary);
+            apart.map_or(Asked::Agree, |deviation| Asked::Part(Box::new(deviation)))
+        };
+        Ok((0..count).map(judged).collect())
     }
+}
+
+/// Whether one of two is answered as real root and the other is not, in another way by no rule.
+fn apart(
+    one: Answered<'_>,
+    two: Answered<'_>,
+    check: Check,
+    summary: &mut Summary,
+) -> Option<Deviation> {
+    let agrees = |answered: Answered<'_>| {
+        compare(answered.plan, answered.kernel, answered.model, check) == Asked::Agree
+    };
+    // Where the model says otherwise, that is the deviation.
+    if !agrees(one) || !agrees(two) {
+        return None;
+    }
+    let (root, other) = if one.plan.needs.privileged { (one, two) } else { (two, one) };
+    told_apart(root, other, check, summary)
+}
+
+fn answered<'a>(made: &'a Made, kernel: &'a Transcript) -> Answered<'a> {
+    Answered { plan: &made.trial.plan, kernel, model: &made.prediction }
 }
 
 fn add(causes: &mut BTreeMap<Cause, Parted>, number: u64, plan: Plan, deviation: Deviation) {

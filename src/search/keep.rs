@@ -114,6 +114,10 @@ pub fn reproduction(
     origin: &Origin<'_>,
     profile: &Profile,
 ) -> Result<String, Refusal> {
+    if let Place::Invariant(..) = finding.deviation.place {
+        let (what, why) = ("what holds of all operations", "it takes what was seen before");
+        return Err(Refusal { what: what.to_owned(), why: why.to_owned() });
+    }
     let plan: Plan = match finding.deviation.place {
         Place::World => world_as_steps(&finding.smallest).ok_or_else(|| Refusal {
             what: "world".to_owned(),

@@ -9,6 +9,7 @@ pub mod document;
 pub mod family;
 pub mod findings;
 pub mod hunt;
+pub mod invariants;
 pub mod job;
 pub mod keep;
 pub mod kernel;
@@ -27,7 +28,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::rules::{self, Rule};
+use crate::model::rules::{self, Invariant, Rule};
 use crate::scenario::plan::Plan;
 use crate::transcript::Breakage;
 
@@ -65,6 +66,8 @@ pub enum Place {
     Step(usize),
     /// This observation of the transcript, from zero.
     Observation(usize),
+    /// After this step, from zero: what the kernel does breaks what holds of all operations.
+    Invariant(Invariant, usize),
 }
 
 /// The equivalence class of deviations: what was done or observed, both answers, and the deciding rules, but
@@ -73,9 +76,9 @@ pub enum Place {
 pub struct Cause {
     /// The operation, or the kind of observation and the field.
     pub what: String,
-    /// The kernel's answer: an error, or what it has of a field.
+    /// The kernel's answer: an error, or what it has of a field. Where an invariant is broken, what is after it.
     pub kernel: String,
-    /// The model's.
+    /// The model's, or what was before.
     pub model: String,
     /// The ids of the rules that decided the step.
     pub rules: Vec<String>,

@@ -141,6 +141,11 @@ impl Shrinker<'_> {
             Some(Place::World) => {
                 document.insert("steps".into(), json!([]));
             }
+            Some(Place::Invariant(_, index)) => {
+                if let Some(steps) = document.get_mut("steps").and_then(Value::as_array_mut) {
+                    steps.truncate(index + 1);
+                }
+            }
             Some(Place::Step(index)) => {
                 document.shift_remove("observe");
                 if let Some(steps) = document.get_mut("steps").and_then(Value::as_array_mut) {

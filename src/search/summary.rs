@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Prediction;
+use crate::model::rules::Invariant;
 use crate::scenario::plan::Plan;
 use crate::transcript::{Outcome, Transcript};
 
@@ -28,6 +29,18 @@ pub struct Summary {
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
     /// How many steps and observations each rule decided, by its id.
     pub rules: BTreeMap<String, u64>,
+    /// How often it was checked whether an invariant holds.
+    #[serde(default)]
+    pub invariants: BTreeMap<Invariant, Kept>,
+}
+
+/// How often an invariant was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// How often.
+    pub checked: u64,
+    /// How often it did not hold, as a rule says.
+    pub excused: u64,
 }
 
 /// What a success is called among the outcomes.
@@ -69,6 +82,11 @@ impl Summary {
         for (operation, outcomes) in other.outcomes {
             let own = self.outcomes.entry(operation).or_default();
             outcomes.into_iter().for_each(|(word, times)| count(own, &word, times));
+        }
+        for (invariant, kept) in other.invariants {
+            let own = self.invariants.entry(invariant).or_default();
+            own.checked += kept.checked;
+            own.excused += kept.excused;
         }
         other.rules.into_iter().for_each(|(id, times)| count(&mut self.rules, &id, times));
     }
@@ -113,6 +131,14 @@ impl fmt::Display for Summary {
             rarest.iter().take(5).map(|(id, times)| format!("{id} {times}")).collect();
         if !rarest.is_empty() {
             writeln!(f, "  seldom: {}", rarest.join(", "))?;
+        }
+        for (invariant, Kept { checked, excused }) in &self.invariants {
+            let what = match invariant {
+                Invariant::Trace => "what fails leaves no trace",
+                Invariant::Remount => "a remount shows the same",
+                Invariant::Root => "root sees what others see",
+            };
+            writeln!(f, "{what}: checked {checked} times, {excused} excused by a rule")?;
         }
         if self.abstained > 0 {
             writeln!(f, "the model abstains from {} steps", self.abstained)?;

@@ -44,6 +44,18 @@ pub struct Made {
     pub trial: Trial,
     /// What the model says.
     pub prediction: Prediction,
+    /// Whether it is another trial, asked with other rights.
+    pub is_twin: bool,
+}
+
+/// Of how many trials that are observed after every step one is asked as real root and without.
+const TWINS: u64 = 8;
+
+/// The same plan for real root, or for root of a user namespace alone.
+pub fn twin(plan: &Plan) -> Plan {
+    let mut twin = plan.clone();
+    twin.needs.privileged = !twin.needs.privileged;
+    twin
 }
 
 impl Recipe {
@@ -88,6 +100,17 @@ impl Recipe {
         prediction
     }
 
+    /// The same trial with other rights, where that is checked.
+    pub fn twin(&self, made: &Made) -> Option<Made> {
+        let number = made.trial.number;
+        if self.check != Check::Step || !self.means.root || !number.is_multiple_of(TWINS) {
+            return None;
+        }
+        let plan = twin(&made.trial.plan);
+        let prediction = self.predict(&plan, self.check);
+        Some(Made { trial: Trial { number, plan }, prediction, is_twin: true })
+    }
+
     fn family(&self, name: &str, number: u64) -> Option<Box<dyn Family>> {
         let (_, of) = family::ALL.iter().find(|(other, _)| *other == name)?;
         of(number, self.means)
@@ -118,7 +141,7 @@ impl Recipe {
             Ok(simulation) => simulation,
             Err(breakage) => {
                 prediction.transcript.end = End::Broke(breakage);
-                return Some(Made { trial: Trial { number, plan }, prediction });
+                return Some(Made { trial: Trial { number, plan }, prediction, is_twin: false });
             }
         };
         prediction.world = simulation.machine.rules.take();
@@ -138,7 +161,7 @@ impl Recipe {
         if self.without.is_some() {
             prediction = self.predict(&plan, self.check);
         }
-        Some(Made { trial: Trial { number, plan }, prediction })
+        Some(Made { trial: Trial { number, plan }, prediction, is_twin: false })
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::layout::{Page, yaml};
 use super::repro::About;
 use super::{Deviation, Finding, Place, document};
-use crate::model::rules::Rule;
+use crate::model::rules::{Invariant, Rule};
 use crate::report::sentence::sentence;
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
@@ -72,12 +72,17 @@ fn notes(finding: &Finding, origin: &Origin<'_>) -> Vec<String> {
 
 /// Writes a part of the document, with what the kernel says before the place at which it deviates.
 fn part(page: &mut Page, key: &str, value: &Json, deviation: &Deviation) {
+    let Deviation { kernel, model, .. } = deviation;
     let said = || match deviation.place {
+        Place::Invariant(Invariant::Root, _) => {
+            format!("Root of a user namespace gets {model}, and real root {kernel}.")
+        }
+        Place::Invariant(..) => format!("Before it was {model}, and then it is {kernel}."),
         Place::Step(_) => format!("The kernel says: {}", deviation.kernel),
         _ => format!("The kernel says: {}. The model says: {}.", deviation.kernel, deviation.model),
     };
     match (key, deviation.place) {
-        ("steps", Place::Step(index)) => {
+        ("steps", Place::Step(index) | Place::Invariant(_, index)) => {
             page.text.push_str("steps:\n");
             for (at, step) in value.as_array().into_iter().flatten().enumerate() {
                 if at == index {
@@ -103,6 +108,20 @@ fn title(plan: &Plan, deviation: &Deviation) -> String {
         Place::Step(index) => {
             let what = last(index).unwrap_or_else(|| cause.what.clone());
             format!("When {what}, the kernel says {kernel} and the model {model}")
+        }
+        Place::Invariant(invariant, index) => {
+            let what = last(index).unwrap_or_else(|| cause.what.clone());
+            match invariant {
+                Invariant::Trace => {
+                    format!("When {what}, which fails, it leaves `{kernel}` where was `{model}`")
+                }
+                Invariant::Remount => {
+                    format!("After {what} again, there is `{kernel}` where was `{model}`")
+                }
+                Invariant::Root => {
+                    format!("When {what}, root gets `{kernel}` and others `{model}`, by no rule")
+                }
+            }
         }
         Place::Observation(_) => {
             let after = plan.steps.len().checked_sub(1).and_then(last);

@@ -83,6 +83,21 @@ pub fn first_observation(
     None
 }
 
+/// The first of some observations that was another one before, and how they differ: what was before stands
+/// for the model. Both are of one witness, so that what has the same identity is the same.
+pub fn first_change(
+    before: &[Observation],
+    after: &[Observation],
+) -> Option<(usize, Vec<Difference>)> {
+    let mut comparison = Comparison::default();
+    for (index, (before, after)) in before.iter().zip(after).enumerate() {
+        if before != after && !comparison.observation(after, before) {
+            return Some((index, comparison.differences));
+        }
+    }
+    None
+}
+
 /// Which parts of two transcripts agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Agreement {

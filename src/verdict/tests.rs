@@ -31,6 +31,7 @@ static QUIRK: Rule = Rule {
     until: None,
     probe: None,
     quirk: Some("It does not."),
+    breaks: None,
 };
 
 /// A case of one step, with this behind `path: f`.

@@ -6,6 +6,8 @@
 
 use std::cell::RefCell;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::profile::Profile;
 use crate::scenario::condition::KernelVersion;
 
@@ -28,6 +30,20 @@ pub struct Rule {
     pub probe: Option<&'static str>,
     /// What documentation or POSIX says instead, where the kernel deviates from it.
     pub quirk: Option<&'static str>,
+    /// What does not hold where it decides.
+    pub breaks: Option<Invariant>,
+}
+
+/// What holds of all operations, but where a rule says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Invariant {
+    /// An operation that fails leaves everything as it was.
+    Trace,
+    /// An overlay that is unmounted and mounted again shows what it showed.
+    Remount,
+    /// Real root sees what root of a user namespace sees.
+    Root,
 }
 
 impl PartialEq for Rule {
@@ -40,7 +56,7 @@ impl PartialEq for Rule {
 macro_rules! rules {
     ($($name:ident $id:literal $statement:literal $source:literal
         $(since $since:tt)? $(backports [$($backport:tt),+])? $(until $until:tt)? $(probe $probe:literal)?
-        $(quirk $quirk:literal)? ;)+) => {
+        $(quirk $quirk:literal)? $(breaks $breaks:ident)? ;)+) => {
         $(
             #[doc = $statement]
             pub static $name: $crate::model::rules::Rule = $crate::model::rules::Rule {
@@ -52,6 +68,9 @@ macro_rules! rules {
                 until: $crate::model::rules::optional!($($crate::model::rules::version!($until))?),
                 probe: $crate::model::rules::optional!($($probe)?),
                 quirk: $crate::model::rules::optional!($($quirk)?),
+                breaks: $crate::model::rules::optional!(
+                    $($crate::model::rules::Invariant::$breaks)?
+                ),
             };
         )+
         /// The rules of this family, in their order.

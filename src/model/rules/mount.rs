@@ -248,8 +248,10 @@ rules! {
          for reading: EBUSY."
         "fs/namespace.c sb_prepare_remount_readonly(); fs/inode.c drop_nlink() s_remove_count";
     SUPER_FORGETS "mount.super.forgets-names"
-        "A change of a file system forgets every name that nobody uses, so that it is looked up anew."
-        "fs/super.c reconfigure_super() shrink_dcache_sb()";
+        "A change of a file system forgets every name that nobody uses, so that it is looked up anew, even where \
+         the change then fails."
+        "fs/super.c reconfigure_super() shrink_dcache_sb()"
+        breaks Trace;
     OVERLAY_RECONFIGURE "mount.super.overlay"
         "An overlay takes no parameters once it is mounted: EINVAL."
         "fs/overlayfs/params.c ovl_parse_param()";

@@ -283,7 +283,8 @@ rules! {
         "A directory that must become opaque cannot be made, removed or moved where the upper layer \
          takes no such attribute: EIO, or EXDEV from rename, and what was copied up for it stays."
         "fs/overlayfs/dir.c ovl_set_opaque_xerr()"
-        quirk "POSIX: a call that fails leaves the files as they were";
+        quirk "POSIX: a call that fails leaves the files as they were"
+        breaks Trace;
     TMPFILE "overlay.open.tmpfile"
         "O_TMPFILE makes a file without a name in the upper layer."
         "fs/overlayfs/dir.c ovl_tmpfile(), commit 9a2544037600"
@@ -308,8 +309,10 @@ rules! {
         "Renaming what a lower layer has leaves a whiteout under the old name."
         "fs/overlayfs/dir.c ovl_rename()";
     RENAME_OPAQUE "overlay.rename.opaque"
-        "A directory of the upper layer that is moved into a merged one becomes opaque."
-        "fs/overlayfs/dir.c ovl_rename()";
+        "A directory of the upper layer that is moved into a merged one becomes opaque, even where the move \
+         then fails."
+        "fs/overlayfs/dir.c ovl_rename()"
+        breaks Trace;
     REDIRECT_TOO_LONG "overlay.rename.redirect-too-long"
         "A redirect of more than 256 bytes is not made: EXDEV."
         "fs/overlayfs/dir.c ovl_redirect_max";
@@ -353,7 +356,8 @@ rules! {
     SETXATTR_COPIES_UP_FIRST "overlay.xattr.copies-up-first"
         "setxattr(2) copies a lower file up before it is known whether the attribute can be set."
         "fs/overlayfs/xattrs.c ovl_xattr_set()"
-        quirk "POSIX: a call that fails leaves the file as it was";
+        quirk "POSIX: a call that fails leaves the file as it was"
+        breaks Trace;
     REMOVE_MISSING_XATTR "overlay.xattr.remove-missing"
         "Removing an attribute that a lower file does not have copies nothing up: ENODATA."
         "fs/overlayfs/xattrs.c ovl_xattr_set()";
