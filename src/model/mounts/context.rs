@@ -168,12 +168,14 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Whether a file is held open, or a directory worked in, that has no name any more.
+    /// Whether a file is held open, or a directory worked in, that has no name any more; what is held holds
+    /// the directories that it was in.
     fn has_removed_file(&self, sb: SuperId) -> bool {
-        self.held(sb).any(|dentry| {
+        let is_removed = |dentry: DentryId| {
             let gone = self.dentries[dentry].unlinked;
             gone && (self.is_dir(dentry) || self.inodes[self.inode(dentry)].nlink == 0)
-        })
+        };
+        self.held(sb).any(|dentry| is_removed(dentry) || self.ancestors(dentry).any(is_removed))
     }
 
     /// The names of a file system that open files and processes hold.

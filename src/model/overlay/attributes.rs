@@ -5,15 +5,49 @@ use std::rc::Rc;
 use super::copy_up::Need;
 use super::{Identity, Overlay};
 use crate::model::halt::{Halt, Res, refuse};
-use crate::model::machine::{Cred, DentryId, FileType, InodeId, Kind, Machine, Place};
+use crate::model::ids::IdKind;
+use crate::model::machine::{Cred, DentryId, FileType, Inode, InodeId, Kind, Machine, Place};
 use crate::model::rules::overlay as rules;
-use crate::model::vfs::{Access, Attr, Change};
+use crate::model::vfs::{Access, Attr, Change, Guard};
 use crate::scenario::scalar::Errno;
 
 /// Above the numbers of file systems: the devices that an overlay makes for those of its layers.
 const LAYER_DEVICES: u32 = 32;
 
 impl Machine<'_> {
+    /// The mode and owners that an overlay has of one of its files: as it read them of the layer when it
+    /// looked there last.
+    pub fn ovl_guard(&self, inode: InodeId) -> Option<Guard> {
+        let real = self.real_guard(inode)?;
+        let Inode { mode, uid, gid, .. } = self.inodes[inode];
+        let kept = Guard { mode, uid, gid };
+        Some(if kept != real && self.by(&rules::OWN_ATTRIBUTES) { kept } else { real })
+    }
+
+    /// The mode and owners that the topmost layer has of a file, as its mount shows them.
+    fn real_guard(&self, inode: InodeId) -> Option<Guard> {
+        let Place { mount, dentry } = self.ovl_real_place(inode)?;
+        let real = self.inode(dentry);
+        Some(Guard {
+            mode: self.mode(real),
+            uid: self.seen_id(mount, real, IdKind::User),
+            gid: self.seen_id(mount, real, IdKind::Group),
+        })
+    }
+
+    /// Reads mode and owners of the layer anew (`ovl_copyattr`).
+    pub(super) fn read_guard(&mut self, inode: InodeId) {
+        if let Some(Guard { mode, uid, gid }) = self.real_guard(inode) {
+            let inode = &mut self.inodes[inode];
+            (inode.mode, inode.uid, inode.gid) = (mode, uid, gid);
+        }
+    }
+
+    /// Reads mode and owners of a file anew that is about to be written to, if an overlay has it.
+    pub fn ovl_read_guard(&mut self, dentry: DentryId) {
+        self.read_guard(self.inode(dentry));
+    }
+
     /// What stat(2) tells of a file of an overlay.
     pub fn ovl_getattr(&mut self, dentry: DentryId) -> Res<Attr> {
         let fs = self.overlay(dentry)?;
@@ -22,7 +56,7 @@ impl Machine<'_> {
         self.see_owners(real.mount, &mut attr);
         let is_dir = attr.kind == FileType::Dir;
         let node = self.node(dentry)?;
-        let (merged, indexed, nlink) = (node.is_merged(is_dir), node.indexed, node.nlink);
+        let (merged, indexed) = (node.is_merged(is_dir), node.indexed);
         let metacopy = attr.kind == FileType::File
             && (node.metacopy
                 || (node.upper.is_none() && node.lower.len() > 1)
@@ -33,7 +67,7 @@ impl Machine<'_> {
             attr.nlink = 1;
         }
         if !is_dir && indexed {
-            attr.nlink = nlink;
+            attr.nlink = self.inodes[self.inode(dentry)].nlink;
         }
         if metacopy && self.by(&rules::METACOPY_BLOCKS) {
             attr.blocks = self.blocks_of_data(dentry, &attr)?;
@@ -148,7 +182,9 @@ impl Machine<'_> {
         self.ovl_want_write(&fs)?;
         let upper = self.upper_of(dentry)?;
         let idmap = self.mounts[fs.upper_place(upper)?.mount].idmap.clone();
-        self.notify_change(&fs.mounter, idmap.as_deref(), upper, *change)
+        self.notify_change(&fs.mounter, idmap.as_deref(), upper, *change)?;
+        self.read_guard(self.inode(dentry));
+        Ok(())
     }
 
     // ---- open files ----
@@ -224,7 +260,9 @@ impl Machine<'_> {
             return refuse(Errno::EROFS);
         }
         let upper = self.upper_of(dentry)?;
-        self.fs_write(&fs.mounter, upper, offset, data)
+        let written = self.fs_write(&fs.mounter, upper, offset, data);
+        self.read_guard(self.inode(dentry));
+        written
     }
 
     /// The target of a symbolic link.

@@ -474,29 +474,24 @@ impl Machine<'_> {
         self.store_nlink(fs, dentry)
     }
 
+    /// The number of links that a mark of an indexed file tells, if it makes sense.
+    fn stored_nlink(&self, fs: &Overlay, upper: DentryId) -> Option<u32> {
+        let upper = &self.inodes[self.inode(upper)];
+        let mark = upper.xattrs.get(Mark::Nlink.name(fs.config.userxattr))?;
+        let difference = std::str::from_utf8(mark).ok()?.strip_prefix('U')?.parse::<i64>().ok()?;
+        u32::try_from(i64::from(upper.nlink) + difference).ok().filter(|nlink| *nlink > 0)
+    }
+
     /// How many links an indexed file has in all layers (`ovl_get_nlink`).
     pub(super) fn union_nlink(&self, fs: &Overlay, node: &Node) -> u32 {
         let nlink = |dentry: DentryId| self.inodes[self.real(self.inode(dentry))].nlink;
         match (node.upper, node.top_lower()) {
-            (Some(upper), Some(_)) if node.indexed => {
-                let stored = self.inodes[self.inode(upper)]
-                    .xattrs
-                    .get(if fs.config.userxattr {
-                        "user.overlay.nlink"
-                    } else {
-                        "trusted.overlay.nlink"
-                    })
-                    .and_then(|value| std::str::from_utf8(value).ok())
-                    .and_then(|value| value.strip_prefix('U'))
-                    .and_then(|difference| difference.parse::<i64>().ok());
-                match stored {
-                    Some(difference) => {
-                        u32::try_from(i64::from(nlink(upper)) + difference).unwrap_or(1)
-                    }
-                    None => nlink(upper),
-                }
+            (Some(upper), Some((_, lower))) => {
+                let stored = self.stored_nlink(fs, upper).unwrap_or(nlink(upper));
+                let other = stored != nlink(upper) && nlink(lower) == 1;
+                if other && self.by(&rules::NLINK_OF_UPPER) { nlink(upper) } else { stored }
             }
-            (Some(upper), _) => nlink(upper),
+            (Some(upper), None) => nlink(upper),
             (None, Some((_, lower))) => nlink(lower),
             (None, None) => 0,
         }
@@ -510,16 +505,15 @@ impl Machine<'_> {
         if self.is_dir(dentry) {
             return Ok(());
         }
-        let difference = i64::from(node.nlink) - i64::from(self.inodes[self.inode(upper)].nlink);
+        let nlink = |dentry| i64::from(self.inodes[self.inode(dentry)].nlink);
+        let difference = nlink(dentry) - nlink(upper);
         self.set_mark(fs, upper, Mark::Nlink, format!("U{difference:+}").as_bytes())
     }
 
-    /// The number of links of an indexed file has changed by a name that came or went; without names its
-    /// entry goes (`ovl_nlink_end`).
-    pub(super) fn count_link(&mut self, fs: &Overlay, dentry: DentryId, more: bool) -> Res<()> {
-        let node = self.node_mut(dentry)?;
-        node.nlink = if more { node.nlink + 1 } else { node.nlink.saturating_sub(1) };
-        if node.nlink == 0 { self.clean_index_entry(fs, dentry) } else { Ok(()) }
+    /// An indexed file that has no name any more has no entry in the index either (`ovl_nlink_end`).
+    pub(super) fn end_link(&mut self, fs: &Overlay, dentry: DentryId) -> Res<()> {
+        let gone = self.is_dir(dentry) || self.inodes[self.inode(dentry)].nlink == 0;
+        if gone { self.clean_index_entry(fs, dentry) } else { Ok(()) }
     }
 
     /// What has no name any more has no entry in the index; where file handles are given out, a whiteout

@@ -7,6 +7,7 @@ use super::options::{Redirect, Xino};
 use super::{Child, Node, Overlay};
 use crate::model::halt::{Res, refuse};
 use crate::model::machine::{Cred, Dentry, DentryId, FileType, InodeId, Machine, Place};
+use crate::model::rules::Rule;
 use crate::model::rules::overlay as rules;
 use crate::model::vfs::{Access, Change, New, NewKind, RenameHow};
 use crate::scenario::scalar::Errno;
@@ -23,6 +24,15 @@ impl Overlay {
             && !self.config.metacopy
             && self.config.redirect != Redirect::On
             && self.config.xino != Xino::On
+    }
+
+    /// By which rule a new directory in a merged one is opaque.
+    fn opaque_rule(&self) -> &'static Rule {
+        if self.allows_offline_changes() {
+            &rules::MKDIR_ALWAYS_OPAQUE
+        } else {
+            &rules::MKDIR_OPAQUE
+        }
     }
 }
 
@@ -48,6 +58,7 @@ impl Machine<'_> {
         } else {
             self.make_in_upper(&fs, &maker, dir, name, new)?
         };
+        self.read_guard(self.inode(dir));
         let inode = self.upper_inode(&fs, dir, upper);
         self.new_name(dir, name, inode)
     }
@@ -113,8 +124,7 @@ impl Machine<'_> {
         let merged = self.node(dir)?.is_merged(true);
         if matches!(new.kind, NewKind::Dir)
             && merged
-            && !fs.allows_offline_changes()
-            && self.by(&rules::MKDIR_OPAQUE)
+            && self.by(fs.opaque_rule())
         {
             // It would only be faster.
             let _ = self.set_opaque(fs, upper, Errno::EIO);
@@ -219,6 +229,7 @@ impl Machine<'_> {
             }
             self.fs_link(&fs.mounter, upper, upper_dir, name)?;
         }
+        self.read_guard(self.inode(dir));
         let inode = self.inode(old);
         let dentry = self.new_name(dir, name, inode)?;
         self.inodes[inode].nlink += 1;
@@ -226,7 +237,6 @@ impl Machine<'_> {
         self.node_mut(dir)?.children.remove(name);
         if fs.indexed {
             fs.aliased.borrow_mut().insert(dentry);
-            self.count_link(&fs, old, true)?;
         }
         Ok(dentry)
     }
@@ -270,13 +280,10 @@ impl Machine<'_> {
             self.may_remove(&fs.mounter, place, upper, is_dir)?;
             self.fs_remove(&fs.mounter, upper)?;
         }
+        self.read_guard(self.inode(dir));
+        self.read_guard(self.inode(victim));
         self.forget(victim)?;
-        if fs.indexed && is_dir {
-            self.clean_index_entry(&fs, victim)?;
-        } else if fs.indexed {
-            self.count_link(&fs, victim, false)?;
-        }
-        Ok(())
+        self.end_link(&fs, victim)
     }
 
     pub(super) fn is_same_upper(&self, one: Option<DentryId>, other: Option<DentryId>) -> bool {

@@ -10,17 +10,28 @@ impl Machine<'_> {
     /// it must not make it none while there is another name.
     pub(super) fn drop_link(&mut self, dentry: DentryId) {
         let inode = self.inode(dentry);
-        let names = self.dentries.iter().filter(|(_, d)| d.inode == inode && !d.unlinked);
+        let is_named = self.is_named(inode);
+        let nlink = &mut self.inodes[inode].nlink;
+        if *nlink > u32::from(is_named) {
+            *nlink -= 1;
+        }
+    }
+
+    /// Whether a name is known that leads to an inode of an overlay.
+    fn is_named(&self, inode: InodeId) -> bool {
         let is_known =
             |(id, name): (DentryId, &Dentry)| match &self.inodes[self.inode(name.parent)].kind {
                 Kind::Overlay(node) => node.children.get(&name.name) == Some(&Child::There(id)),
                 _ => false,
             };
-        let is_named = names.into_iter().any(is_known);
-        let nlink = &mut self.inodes[inode].nlink;
-        if *nlink > u32::from(is_named) {
-            *nlink -= 1;
-        }
+        let names = self.dentries.iter().filter(|(_, d)| d.inode == inode && !d.unlinked);
+        names.into_iter().any(is_known)
+    }
+
+    /// Whether an overlay still has one of its inodes: it keeps those that have a name or are held.
+    pub(super) fn is_remembered(&self, inode: InodeId) -> bool {
+        let sb = self.inodes[inode].sb;
+        self.is_named(inode) || self.held(sb).any(|dentry| self.inode(dentry) == inode)
     }
 
     /// Forgets every name of an overlay that nobody uses, and the inodes that were known by them alone.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::xattrs::Mark;
-use super::{Child, Node, Overlay};
+use super::{Child, NO_OVERLAY, Node, Overlay};
 use crate::model::halt::{Halt, Res, refuse};
 use crate::model::ids::cap;
 use crate::model::machine::{DentryId, FileType, InodeId, Kind, Machine, Place};
@@ -57,7 +57,7 @@ impl Machine<'_> {
         let child = match self.resolve_name(&fs, dir, name)? {
             Ok(node) => {
                 let named = node.named;
-                let inode = self.node_inode(&fs, dir, node);
+                let inode = self.node_inode(&fs, dir, node)?;
                 let dentry = self.new_name(dir, name, inode)?;
                 if fs.indexed && named {
                     fs.aliased.borrow_mut().insert(dentry);
@@ -241,26 +241,40 @@ impl Machine<'_> {
     }
 
     /// The inode for a file of an overlay: names of one upper file share it.
-    fn node_inode(&mut self, fs: &Overlay, dir: DentryId, mut node: Node) -> InodeId {
+    fn node_inode(&mut self, fs: &Overlay, dir: DentryId, node: Node) -> Res<InodeId> {
         let key = match (node.upper, node.top_lower()) {
             (_, Some((_, lower))) if node.constant_ino => Some(self.inode(lower)),
             (Some(upper), _) => Some(self.inode(upper)),
             // A hard link of a lower layer that will be broken.
             _ => None,
         };
-        if let Some(known) = key.and_then(|key| fs.inodes.borrow().get(&key).copied()) {
-            return known;
+        let known = key.and_then(|key| fs.inodes.borrow().get(&key).copied());
+        if let Some(known) = known.filter(|known| self.is_remembered(*known)) {
+            self.must_be_as_known(known, &node)?;
+            return Ok(known);
         }
-        node.nlink = self.union_nlink(fs, &node);
-        let nlink = node.nlink;
+        let nlink = self.union_nlink(fs, &node);
         let inode = self.new_node(self.dentries[dir].sb, node);
-        if key.is_some() {
-            self.inodes[inode].nlink = nlink;
-        }
         if let Some(key) = key {
+            self.inodes[inode].nlink = nlink;
             fs.inodes.borrow_mut().insert(key, inode);
         }
-        inode
+        Ok(inode)
+    }
+
+    /// What an inode is known by must be what was found for another name of it (`ovl_verify_inode`).
+    fn must_be_as_known(&self, known: InodeId, found: &Node) -> Res<()> {
+        let Kind::Overlay(node) = &self.inodes[known].kind else { return Err(NO_OVERLAY) };
+        let is_dir = self.file_type(known) == FileType::Dir;
+        let inode = |dentry: DentryId| self.inode(dentry);
+        let lower = |node: &Node| node.top_lower().map(|(_, dentry)| inode(dentry));
+        let upper = |node: &Node| node.upper.map(inode);
+        // A name may not show the origin of a file, or not yet its copy; of a directory there is one.
+        let differs = |known: Option<InodeId>, found: Option<InodeId>| {
+            found.map_or(is_dir && known.is_some(), |found| known != Some(found))
+        };
+        let other = differs(lower(node), lower(found)) || differs(upper(node), upper(found));
+        self.deny(other, &rules::ANOTHER_FILE, Errno::ESTALE)
     }
 
     // ---- one layer ----

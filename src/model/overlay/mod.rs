@@ -110,8 +110,6 @@ pub struct Node {
     named: bool,
     /// It has an entry in the index.
     indexed: bool,
-    /// The links of an indexed file, in all layers.
-    nlink: u32,
     /// What was looked up in it.
     children: BTreeMap<Rc<str>, Child>,
 }
@@ -237,7 +235,7 @@ impl Machine<'_> {
         this.last_number += 1;
         let number = this.last_number;
         let now = super::machine::Time::Event(0);
-        self.inodes.add(Inode {
+        let inode = self.inodes.add(Inode {
             sb,
             number,
             kind: Kind::Overlay(node),
@@ -250,7 +248,9 @@ impl Machine<'_> {
             ctime: now,
             xattrs: BTreeMap::new(),
             locks: Vec::new(),
-        })
+        });
+        self.read_guard(inode);
+        inode
     }
 
     /// A name of an overlay that leads to an inode of it.

@@ -425,7 +425,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn ancestors(&self, dir: DentryId) -> impl Iterator<Item = DentryId> {
+    /// The directories above a dentry in the tree of its file system, nearest first.
+    pub fn ancestors(&self, dir: DentryId) -> impl Iterator<Item = DentryId> {
         let parent = move |at: DentryId| {
             let parent = self.dentries[at].parent;
             (parent != at).then_some(parent)

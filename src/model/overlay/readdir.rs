@@ -27,7 +27,8 @@ impl Machine<'_> {
         if !node.whiteouts {
             // What is in one layer only is passed on as it is, with whiteouts.
             let real = self.real_place(dir)?;
-            return self.one_layer_entries(&fs, real);
+            let names = self.one_layer_entries(&fs, real)?;
+            return self.look_up_numbered(&fs, dir, names);
         }
         let numbered = node.impure && fs.identity != Identity::Devices;
         let mut names = Vec::new();
@@ -74,6 +75,26 @@ impl Machine<'_> {
             };
             if !whiteout || self.by(&rules::LIST_ONE_LAYER) {
                 names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Looks up the names of a directory that lies in the upper layer, for the numbers of what was copied up
+    /// (`ovl_dir_read_impure`).
+    fn look_up_numbered(
+        &mut self,
+        fs: &Overlay,
+        dir: DentryId,
+        names: Vec<Rc<str>>,
+    ) -> Res<Vec<Rc<str>>> {
+        let node = self.node(dir)?;
+        if !node.impure || node.upper.is_none() || fs.identity == Identity::Devices {
+            return Ok(names);
+        }
+        for name in &names {
+            if let Err(Halt::Refused(errno)) = self.name_of(dir, name) {
+                self.deny(true, &rules::LIST_IMPURE_FAILS, errno)?;
             }
         }
         Ok(names)

@@ -102,6 +102,8 @@ impl Machine<'_> {
                 over_whiteout,
             },
         )?;
+        let moved = [Some(old), target, Some(old_dir), Some(new_dir)];
+        moved.into_iter().flatten().for_each(|dentry| self.read_guard(self.inode(dentry)));
         self.move_names(&fs, from, new_dir, new_name, to, how.exchange)
     }
 
@@ -280,11 +282,7 @@ impl Machine<'_> {
                 self.place_name(to.dentry, from.dir, old_name)?;
             } else {
                 self.forget(to.dentry)?;
-                if fs.indexed && to.is_dir {
-                    self.clean_index_entry(fs, to.dentry)?;
-                } else if fs.indexed {
-                    self.count_link(fs, to.dentry, false)?;
-                }
+                self.end_link(fs, to.dentry)?;
             }
         }
         self.place_name(from.dentry, new_dir, new_name.into())

@@ -26,7 +26,8 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    fn name(self, userxattr: bool) -> &'static str {
+    /// The attribute that it is.
+    pub(super) fn name(self, userxattr: bool) -> &'static str {
         let (trusted, user) = match self {
             Self::Opaque => ("trusted.overlay.opaque", "user.overlay.opaque"),
             Self::Redirect => ("trusted.overlay.redirect", "user.overlay.redirect"),
@@ -213,7 +214,9 @@ impl Machine<'_> {
         }
         let upper = self.upper_for_xattr(dentry)?;
         self.ovl_want_write(&fs)?;
-        self.layer_setxattr(&fs, upper, name, value, create, replace)
+        self.layer_setxattr(&fs, upper, name, value, create, replace)?;
+        self.read_guard(self.inode(dentry));
+        Ok(())
     }
 
     /// The file of the upper layer; one that was copied up by way of another name does not get this one
@@ -264,7 +267,9 @@ impl Machine<'_> {
         }
         let upper = self.upper_for_xattr(dentry)?;
         self.ovl_want_write(&fs)?;
-        self.vfs_removexattr(&fs.mounter, fs.upper_place(upper)?, name)
+        self.vfs_removexattr(&fs.mounter, fs.upper_place(upper)?, name)?;
+        self.read_guard(self.inode(dentry));
+        Ok(())
     }
 
     /// The names of the extended attributes, without the overlay's own.

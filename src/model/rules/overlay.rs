@@ -191,6 +191,9 @@ rules! {
     LOOKUP_SETS_ORIGIN "overlay.lookup.sets-origin"
         "A directory of the upper layer that is found to be merged is marked with an origin."
         "fs/overlayfs/namei.c ovl_fix_origin()";
+    ANOTHER_FILE "overlay.lookup.another-file"
+        "A name that leads to a file which the overlay knows with other layers is not followed: ESTALE."
+        "fs/overlayfs/inode.c ovl_verify_inode()";
     STALE "overlay.layers.stale"
         "A name of the upper layer that is not what the overlay knows is not changed: ESTALE."
         "overlayfs.rst, Changes to underlying filesystems; fs/overlayfs/dir.c";
@@ -215,7 +218,14 @@ rules! {
         since (6, 7);
     LIST_HIDES_REFUSED "overlay.list.hides-refused"
         "A listing of a directory with copied-up files leaves out what cannot be looked up."
-        "fs/overlayfs/readdir.c ovl_cache_update()";
+        "fs/overlayfs/readdir.c ovl_cache_update(), commit \"ovl: skip stale entries in merge dir cache \
+         iteration\""
+        since (5, 15);
+    LIST_IMPURE_FAILS "overlay.list.impure-fails"
+        "A listing of a directory that lies in the upper layer alone and has copied-up files fails where one of \
+         its names cannot be looked up, with the error of that."
+        "fs/overlayfs/readdir.c ovl_dir_read_impure()"
+        quirk "getdents(2) has no such error; what cannot be looked up in a merged directory is left out";
     LIST_FAILS "overlay.list.fails"
         "A listing fails where two names in a row cannot be looked up, with the error of the second."
         "fs/overlayfs/readdir.c ovl_iterate_merged(); fs/readdir.c getdents64()"
@@ -276,6 +286,10 @@ rules! {
     MKDIR_OPAQUE "overlay.mkdir.opaque"
         "With index, metacopy, redirect_dir or xino=on a new directory in a merged one is opaque."
         "fs/overlayfs/dir.c ovl_create_upper()";
+    MKDIR_ALWAYS_OPAQUE "overlay.mkdir.always-opaque"
+        "A new directory in a merged one is opaque, whatever the options."
+        "fs/overlayfs/dir.c ovl_create_upper(), commit \"ovl: do not set overlay.opaque for new directories\""
+        until (5, 15);
     MKDIR_OVER_WHITEOUT "overlay.mkdir.over-whiteout"
         "A directory that takes the place of a whiteout is opaque."
         "overlayfs.rst, Whiteouts and opaque directories; fs/overlayfs/dir.c ovl_create_over_whiteout()";
@@ -322,6 +336,11 @@ rules! {
         "A merged directory has one link."
         "fs/overlayfs/inode.c ovl_getattr()"
         quirk "inode(7) says that this is the number of hard links";
+    NLINK_OF_UPPER "overlay.stat.index-nlink"
+        "A copied-up file whose origin has one link is taken to have as many as its upper file, and so one for \
+         its entry in the index."
+        "fs/overlayfs/util.c ovl_get_nlink()"
+        quirk "inode(7) says that this is the number of hard links";
     METACOPY_BLOCKS "overlay.stat.metacopy-blocks"
         "A file without data shows the blocks of the file that has them."
         "fs/overlayfs/inode.c ovl_getattr()";
@@ -333,6 +352,11 @@ rules! {
         "With layers on several file systems and without xino, a file has a device number for each of \
          them."
         "overlayfs.rst, Inode properties";
+    OWN_ATTRIBUTES "overlay.permission.own-attributes"
+        "Rights are decided by the mode and owners that the overlay read of a file when it changed it or found it \
+         last, though its layer has others since."
+        "fs/overlayfs/util.c ovl_copyattr(); fs/overlayfs/inode.c ovl_permission()"
+        quirk "POSIX: whoever may use a file is decided by the mode that stat(2) tells";
     MOUNTERS_RIGHTS "overlay.permission.mounter"
         "What is done with a layer takes the rights of the process that mounted the overlay."
         "overlayfs.rst, Permission model";

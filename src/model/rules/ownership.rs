@@ -88,8 +88,12 @@ rules! {
         since (6, 6)
         probe "tmpfs.user_xattr";
     XATTR_USER_KIND "ownership.xattr.user-kind"
-        "Attributes of user.* exist on regular files and directories only: EPERM, and ENODATA to read."
+        "Attributes of user.* do not exist on symbolic links, pipes and devices: EPERM, and ENODATA to read."
         "xattr(7), extended user attributes";
+    XATTR_USER_SOCKET "ownership.xattr.user-socket"
+        "Attributes of user.* do not exist on sockets either: EPERM, and ENODATA to read."
+        "xattr(7), extended user attributes; fs/xattr.c xattr_permission(), commit dc0876b9846d"
+        until (7, 1);
     XATTR_USER_STICKY "ownership.xattr.user-sticky"
         "Attributes of user.* of a sticky directory are changed by its owner or CAP_FOWNER: EPERM."
         "xattr(7), extended user attributes; fs/xattr.c xattr_permission()";

@@ -104,7 +104,7 @@ impl Machine<'_> {
         if self.file_type(inode) == FileType::Dir {
             return;
         }
-        let mode = self.inodes[self.real(inode)].mode;
+        let mode = self.mode(inode);
         change.drop_setuid = mode & SETUID != 0 && self.by(&rules::CHOWN_SETUID);
         change.drop_setgid =
             self.setgid_goes(cred, idmap, inode, mode) && self.by(&rules::CHOWN_SETGID);
@@ -183,6 +183,7 @@ impl Machine<'_> {
         if empty {
             return Ok(());
         }
+        self.ovl_read_guard(place.dentry);
         let idmap = self.idmap_at(place);
         let change = self.privileges_to_drop(cred, idmap.as_deref(), place.dentry);
         if change.force {
@@ -203,7 +204,7 @@ impl Machine<'_> {
         if self.file_type(inode) != FileType::File {
             return change;
         }
-        let mode = self.inodes[self.real(inode)].mode;
+        let mode = self.mode(inode);
         let keeps = mode & (SETUID | SETGID) == 0 || self.capable_of_machine(cred, cap::FSETID);
         if !keeps {
             change.drop_setuid = mode & SETUID != 0 && self.by(&rules::WRITE_SETUID);
@@ -301,7 +302,7 @@ impl Machine<'_> {
 
     /// The mode without the bits that are to be dropped.
     fn add_dropped_bits(&self, change: &mut Change, inode: InodeId) {
-        let mode = self.inodes[self.real(inode)].mode;
+        let mode = self.mode(inode);
         let drop = |yes: bool, bit: u32| if yes { mode & bit } else { 0 };
         let dropped = drop(change.drop_setuid, SETUID) | drop(change.drop_setgid, SETGID);
         if dropped != 0 {

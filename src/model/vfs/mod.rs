@@ -13,5 +13,5 @@ pub use attributes::Change;
 pub use fs::{Attr, New, NewKind, RenameHow};
 pub use names::is_member;
 pub use open::How;
-pub use permission::Access;
+pub use permission::{Access, Guard};
 pub use walk::{Last, NAME_MAX, Parent, Walk};

@@ -49,12 +49,12 @@ impl Machine<'_> {
     /// Mode and owners of what is made in a directory (`inode_init_owner`).
     pub fn new_file<'k>(&self, cred: &Cred, dir: Place, kind: NewKind<'k>, mode: u32) -> New<'k> {
         let parent = self.inode(dir.dentry);
-        let parent_mode = self.inodes[self.real(parent)].mode;
+        let parent_mode = self.mode(parent);
         let is_dir = matches!(kind, NewKind::Dir);
         let mut mode = mode;
         let mut gid = self.stored_id(dir.mount, IdKind::Group, cred.fsgid);
         if parent_mode & SETGID != 0 && self.by(&rules::SETGID_DIR) {
-            gid = self.inodes[self.real(parent)].gid;
+            gid = self.owner(parent, IdKind::Group);
             if is_dir {
                 mode |= SETGID;
             }
@@ -99,7 +99,7 @@ impl Machine<'_> {
         self.deny(unmapped, &rules::REMOVE_UNMAPPED, Errno::EOVERFLOW)?;
         self.may(cred, dir, Access::CHANGE_DIR)?;
         let parent = self.inode(dir.dentry);
-        let sticky = self.inodes[self.real(parent)].mode & STICKY != 0
+        let sticky = self.mode(parent) & STICKY != 0
             && owner != cred.fsuid
             && self.seen_id(dir.mount, parent, IdKind::User) != cred.fsuid
             && !self.capable_over(cred, place, cap::FOWNER);
@@ -210,8 +210,8 @@ impl Machine<'_> {
     /// Whether anybody may link a file (`safe_hardlink_source`).
     fn is_safe_source(&self, cred: &Cred, place: Place) -> bool {
         const SETUID: u32 = 0o4000;
-        let inode = self.real(self.inode(place.dentry));
-        let mode = self.inodes[inode].mode;
+        let inode = self.inode(place.dentry);
+        let mode = self.mode(inode);
         let both = Access { read: true, write: true, execute: false };
         self.file_type(inode) == FileType::File
             && mode & SETUID == 0

@@ -213,7 +213,7 @@ impl Machine<'_> {
             _ => 0,
         };
         let parent = self.inode(dir.dentry);
-        let mode = self.inodes[self.real(parent)].mode;
+        let mode = self.mode(parent);
         let owner = self.seen_id(place.mount, self.inode(place.dentry), IdKind::User);
         let shared = mode & 0o002 != 0 || (mode & 0o020 != 0 && level >= 2);
         let protected = level > 0

@@ -36,6 +36,17 @@ impl Access {
     }
 }
 
+/// What decides who may use a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Its mode.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: Kid,
+    /// Its group.
+    pub gid: Kid,
+}
+
 /// Bits of a mode that let anybody execute.
 const EXECUTE_BITS: u32 = 0o111;
 
@@ -59,16 +70,27 @@ impl Machine<'_> {
         }
     }
 
-    /// An owner of a file as its file system has it; an overlay, as its layer is seen.
+    /// An owner of a file as its file system has it; an overlay, as it saw its layer last.
     pub fn owner(&self, inode: InodeId, kind: IdKind) -> Kid {
-        if let Some(real) = self.ovl_real_place(inode) {
-            return self.seen_id(real.mount, self.inode(real.dentry), kind);
+        let guard = self.guard(inode);
+        match kind {
+            IdKind::User => guard.uid,
+            IdKind::Group => guard.gid,
+        }
+    }
+
+    /// The mode by which a file is guarded.
+    pub fn mode(&self, inode: InodeId) -> u32 {
+        self.guard(inode).mode
+    }
+
+    /// By what a file is guarded.
+    pub fn guard(&self, inode: InodeId) -> Guard {
+        if let Some(guard) = self.ovl_guard(inode) {
+            return guard;
         }
         let inode = &self.inodes[self.real(inode)];
-        match kind {
-            IdKind::User => inode.uid,
-            IdKind::Group => inode.gid,
-        }
+        Guard { mode: inode.mode, uid: inode.uid, gid: inode.gid }
     }
 
     /// Whether a mount's id map lacks an owner of a file (`HAS_UNMAPPED_ID`).
@@ -122,7 +144,7 @@ impl Machine<'_> {
         access: Access,
     ) -> Res<()> {
         let wanted = access.bits();
-        let mode = self.inodes[self.real(inode)].mode;
+        let mode = self.mode(inode);
         if self.mode_allows(cred, idmap, inode, mode, wanted)
             || self.override_allows(cred, idmap, inode, mode, access)
         {

@@ -242,13 +242,13 @@ impl Machine<'_> {
     /// directory's owner.
     fn is_foreign_link(&self, walker: &Walker, dir: Place, link: Place) -> bool {
         const STICKY_AND_WRITABLE: u32 = 0o1002;
-        let parent = &self.inodes[self.real(self.inode(dir.dentry))];
+        let parent = self.inode(dir.dentry);
         self.profile.settings.protected_symlinks
-            && parent.mode & STICKY_AND_WRITABLE == STICKY_AND_WRITABLE
+            && self.mode(parent) & STICKY_AND_WRITABLE == STICKY_AND_WRITABLE
             && {
                 let owner = self.seen_id(link.mount, self.inode(link.dentry), IdKind::User);
                 owner != walker.cred.fsuid
-                    && owner != self.seen_id(dir.mount, self.inode(dir.dentry), IdKind::User)
+                    && owner != self.seen_id(dir.mount, parent, IdKind::User)
             }
     }
 }

@@ -194,12 +194,13 @@ impl Machine<'_> {
             }
             Space::User => {
                 let kind = self.file_type(inode);
-                let other = !matches!(kind, FileType::File | FileType::Dir);
+                let other = !matches!(kind, FileType::File | FileType::Dir | FileType::Socket);
                 let errno = if writes { Errno::EPERM } else { Errno::ENODATA };
                 self.deny(other, &rules::XATTR_USER_KIND, errno)?;
+                self.deny(kind == FileType::Socket, &rules::XATTR_USER_SOCKET, errno)?;
                 let protected = writes
                     && kind == FileType::Dir
-                    && self.inodes[self.real(inode)].mode & 0o1000 != 0
+                    && self.mode(inode) & 0o1000 != 0
                     && !self.owns_through(cred, idmap, inode);
                 self.deny(protected, &rules::XATTR_USER_STICKY, Errno::EPERM)?;
             }

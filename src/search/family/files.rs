@@ -15,8 +15,6 @@ use crate::search::scene::{Kind, Scene, any_path};
 pub struct Palette {
     /// The ids that files are given to.
     pub ids: &'static [u32],
-    /// Whether files get more names.
-    pub links: bool,
     /// The names of attributes that files are given.
     pub xattrs: &'static [&'static str],
 }
@@ -108,7 +106,6 @@ impl Maker<'_> {
             }
             What::Unlink => Operation::Unlink(Unlink { path: self.existing(NO_DIR) }),
             What::Rename => self.rename(),
-            What::Link if !self.palette.links => self.write(),
             What::Link => {
                 let (from, to) = (self.existing(NO_DIR), self.fresh());
                 Operation::Link(Link { from, to, follow: self.random.percent(10) })

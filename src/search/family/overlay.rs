@@ -178,12 +178,6 @@ impl Overlay {
         if self.variant.root { "trusted.overlay." } else { "user.overlay." }
     }
 
-    /// Whether the overlay can mark where a copy comes from. Where it cannot, it takes the names of one file for
-    /// several as long as it remembers them, and each has a mode of its own: the model does not know that.
-    fn keeps_origins(&self) -> bool {
-        self.variant.root || self.userxattr
-    }
-
     /// Whether layers may be marked by attributes.
     fn marks(&self) -> bool {
         self.variant.root || self.user_xattrs
@@ -317,7 +311,7 @@ impl Overlay {
         const AS_ROOT: &[&str] = &["user.k", "user.l", "trusted.k"];
         let xattrs = if self.variant.root { AS_ROOT } else { XATTRS };
         let ids = if self.variant.ids { IDS } else { ONE_ID };
-        files::operation(random, &self.scene, &Palette { ids, xattrs, links: self.keeps_origins() })
+        files::operation(random, &self.scene, &Palette { ids, xattrs })
     }
 
     fn unmount(&mut self, random: &mut Random) -> Operation {
@@ -402,7 +396,7 @@ impl Overlay {
         files::operation(
             random,
             &scene,
-            &Palette { ids, xattrs: self.marks_of_layers(), links: true },
+            &Palette { ids, xattrs: self.marks_of_layers() },
         )
     }
 
