@@ -103,6 +103,10 @@ pub enum Class {
     Ns,
     /// Times.
     Time,
+    /// Identifiers of the upper layers of overlays.
+    Uuid,
+    /// File handles that overlays keep.
+    Handle,
 }
 
 impl fmt::Display for Class {
@@ -115,6 +119,8 @@ impl fmt::Display for Class {
             Self::Peer => "peer",
             Self::Ns => "ns",
             Self::Time => "time",
+            Self::Uuid => "uuid",
+            Self::Handle => "handle",
         })
     }
 }
@@ -241,6 +247,16 @@ impl Value {
     /// Bytes as text where they read as text, else as hexadecimal digits.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         as_text(bytes).map_or_else(|| format!("hex:{}", hex(bytes)).into(), Self::from)
+    }
+
+    /// The value of an extended attribute. Of those of overlays some are random or a file handle.
+    pub fn of_xattr(name: &str, value: &[u8]) -> Self {
+        let mark = name.strip_prefix("trusted.overlay.").or(name.strip_prefix("user.overlay."));
+        match mark.filter(|_| !value.is_empty()) {
+            Some("uuid") => Self::Identity(Class::Uuid, hex(value)),
+            Some("origin" | "upper") => Self::Identity(Class::Handle, hex(value)),
+            _ => Self::of_bytes(value),
+        }
     }
 
     /// The content of a file, or its digest where it is long or not text.

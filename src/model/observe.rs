@@ -262,7 +262,7 @@ impl Tree<'_, '_> {
                 {
                     "present".into()
                 }
-                Ok(value) => Value::of_bytes(&value),
+                Ok(value) => Value::of_xattr(&name, &value),
                 Err(halt) => shown(halt),
             };
             xattrs.push((name.to_string(), shown));

@@ -348,7 +348,7 @@ impl Walk<'_> {
                 {
                     "present".into()
                 }
-                Ok(length) => Value::of_bytes(&value[..length]),
+                Ok(length) => Value::of_xattr(&attribute, &value[..length]),
                 Err(error) => ErrnoName(error.raw_os_error()).to_string().into(),
             };
             xattrs.push((attribute, shown));

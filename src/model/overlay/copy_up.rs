@@ -284,8 +284,9 @@ impl Machine<'_> {
             if attr.kind == FileType::File {
                 // A regular file is linked to its name, which must be free.
                 self.deny(true, &rules::COPY_UP_UNLINKED, Errno::EEXIST)?;
-            } else if attr.kind == FileType::Dir && !self.is_dir(taken) {
-                self.deny(true, &rules::COPY_UP_REMOVED_DIR, Errno::ENOTDIR)?;
+            } else if attr.kind == FileType::Dir {
+                let replaces = self.is_dir(taken) && self.by(&rules::COPY_UP_REPLACES_DIR);
+                self.deny(!replaces, &rules::COPY_UP_REMOVED_DIR, Errno::ENOTDIR)?;
             }
         }
         self.fs_rename(&fs.mounter, temp, dir, &name, taken, RenameHow::default())?;

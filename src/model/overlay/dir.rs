@@ -122,10 +122,7 @@ impl Machine<'_> {
         }
         let upper = self.fs_make(maker, upper_dir, name, new)?;
         let merged = self.node(dir)?.is_merged(true);
-        if matches!(new.kind, NewKind::Dir)
-            && merged
-            && self.by(fs.opaque_rule())
-        {
+        if matches!(new.kind, NewKind::Dir) && merged && self.by(fs.opaque_rule()) {
             // It would only be faster.
             let _ = self.set_opaque(fs, upper, Errno::EIO);
         }

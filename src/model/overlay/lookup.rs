@@ -7,6 +7,7 @@ use super::{Child, NO_OVERLAY, Node, Overlay};
 use crate::model::halt::{Halt, Res, refuse};
 use crate::model::ids::cap;
 use crate::model::machine::{DentryId, FileType, InodeId, Kind, Machine, Place};
+use crate::model::rules::Rule;
 use crate::model::rules::overlay as rules;
 use crate::model::vfs::Access;
 use crate::scenario::scalar::Errno;
@@ -118,9 +119,13 @@ impl Machine<'_> {
             let Some(found) = self.look_in_layer(fs, Some(layer), base, &mut search)? else {
                 continue;
             };
-            self.may_follow_found(fs, &search, node.metacopy)?;
+            let metacopy = (node.metacopy || search.metacopy) && !fs.config.metacopy;
+            self.deny_of_old(metacopy, &rules::METACOPY_REFUSED)?;
             if node.lower.is_empty() && search.is_dir {
                 self.fix_origin(fs, dir, node.upper, found)?;
+                if self.has_another_origin(fs, node.upper, found)? {
+                    break;
+                }
             }
             // Of files without data only the topmost counts, and the one that has the data.
             if !search.metacopy || node.lower.is_empty() {
@@ -129,6 +134,8 @@ impl Machine<'_> {
             if search.stop {
                 break;
             }
+            let redirected = search.redirect.is_some() && !fs.follows_redirects();
+            self.deny_of_old(redirected, &rules::REDIRECT_REFUSED)?;
             let absolute = search.redirect.as_ref().is_some_and(|path| path.starts_with('/'));
             if absolute && !at_root {
                 parents.clone_from(&self.node(root)?.lower);
@@ -169,11 +176,9 @@ impl Machine<'_> {
     }
 
     /// The same of older kernels, which ask only once something was found there.
-    fn may_follow_found(&self, fs: &Overlay, search: &Search, upper_metacopy: bool) -> Res<()> {
-        let metacopy = upper_metacopy && !fs.config.metacopy;
-        if (metacopy || search.leads_where_none_may(fs)) && !self.by(&rules::REFUSED_AT_ONCE) {
-            self.deny(metacopy, &rules::METACOPY_REFUSED, Errno::EPERM)?;
-            return self.may_follow(fs, search);
+    fn deny_of_old(&self, refused: bool, rule: &'static Rule) -> Res<()> {
+        if refused && !self.by(&rules::REFUSED_AT_ONCE) {
+            return self.deny(true, rule, Errno::EPERM);
         }
         Ok(())
     }
@@ -479,6 +484,20 @@ impl Machine<'_> {
         self.set_impure(fs, dir)
     }
 
+    /// Whether a directory of the upper layer is marked with another origin than the lower one that was found,
+    /// which is not merged with it where handles lead to either (`ovl_verify_origin`).
+    fn has_another_origin(
+        &mut self,
+        fs: &Overlay,
+        upper: Option<DentryId>,
+        lower: DentryId,
+    ) -> Res<bool> {
+        let Some(upper) = upper.filter(|_| fs.config.nfs_export) else { return Ok(false) };
+        let origin = self.mark(fs, fs.upper_place(upper)?, Mark::Origin)?;
+        let other = origin.is_some_and(|origin| origin != self.origin_handle(lower));
+        Ok(other && self.by(&rules::ORIGIN_VERIFIED))
+    }
+
     /// Remembers where a file of the upper layer comes from; the value is empty where there are no file
     /// handles (`ovl_set_origin_fh`).
     pub(super) fn set_origin(&mut self, fs: &Overlay, upper: DentryId, lower: DentryId) -> Res<()> {
@@ -572,26 +591,35 @@ impl Machine<'_> {
     }
 
     fn look_in_data_layers(&mut self, fs: &Overlay, path: &str) -> Res<(usize, DentryId)> {
+        let mut why = Errno::ENOENT;
         for (index, layer) in fs.lower.iter().enumerate().skip(fs.merged) {
-            let mut at = Some(layer.root);
-            for name in path.split('/').filter(|name| !name.is_empty()) {
-                at = match at {
-                    Some(dir) if self.is_dir(dir) => {
-                        let dir = fs.lower_place(index, dir)?;
-                        self.layer_lookup(fs, dir, name)?
-                    }
-                    _ => None,
-                };
-            }
-            if let Some(found) = at.filter(|found| self.is_regular(*found)) {
-                return Ok((index, found));
+            match self.look_in_data_layer(fs, (index, layer.root), path) {
+                Ok(found) => return Ok((index, found)),
+                Err(Halt::Refused(errno)) => why = errno,
+                Err(halt) => return Err(halt),
             }
         }
-        self.refuse_missing_data()
+        self.deny(true, &rules::DATA_MISSING, why)?;
+        refuse(Errno::EIO)
     }
 
-    fn refuse_missing_data<T>(&self) -> Res<T> {
-        self.deny(true, &rules::DATA_MISSING, Errno::ENOENT)?;
-        refuse(Errno::EIO)
+    /// Walks to the data of a file, and through no symbolic link (`ovl_lookup_data_layer`).
+    fn look_in_data_layer(
+        &mut self,
+        fs: &Overlay,
+        (layer, root): (usize, DentryId),
+        path: &str,
+    ) -> Res<DentryId> {
+        let mut at = root;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            match self.file_type(self.inode(at)) {
+                FileType::Dir => {}
+                FileType::Symlink => return refuse(Errno::ELOOP),
+                _ => return refuse(Errno::ENOTDIR),
+            }
+            let found = self.layer_lookup(fs, fs.lower_place(layer, at)?, name)?;
+            at = found.ok_or(Errno::ENOENT)?;
+        }
+        if self.is_regular(at) { Ok(at) } else { refuse(Errno::ENOENT) }
     }
 }

@@ -19,6 +19,7 @@ use crate::scenario::scalar::Errno;
 /// Most file systems on each other: `FILESYSTEM_MAX_STACK_DEPTH`.
 const MAX_DEPTH: u32 = 2;
 const WORK: &str = "work";
+const UUID_BYTES: usize = 16;
 const INDEX: &str = "index";
 
 impl Machine<'_> {
@@ -353,7 +354,9 @@ impl Machine<'_> {
         if (used && fs.config.uuid == Uuid::Auto) || !self.by(&rules::UPPER_UUID) {
             return Ok(());
         }
-        match self.set_mark(fs, upper, Mark::Uuid, &[0; 16]) {
+        // Any that no other layer has.
+        let uuid = self.origin_handle(upper);
+        match self.set_mark(fs, upper, Mark::Uuid, &uuid[..UUID_BYTES]) {
             Err(Halt::Unknown(why)) => Err(Halt::Unknown(why)),
             _ => Ok(()),
         }

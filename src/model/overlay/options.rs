@@ -231,7 +231,10 @@ impl Machine<'_> {
         let mut data = false;
         for part in parts {
             if part.is_empty() {
-                data = true;
+                data = self.by(&rules::DATA_LAYERS);
+                if !data {
+                    self.put_layer(options, LayerOption::Lower, Given::Path(String::new()));
+                }
                 continue;
             }
             let after_data = options.data > 0 && !data;
@@ -305,6 +308,7 @@ impl Machine<'_> {
         match given {
             Given::Found(place) => Ok(*place),
             Given::Path(path) => {
+                self.deny(path.is_empty(), &rules::LAYER_EMPTY, Errno::EINVAL)?;
                 let place = self.walk(who, None, path, Walk::default())?;
                 if upper {
                     self.check_upper(place)?

@@ -62,9 +62,16 @@ impl Machine<'_> {
         Ok(names)
     }
 
+    /// Whether a directory of a layer can be listed: the mounter may, and nobody removed it there.
+    fn may_list(&self, fs: &Overlay, dir: Place) -> Res<()> {
+        self.may(&fs.mounter, dir, Access::READ)?;
+        let removed = self.dentries[dir.dentry].unlinked;
+        self.deny(removed, &rules::LIST_REMOVED_BELOW, Errno::ENOENT)
+    }
+
     /// What a layer itself lists, where there is nothing to merge (`ovl_iterate_real`).
     fn one_layer_entries(&mut self, fs: &Overlay, real: Place) -> Res<Vec<Rc<str>>> {
-        self.may(&fs.mounter, real, Access::READ)?;
+        self.may_list(fs, real)?;
         let mut names = Vec::new();
         for name in self.fs_list(real.dentry)? {
             let found = self.fs_lookup(real.dentry, &name)?;
@@ -124,7 +131,7 @@ impl Machine<'_> {
         }
         let mut entries = BTreeMap::new();
         for (place, is_upper, marked) in layers {
-            self.may(&fs.mounter, place, Access::READ)?;
+            self.may_list(fs, place)?;
             for name in self.fs_list(place.dentry)? {
                 if entries.contains_key(&name) {
                     continue;

@@ -85,11 +85,11 @@ impl Machine<'_> {
         let swaps = exchanged.is_some() || (over_whiteout && (hides || from.is_dir));
         let (old_upper, new_upper) =
             self.uppers_of(&fs, from, new_dir, new_name, to, cleared, over_whiteout, swaps)?;
-        self.mark_moved(&fs, from, new_dir, same_dir)?;
+        let made_opaque = self.mark_moved(&fs, from, new_dir, same_dir)?;
         if let Some(other) = exchanged {
             self.mark_moved(&fs, other, old_dir, same_dir)?;
         }
-        self.rename_upper(
+        let renamed = self.rename_upper(
             &fs,
             from,
             new_dir,
@@ -101,7 +101,12 @@ impl Machine<'_> {
                 hides: hides && self.by(&rules::RENAME_LEAVES_WHITEOUT),
                 over_whiteout,
             },
-        )?;
+        );
+        if renamed.is_err() && made_opaque && !self.by(&rules::RENAME_OPAQUE_FIRST) {
+            self.remove_mark(&fs, old_upper, Mark::Opaque)?;
+            self.node_mut(old)?.opaque = false;
+        }
+        renamed?;
         let moved = [Some(old), target, Some(old_dir), Some(new_dir)];
         moved.into_iter().flatten().for_each(|dentry| self.read_guard(self.inode(dentry)));
         self.move_names(&fs, from, new_dir, new_name, to, how.exchange)
@@ -154,17 +159,18 @@ impl Machine<'_> {
         Ok((old, new))
     }
 
-    /// Says on what is moved where the lower layers have it, or that they do not.
+    /// Says on what is moved where the lower layers have it, or that they do not; whether it became opaque.
     fn mark_moved(
         &mut self,
         fs: &Overlay,
         side: Side,
         new_dir: DentryId,
         same_dir: bool,
-    ) -> Res<()> {
+    ) -> Res<bool> {
         let node = self.node(side.dentry)?;
         if node.is_merged_or_lower(side.is_dir) {
-            return self.set_redirect(fs, side.dentry, same_dir);
+            self.set_redirect(fs, side.dentry, same_dir)?;
+            return Ok(false);
         }
         let hides_nothing = side.is_dir && !node.opaque;
         if let (true, true, Some(upper)) =
@@ -173,8 +179,9 @@ impl Machine<'_> {
         {
             self.set_opaque(fs, upper, Errno::EXDEV)?;
             self.node_mut(side.dentry)?.opaque = true;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Says on a file of the upper layer at which path the lower layers have it (`ovl_set_redirect`).

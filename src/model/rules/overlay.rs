@@ -17,6 +17,14 @@ rules! {
         "A layer may be given as an open directory by FSCONFIG_SET_FD, but not as lowerdir."
         "overlayfs.rst, Specifying layers via file descriptors"
         since (6, 13);
+    DATA_LAYERS "overlay.mount.data-only"
+        "In lowerdir two colons stand before a layer that gives data only."
+        "overlayfs.rst, Data-only lower layers"
+        since (6, 5);
+    LAYER_EMPTY "overlay.mount.empty-layer"
+        "A layer without a name is refused when the overlay is mounted: EINVAL."
+        "fs/overlayfs/super.c ovl_mount_dir_noesc()"
+        until (6, 5);
     LOWERDIR_COLONS "overlay.mount.lowerdir-colons"
         "In lowerdir a colon at an end, and three of them, are refused: EINVAL."
         "fs/overlayfs/params.c ovl_parse_param_split_lowerdirs()";
@@ -186,11 +194,15 @@ rules! {
         "fs/overlayfs/namei.c ovl_lookup()"
         since (6, 16);
     DATA_MISSING "overlay.data.missing"
-        "Data that are in no data-only layer are missed when the file is opened: ENOENT."
+        "Data that are in no data-only layer are missed when the file is opened: ENOENT, or what the way there \
+         gives in the last of them."
         "overlayfs.rst, Data-only lower layers; fs/overlayfs/namei.c ovl_lookup_data_layers()";
     LOOKUP_SETS_ORIGIN "overlay.lookup.sets-origin"
         "A directory of the upper layer that is found to be merged is marked with an origin."
         "fs/overlayfs/namei.c ovl_fix_origin()";
+    ORIGIN_VERIFIED "overlay.lookup.origin-verified"
+        "With nfs_export a directory of the upper layer is not merged with a lower one that is not its origin."
+        "overlayfs.rst, NFS export; fs/overlayfs/namei.c ovl_lookup(), ovl_verify_origin()";
     ANOTHER_FILE "overlay.lookup.another-file"
         "A name that leads to a file which the overlay knows with other layers is not followed: ESTALE."
         "fs/overlayfs/inode.c ovl_verify_inode()";
@@ -203,6 +215,9 @@ rules! {
         since (6, 19);
 
     // ---- readdir ----
+    LIST_REMOVED_BELOW "overlay.list.removed-below"
+        "A directory that is gone from its layer cannot be listed: ENOENT."
+        "getdents(2), ENOENT; fs/readdir.c iterate_dir()";
     LIST_NO_WHITEOUTS "overlay.list.no-whiteouts"
         "The listing of a merged directory has no whiteouts."
         "overlayfs.rst, Readdir; fs/overlayfs/readdir.c ovl_iterate_merged()";
@@ -271,6 +286,10 @@ rules! {
          name."
         "fs/overlayfs/copy_up.c ovl_copy_up_workdir()"
         quirk "POSIX: fchmod(2) works on an open directory that was removed";
+    COPY_UP_REPLACES_DIR "overlay.copy-up.replaces-directory"
+        "It is where a directory has its name by now, and takes the place of that one if nothing is in it."
+        "fs/overlayfs/copy_up.c ovl_copy_up_workdir()"
+        quirk "POSIX: fchmod(2) changes the mode of the open file alone";
     METACOPY "overlay.copy-up.metacopy"
         "With metacopy=on a change of metadata copies no data."
         "overlayfs.rst, Metadata only copy up"
@@ -323,9 +342,12 @@ rules! {
         "Renaming what a lower layer has leaves a whiteout under the old name."
         "fs/overlayfs/dir.c ovl_rename()";
     RENAME_OPAQUE "overlay.rename.opaque"
-        "A directory of the upper layer that is moved into a merged one becomes opaque, even where the move \
-         then fails."
+        "A directory of the upper layer that is moved into a merged one becomes opaque."
+        "fs/overlayfs/dir.c ovl_rename()";
+    RENAME_OPAQUE_FIRST "overlay.rename.opaque-first"
+        "It becomes opaque before it is moved, and stays so where it then cannot be."
         "fs/overlayfs/dir.c ovl_rename()"
+        quirk "POSIX: a call that fails leaves the files as they were"
         breaks Trace;
     REDIRECT_TOO_LONG "overlay.rename.redirect-too-long"
         "A redirect of more than 256 bytes is not made: EXDEV."

@@ -247,8 +247,7 @@ impl Machine<'_> {
             && self.mode(parent) & STICKY_AND_WRITABLE == STICKY_AND_WRITABLE
             && {
                 let owner = self.seen_id(link.mount, self.inode(link.dentry), IdKind::User);
-                owner != walker.cred.fsuid
-                    && owner != self.seen_id(dir.mount, parent, IdKind::User)
+                owner != walker.cred.fsuid && owner != self.seen_id(dir.mount, parent, IdKind::User)
             }
     }
 }

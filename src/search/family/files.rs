@@ -261,13 +261,14 @@ impl Maker<'_> {
 
     fn open(&mut self) -> Operation {
         let fd = Some(name(self.random.pick::<&str>(DESCRIPTORS)));
-        let (path, flags) = match self.random.below(10) {
+        let (path, flags) = match self.random.below(21) / 2 {
             0..3 => (self.existing(&[Kind::File]), vec![OpenFlag::Rdonly]),
             3..5 => (self.existing(&[Kind::File]), vec![OpenFlag::Rdwr]),
             5 => (self.existing(&[Kind::File]), vec![OpenFlag::Wronly, OpenFlag::Trunc]),
             6 => (self.fresh(), vec![OpenFlag::Rdwr, OpenFlag::Creat, OpenFlag::Excl]),
             7 => (self.existing(&[Kind::Dir]), vec![OpenFlag::Rdonly, OpenFlag::Directory]),
             8 => (self.existing(ANYTHING), vec![OpenFlag::Path, OpenFlag::Nofollow]),
+            10 => (self.existing(&[Kind::Dir]), vec![OpenFlag::Rdwr, OpenFlag::Tmpfile]),
             _ => (self.existing(&[Kind::File]), vec![OpenFlag::Wronly, OpenFlag::Append]),
         };
         Operation::Open(Open { path, flags, mode: None, dirfd: None, fd })

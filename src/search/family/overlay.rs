@@ -20,6 +20,8 @@ use crate::transcript::Outcome;
 const MERGED: &str = "m";
 /// The lower layers that a world has, from the top.
 const LOWERS: &[&str] = &["l1", "l2", "l3"];
+/// A layer that is there for the data of others.
+const DATA: &str = "x1";
 /// The upper layers, each with its work directory: the first, and those after a rotation.
 const UPPERS: &[(&str, &str)] = &[("u1", "w1"), ("u2", "w2"), ("u3", "w3")];
 
@@ -51,6 +53,7 @@ pub fn of(number: u64, means: Means) -> Option<Box<dyn Family>> {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Stack {
     lowers: Vec<&'static str>,
+    data: Option<&'static str>,
     upper: Option<(&'static str, &'static str)>,
     options: Vec<String>,
 }
@@ -123,6 +126,10 @@ impl Family for Overlay {
         }
         self.lay();
         self.userxattr = !self.variant.root && random.percent(75);
+        if random.percent(if self.variant.root { 20 } else { 5 }) {
+            self.fill(DATA, random, &mut tree);
+            self.stack.data = Some(DATA);
+        }
         self.stack.options = self.options(random);
         let mut world = World { setup: vec![Setup::Tree(tree)], ..World::default() };
         world.actors.insert(main(), crate::scenario::world::Actor::default());
@@ -256,17 +263,25 @@ impl Overlay {
     /// Something that an overlay has marked, or somebody who prepared a layer.
     fn marked(&self, random: &mut Random, layer: &str) -> (Entry, Shape) {
         let (dir, file) = (EntryKind::Dir, EntryKind::File("marked\n".to_owned()));
-        let (kind, name, value, shape) = match random.below(10) {
-            0..4 => (dir, "opaque", "y", Shape::Opaque),
-            4 => (dir, "opaque", "x", Shape::Kind(Kind::Dir)),
-            // No redirects of directories: two that lead to one directory give what nobody defines. Those that
-            // renames make do not.
-            5..7 => (file, "whiteout", "y", Shape::Whiteout),
-            7 if LOWERS.contains(&layer) => (file, "metacopy", "", Shape::Kind(Kind::File)),
-            _ => (file, "redirect", "/b", Shape::Kind(Kind::File)),
+        let empty = EntryKind::File(String::new());
+        let elsewhere = *random.pick(&["/b", "/c/a", "b"]);
+        let (kind, marks, shape): (_, &[(&str, &str)], _) = match random.below(12) {
+            0..4 => (dir, &[("opaque", "y")], Shape::Opaque),
+            4 => (dir, &[("opaque", "x")], Shape::Kind(Kind::Dir)),
+            5..7 => (empty, &[("whiteout", "y")], Shape::Whiteout),
+            7 => (file, &[("metacopy", "")], Shape::Kind(Kind::File)),
+            8 => (file, &[("redirect", elsewhere)], Shape::Kind(Kind::File)),
+            // In an upper layer its origin would be seen by its own name, too, which gives what nobody defines.
+            9 if LOWERS.contains(&layer) => {
+                (dir, &[("redirect", elsewhere)], Shape::Kind(Kind::Dir))
+            }
+            _ => (file, &[("metacopy", ""), ("redirect", elsewhere)], Shape::Kind(Kind::File)),
         };
         let mut entry = plain(kind);
-        entry.xattrs.insert(format!("{}{name}", self.prefix()), value.to_owned());
+        let prefix = self.prefix();
+        let marks =
+            marks.iter().map(|(name, value)| (format!("{prefix}{name}"), (*value).to_owned()));
+        entry.xattrs.extend(marks);
         (entry, shape)
     }
 
@@ -336,6 +351,7 @@ impl Overlay {
         let mut stack = self.stack.clone();
         if self.refused > 0 {
             // Whatever was wrong with it: this is not.
+            stack.data = None;
             stack.options.retain(|option| option == "userxattr");
             if self.refused > 1 {
                 self.rotate(&mut stack);
@@ -346,6 +362,7 @@ impl Overlay {
                 4..7 => self.rotate(&mut stack),
                 7 => stack.options = self.options(random),
                 8 if stack.lowers.len() > 1 => drop(stack.lowers.remove(0)),
+                8 => stack.data = None,
                 _ => {
                     self.rotate(&mut stack);
                     if random.percent(50) {
@@ -360,7 +377,7 @@ impl Overlay {
         Operation::Overlay(Mount {
             at: path(MERGED),
             lower: stack.lowers.iter().map(|layer| path(layer)).collect(),
-            data: Vec::new(),
+            data: stack.data.map(path).into_iter().collect(),
             upper: stack.upper.map(|(upper, _)| path(upper)),
             work: stack.upper.map(|(_, work)| path(work)),
             options: stack.options,
@@ -393,11 +410,7 @@ impl Overlay {
             }
         }
         let ids = if self.variant.ids { IDS } else { ONE_ID };
-        files::operation(
-            random,
-            &scene,
-            &Palette { ids, xattrs: self.marks_of_layers() },
-        )
+        files::operation(random, &scene, &Palette { ids, xattrs: self.marks_of_layers() })
     }
 
     fn marks_of_layers(&self) -> &'static [&'static str] {
