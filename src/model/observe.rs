@@ -111,8 +111,8 @@ impl Tree<'_, '_> {
             return Ok(());
         }
         match self.names(place) {
-            Ok(names) => self.descend(place, path, names, depth),
-            Err(halt @ (Halt::Unknown(_) | Halt::Lost(_))) => return Err(halt),
+            Ok(names) => return self.descend(place, path, names, depth),
+            Err(halt) if is_unknown(halt) => return Err(halt),
             Err(halt) => self.note(path, &halt_word(halt)),
         }
         Ok(())
@@ -125,13 +125,15 @@ impl Tree<'_, '_> {
         Ok(names)
     }
 
-    fn descend(&mut self, place: Place, path: &str, names: Vec<Rc<str>>, depth: usize) {
+    fn descend(&mut self, place: Place, path: &str, names: Vec<Rc<str>>, depth: usize) -> Res<()> {
         if depth >= MAX_DEPTH {
-            return self.note(path, "deeper than is recorded");
+            self.note(path, "deeper than is recorded");
+            return Ok(());
         }
         for name in names {
             if self.entries.len() >= MAX_ENTRIES {
-                return self.note(path, "more entries than are recorded");
+                self.note(path, "more entries than are recorded");
+                break;
             }
             if path == "." && depth == 0 && self.is_of_harness(place, &name) {
                 continue;
@@ -139,11 +141,14 @@ impl Tree<'_, '_> {
             let below = if path == "." { name.to_string() } else { format!("{path}/{name}") };
             let found = self.machine.walk(self.who, Some(place), &name, Walk::NO_FOLLOW);
             let told = found.and_then(|found| self.entry(found, &below, depth + 1));
-            if let Err(halt) = told {
+            match told {
+                Ok(()) => {}
+                Err(halt) if is_unknown(halt) => return Err(halt),
                 // A name that is listed and cannot be looked up is worth to be seen.
-                self.note(&below, &format!("listed, but {}", halt_word(halt)));
+                Err(halt) => self.note(&below, &format!("listed, but {}", halt_word(halt))),
             }
         }
+        Ok(())
     }
 
     /// Whether a name in the root is one of the harness's own mounts.
@@ -269,6 +274,11 @@ impl Tree<'_, '_> {
         }
         xattrs
     }
+}
+
+/// Whether the model does not say.
+fn is_unknown(halt: Halt) -> bool {
+    matches!(halt, Halt::Unknown(_) | Halt::Lost(_))
 }
 
 fn halt_word(halt: Halt) -> String {

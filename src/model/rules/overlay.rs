@@ -289,7 +289,8 @@ rules! {
     COPY_UP_REPLACES_DIR "overlay.copy-up.replaces-directory"
         "It is where a directory has its name by now, and takes the place of that one if nothing is in it."
         "fs/overlayfs/copy_up.c ovl_copy_up_workdir()"
-        quirk "POSIX: fchmod(2) changes the mode of the open file alone";
+        quirk "POSIX: fchmod(2) changes the mode of the open file alone"
+        breaks Remount;
     METACOPY "overlay.copy-up.metacopy"
         "With metacopy=on a change of metadata copies no data."
         "overlayfs.rst, Metadata only copy up"
@@ -362,7 +363,8 @@ rules! {
         "A copied-up file whose origin has one link is taken to have as many as its upper file, and so one for \
          its entry in the index."
         "fs/overlayfs/util.c ovl_get_nlink()"
-        quirk "inode(7) says that this is the number of hard links";
+        quirk "inode(7) says that this is the number of hard links"
+        breaks Remount;
     METACOPY_BLOCKS "overlay.stat.metacopy-blocks"
         "A file without data shows the blocks of the file that has them."
         "fs/overlayfs/inode.c ovl_getattr()";
