@@ -3,14 +3,17 @@
 //!
 //! `cargo bench --bench search` prints both rates, in turn, and their ratio.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::waitpid;
 use nsharness::probe::Environment;
 use nsharness::scenario::plan::Plan;
 use nsharness::search::Cause;
+use nsharness::search::catalogue::Counted;
 use nsharness::search::family::Means;
 use nsharness::search::hunt::{Haul, Options, Watcher, search};
+use nsharness::search::job::Parted;
 use nsharness::search::shard::Shard;
 use nsharness::search::trial::Recipe;
 use nsharness::sys::{exit_now, fork};
@@ -27,8 +30,8 @@ const BATCH: usize = 256;
 struct Silent;
 
 impl Watcher for Silent {
-    fn ready(&mut self, _: &Environment) {}
-    fn asked(&mut self, _: &Haul, _: usize) {}
+    fn ready(&mut self, _: &Environment, _: Option<&Counted>) {}
+    fn asked(&mut self, _: &Haul, _: &BTreeMap<Cause, Parted>) {}
     fn shrinking(&mut self, _: &Cause) {}
 }
 
@@ -81,6 +84,7 @@ fn options(check: Check, jobs: usize, trials: u64) -> Options {
         from: 0,
         without: None,
         mutate: false,
+        catalogue: None,
     }
 }
 
@@ -94,6 +98,7 @@ fn bare_rate(environment: &Environment, jobs: usize, trials: u64) -> f64 {
         check: Check::Sequence,
         without: None,
         mutate: false,
+        catalogue: None,
     };
     let mut plans: Vec<Plan> =
         (0..trials).filter_map(|number| Some(recipe.make(number)?.trial.plan)).collect();

@@ -26,6 +26,7 @@ fn recipe(seed: u64) -> Recipe {
         check: Check::Sequence,
         without: None,
         mutate: false,
+        catalogue: None,
     }
 }
 

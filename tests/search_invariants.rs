@@ -49,6 +49,7 @@ fn recipe() -> Recipe {
         check: Check::Step,
         without: None,
         mutate: false,
+        catalogue: None,
     }
 }
 

@@ -94,3 +94,28 @@ fn an_interrupted_search_keeps_what_it_found_and_misses_nothing_when_it_goes_on(
     let search = &found.searches[0];
     assert!(search.trials > 0 && search.trials == search.next, "{search:?}");
 }
+
+#[test]
+fn a_search_that_is_killed_goes_on_where_it_was() {
+    let place = Place::new();
+    let arguments = [SEARCH, &["--for", "60s", "--out", "found"]].concat();
+    let mut searching =
+        place.command(User::Own).args(&arguments).stdout(Stdio::null()).spawn().expect("a search");
+    let began = std::time::Instant::now();
+    while !place.exists("found/findings.json") {
+        assert!(began.elapsed() < Duration::from_secs(50), "no record was written");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    kill(Pid::from_raw(searching.id().try_into().expect("a pid")), Signal::SIGKILL).unwrap();
+    searching.wait().expect("its end");
+    let before = record(&place, "found").searches.remove(0);
+    assert!(before.trials > 0 && before.trials == before.next, "{before:?}");
+
+    search(&place, &["--count", "64", "--out", "found", "--resume"], 1);
+    let after = record(&place, "found");
+    let reached = before.next + 64;
+    assert_eq!((after.searches[0].trials, after.searches[0].next), (reached, reached));
+    // As one search of them all would have found it.
+    search(&place, &["--count", &reached.to_string(), "--out", "whole"], 1);
+    assert_eq!(counts(&after), counts(&record(&place, "whole")));
+}

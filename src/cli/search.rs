@@ -1,16 +1,22 @@
 //! `nsharness search`
 
-use std::io::{IsTerminal, Write};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::on::cores;
+use super::select::Selection;
 use super::{Trouble, print};
 use crate::diag::did_you_mean;
 use crate::exit_code::ExitCode;
 use crate::probe::Environment;
+use crate::search::catalogue::{Catalogue, Counted, Sequences};
 use crate::search::findings::{FindingsError, Record, Search};
 use crate::search::hunt::{Haul, Options, Watcher, search};
+use crate::search::job::Parted;
 use crate::search::keep::{Keeper, Repro, predicted, reproduction};
 use crate::search::shard::Shard;
 use crate::search::write::{Origin, scenario};
@@ -21,8 +27,12 @@ use crate::worker::arena::Check;
 
 /// All families, taking turns.
 const ALL: &str = "all";
+/// Every rename in an overlay.
+const RENAMES: &str = "rename";
 /// Most processes that search at once.
 const MOST_JOBS: usize = 256;
+/// How often what was found is written.
+const KEPT_EVERY: Duration = Duration::from_secs(5);
 /// For how long is searched where nobody says.
 const TIME: Duration = Duration::from_secs(60);
 
@@ -32,6 +42,8 @@ Examples:
   nsharness search all --on uml:6.12 --count 10000 --seed 7
   nsharness search overlay --seed 7 --count 1 --check step
   nsharness search all --for 1h --out found --shard 3/16 --resume --repro c
+  nsharness search overlay --exhaustive --depth 3
+  nsharness search rename --on uml:6.12
 
 The seed, the version of nsharness and the kernel make a trial what it is: the same ones repeat it.
 Exit status: 0 nothing was found, 1 something was.
@@ -40,9 +52,16 @@ Exit status: 0 nothing was found, 1 something was.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// What trials are made up of: overlay; or all
-    #[arg(value_name = "FAMILY", value_parser = families)]
-    family: Families,
+    /// What trials are made up of: a family, or all of them; `rename`, which is every rename in an overlay; or
+    /// with --exhaustive a scenario, whose steps are the vocabulary and whose cases are the worlds
+    #[arg(value_name = "FAMILY", value_parser = subject)]
+    subject: Subject,
+    /// Asks every sequence of a family's small vocabulary, in each of its worlds
+    #[arg(long, conflicts_with = "seed")]
+    exhaustive: bool,
+    /// The most steps of a sequence
+    #[arg(long, value_name = "N", requires = "exhaustive", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    depth: u32,
     /// Where the kernel is asked: host, uml, uml:VERSION, uml:PATH, qemu:VERSION, qemu:PATH
     #[arg(long, value_name = "TARGET", default_value = "host")]
     on: Target,
@@ -87,18 +106,31 @@ pub struct Arguments {
     without: Option<&'static crate::model::rules::Rule>,
 }
 
-/// The names of families.
+/// What is searched.
 #[derive(Clone, Debug)]
-struct Families(Vec<&'static str>);
+enum Subject {
+    /// Families by their names.
+    Families(Vec<&'static str>),
+    /// Every rename.
+    Renames,
+    /// The steps of a scenario.
+    Scenario(PathBuf),
+}
 
-fn families(text: &str) -> Result<Families, String> {
+fn subject(text: &str) -> Result<Subject, String> {
     if text == ALL {
-        return Ok(Families(family::names().collect()));
+        return Ok(Subject::Families(family::names().collect()));
+    }
+    if text == RENAMES {
+        return Ok(Subject::Renames);
+    }
+    if text.ends_with(".yaml") || text.ends_with(".yml") {
+        return Ok(Subject::Scenario(text.into()));
     }
     if let Some(name) = family::names().find(|name| *name == text) {
-        return Ok(Families(vec![name]));
+        return Ok(Subject::Families(vec![name]));
     }
-    let all = || family::names().chain([ALL]);
+    let all = || family::names().chain([ALL, RENAMES]);
     let names = all().collect::<Vec<_>>().join(", ");
     let hint = did_you_mean(text, all())
         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -124,11 +156,20 @@ impl Arguments {
         }
         let is_host = self.on == Target::Host;
         let jobs = self.jobs.map(|jobs| usize::try_from(jobs).unwrap_or(MOST_JOBS));
-        let time = self.time.or_else(|| self.count.is_none().then_some(TIME));
+        let catalogue = self.catalogue()?;
+        // What is counted is the same whatever the seed.
+        let seed = if catalogue.is_some() { 0 } else { self.seed()? };
+        let ends = self.count.is_some() || catalogue.is_some();
+        let time = self.time.or_else(|| (!ends).then_some(TIME));
+        let families = match &self.subject {
+            Subject::Families(names) => names.clone(),
+            Subject::Renames | Subject::Scenario(_) => Vec::new(),
+        };
         Ok(Options {
-            families: self.family.0.clone(),
+            families,
+            catalogue,
             target: self.on.clone(),
-            seed: self.seed()?,
+            seed,
             count: self.count,
             time,
             jobs: jobs.unwrap_or_else(|| if is_host { cores().min(MOST_JOBS) } else { 1 }),
@@ -142,6 +183,34 @@ impl Arguments {
 }
 
 impl Arguments {
+    /// What is asked completely, if that is wanted.
+    fn catalogue(&self) -> Result<Option<Catalogue>, Trouble> {
+        let usage = |why: &str| Err(Trouble::Usage(why.into()));
+        let sequences = match (&self.subject, self.exhaustive) {
+            (Subject::Families(_), false) => return Ok(None),
+            (Subject::Renames, false) => return Ok(Some(Catalogue::Renames)),
+            (Subject::Renames, true) => return usage("every rename is asked without --exhaustive"),
+            (Subject::Scenario(_), false) => {
+                return usage("the steps of a scenario are a vocabulary with --exhaustive alone");
+            }
+            (Subject::Families(names), true) => {
+                let known: Vec<_> = Sequences::families().collect();
+                let all = names.len() > 1;
+                let names: Vec<_> =
+                    names.iter().filter(|name| !all || known.contains(name)).copied().collect();
+                Sequences::of_families(&names, self.depth)
+            }
+            (Subject::Scenario(path), true) => {
+                let cases = Selection::of(path.clone()).cases()?.cases;
+                Sequences::new(path.display().to_string(), cases, self.depth)
+            }
+        };
+        match sequences {
+            Ok(sequences) => Ok(Some(Catalogue::Sequences(sequences))),
+            Err(why) => usage(&why),
+        }
+    }
+
     /// The seed that was given, that of the search that goes on, or any.
     fn seed(&self) -> Result<u64, Trouble> {
         if let Some(seed) = self.seed {
@@ -157,7 +226,7 @@ impl Arguments {
     fn keeper(&self, options: &Options) -> Result<Option<Keeper>, Trouble> {
         let Some(directory) = &self.out else { return Ok(None) };
         let search = Search {
-            family: options.families.join(","),
+            family: searched(options),
             target: options.target.to_string(),
             kernel: String::new(),
             seed: options.seed,
@@ -168,6 +237,12 @@ impl Arguments {
         };
         Keeper::open(directory.clone(), search, self.resume).map(Some).map_err(kept)
     }
+}
+
+/// What is searched, in words.
+fn searched(options: &Options) -> String {
+    let catalogue = options.catalogue.as_ref();
+    catalogue.map_or_else(|| options.families.join(","), Catalogue::to_string)
 }
 
 /// A seed that nobody chose, short enough to be typed.
@@ -182,61 +257,98 @@ fn any_seed() -> Result<u64, Trouble> {
 struct Teller {
     options: Options,
     quiet: bool,
-    /// Whether the last line may be written over.
-    terminal: bool,
-    began: std::time::Instant,
-    told: std::time::Instant,
+    bar: ProgressBar,
+    /// Where the findings go, and when they went there.
+    keeper: Option<Keeper>,
+    kept: Instant,
+    /// Why they no longer do.
+    trouble: Option<FindingsError>,
+}
+
+impl Teller {
+    fn new(options: Options, quiet: bool, keeper: Option<Keeper>) -> Self {
+        let bar = ProgressBar::hidden();
+        if !quiet && std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(2));
+        }
+        Self { options, quiet, bar, keeper, kept: Instant::now(), trouble: None }
+    }
+
+    /// Writes what was found until now, so that nothing is lost however the search ends.
+    fn keep(&mut self, haul: &Haul, causes: &BTreeMap<Cause, Parted>) {
+        self.kept = Instant::now();
+        if let (Some(keeper), None) = (&self.keeper, &self.trouble) {
+            let findings: Vec<Finding> = causes.values().cloned().map(Finding::from).collect();
+            self.trouble = keeper.keep(haul, &findings, &[]).err();
+        }
+    }
+
+    fn style(&self, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+    }
 }
 
 impl Watcher for Teller {
-    fn ready(&mut self, environment: &Environment) {
+    fn ready(&mut self, environment: &Environment, counted: Option<&Counted>) {
         let Environment { release, machine, uid, .. } = environment;
+        let (searched, target) = (searched(&self.options), &self.options.target);
+        let mut told =
+            format!("searching {searched} on Linux {release} {machine} ({target}) as uid {uid}");
+        match counted {
+            Some(counted) => told.push_str(&format!("\n{counted}{} trials\n", counted.total())),
+            None => told.push_str(&format!(", seed {}\n", self.options.seed)),
+        }
         if !self.quiet {
-            let _ = print(&format!(
-                "searching {} on Linux {release} {machine} ({}) as uid {uid}, seed {}\n",
-                self.options.families.join(", "),
-                self.options.target,
-                self.options.seed
-            ));
+            let _ = print(&told);
+        }
+        match counted {
+            Some(counted) => {
+                self.bar.set_length(counted.total());
+                self.bar.set_position(self.options.from);
+                self.bar.reset_eta();
+                self.style("{bar:30} {pos}/{len} {msg}, about {eta} left");
+            }
+            None => self.style("{elapsed}: {pos} trials, {msg}"),
         }
     }
 
-    fn asked(&mut self, haul: &Haul, causes: usize) {
-        if !self.terminal || self.told.elapsed() < Duration::from_secs(1) {
-            return;
+    fn asked(&mut self, haul: &Haul, causes: &BTreeMap<Cause, Parted>) {
+        self.bar.set_message(format!("{} causes", causes.len()));
+        self.bar.set_position(haul.total.map_or(haul.summary.trials, |_| haul.next));
+        if self.kept.elapsed() >= KEPT_EVERY {
+            self.keep(haul, causes);
         }
-        self.told = std::time::Instant::now();
-        let trials = haul.summary.trials;
-        let seconds = self.began.elapsed().as_secs();
-        let _ = write!(anstream::stderr(), "\r{seconds} s: {trials} trials, {causes} causes\x1b[K");
+    }
+
+    fn searched(&mut self, haul: &Haul, causes: &BTreeMap<Cause, Parted>) {
+        self.keep(haul, causes);
     }
 
     fn shrinking(&mut self, cause: &Cause) {
-        if self.terminal {
-            let _ = write!(anstream::stderr(), "\rmaking small: {cause}\x1b[K");
-        }
+        self.style("making small: {msg}");
+        self.bar.set_message(cause.to_string());
     }
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let mut options = arguments.options()?;
-    let mut keeper = arguments.keeper(&options)?;
+    let keeper = arguments.keeper(&options)?;
     if let Some(keeper) = keeper.as_ref().filter(|_| arguments.resume) {
         options.from = keeper.next();
     }
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
-    let now = std::time::Instant::now();
-    let terminal = !arguments.quiet && std::io::stderr().is_terminal();
-    let quiet = arguments.quiet;
-    let mut teller = Teller { options: options.clone(), quiet, terminal, began: now, told: now };
+    let mut teller = Teller::new(options.clone(), arguments.quiet, keeper);
     let haul = search(&options, &mut teller);
-    if terminal {
-        let _ = write!(anstream::stderr(), "\r\x1b[K");
-    }
+    teller.bar.finish_and_clear();
     tell(&options, &haul, arguments)?;
-    if let Some(keeper) = &mut keeper {
-        for (name, why) in keeper.keep(&haul, &arguments.repro).map_err(kept)? {
+    if let Some(trouble) = teller.trouble {
+        return Err(kept(trouble));
+    }
+    if let Some(keeper) = &teller.keeper {
+        for (name, why) in keeper.keep(&haul, &haul.findings, &arguments.repro).map_err(kept)? {
             print(&format!("no {name}: {why}\n"))?;
         }
     }
@@ -260,7 +372,7 @@ fn tell(options: &Options, haul: &Haul, arguments: &Arguments) -> Result<(), Tro
     let target = options.target.to_string();
     let origin = Origin { target: &target, kernel: release, seed: options.seed };
     for (index, finding) in haul.findings.iter().enumerate() {
-        print(&told(index + 1, haul, finding, &origin))?;
+        print(&told(index + 1, options, haul, finding, &origin))?;
         if arguments.out.is_none() {
             reproduce(haul, finding, &origin, &arguments.repro)?;
         }
@@ -292,10 +404,10 @@ fn tell(options: &Options, haul: &Haul, arguments: &Arguments) -> Result<(), Tro
         },
         summary.parted,
         summary.broken,
-        if arguments.out.is_some() {
-            "--resume".to_owned()
-        } else {
-            format!("--from {}", haul.next)
+        match haul.total {
+            Some(total) if haul.next >= total => "none is left".to_owned(),
+            _ if arguments.out.is_some() => "--resume".to_owned(),
+            _ => format!("--from {}", haul.next),
         },
     ))
 }
@@ -325,15 +437,24 @@ pub fn kept(error: FindingsError) -> Trouble {
     }
 }
 
-fn told(number: usize, haul: &Haul, finding: &Finding, origin: &Origin<'_>) -> String {
+fn told(
+    number: usize,
+    options: &Options,
+    haul: &Haul,
+    finding: &Finding,
+    origin: &Origin<'_>,
+) -> String {
+    let seed = match options.catalogue {
+        Some(_) => String::new(),
+        None => format!("--seed {} ", origin.seed),
+    };
     let profile = haul.environment.as_ref().map(Environment::profile);
     let predicted = profile.and_then(|profile| predicted(finding, &profile));
     format!(
-        "finding {number}  {}\n        in {} trials, first in {}: --seed {} --from {} --count 1\n{}\n",
+        "finding {number}  {}\n        in {} trials, first in {}: {seed}--from {} --count 1\n{}\n",
         finding.cause,
         finding.count,
         finding.first,
-        origin.seed,
         finding.first,
         scenario(finding, origin, predicted.as_ref()),
     )

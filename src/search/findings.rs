@@ -189,8 +189,8 @@ impl Record {
         }
     }
 
-    /// Writes the record and the files of new findings, by their names with endings. The record comes last
-    /// and at once: what it names is there, whenever the search is ended.
+    /// Writes the record and the files of new findings, by their names with endings. Each is there as a whole or
+    /// not at all, and the record comes last: what it names is there, whenever the search is ended.
     ///
     /// # Errors
     /// The file or directory that cannot be written.
@@ -204,15 +204,15 @@ impl Record {
             move |error| FindingsError::File(path, error)
         };
         fs::create_dir_all(directory).map_err(at(directory))?;
-        for (name, text) in files {
-            let path = directory.join(name);
-            fs::write(&path, text).map_err(at(&path))?;
-        }
-        let (path, new) = (directory.join(RECORD), directory.join(format!(".{RECORD}.new")));
+        let write = |name: &str, text: &str| {
+            let (path, new) = (directory.join(name), directory.join(format!(".{name}.new")));
+            fs::write(&new, text).map_err(at(&new))?;
+            fs::rename(&new, &path).map_err(at(&path))
+        };
+        files.iter().try_for_each(|(name, text)| write(name, text))?;
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
-        fs::write(&new, text).map_err(at(&new))?;
-        fs::rename(&new, &path).map_err(at(&path))
+        write(RECORD, &text)
     }
 
     /// Takes over what another record has; the names of those whose files are the other's.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::catalogue::{Catalogue, Counted};
 use super::family::{self, Means};
 use super::job::{Beginning, Job, Parted, Reply, Report, Request, Way};
 use super::kernel::Kernel;
@@ -64,6 +65,8 @@ pub struct Options {
     pub from: u64,
     /// The rule that the model lacks.
     pub without: Option<&'static rules::Rule>,
+    /// What is asked completely, instead of what families make up.
+    pub catalogue: Option<Catalogue>,
     /// Whether it is told by which trial each rule is missed.
     pub mutate: bool,
 }
@@ -81,8 +84,10 @@ pub struct Haul {
     pub findings: Vec<Finding>,
     /// Some of the trials that were not asked to their end.
     pub broken: Vec<(u64, Breakage)>,
-    /// The first trial that was not given to a job.
+    /// The first trial that was not answered: all that is told here is of those before it.
     pub next: u64,
+    /// How many trials there are, where they are counted.
+    pub total: Option<u64>,
     /// For how long trials were asked.
     pub elapsed: Duration,
     /// What ended it early.
@@ -92,9 +97,11 @@ pub struct Haul {
 /// Is told how far it is.
 pub trait Watcher {
     /// The kernel is there.
-    fn ready(&mut self, environment: &Environment);
-    /// Trials were asked.
-    fn asked(&mut self, haul: &Haul, causes: usize);
+    fn ready(&mut self, environment: &Environment, counted: Option<&Counted>);
+    /// Trials were asked; these are the causes of deviations so far.
+    fn asked(&mut self, haul: &Haul, causes: &BTreeMap<Cause, Parted>);
+    /// No more are asked.
+    fn searched(&mut self, _haul: &Haul, _causes: &BTreeMap<Cause, Parted>) {}
     /// A finding is made small.
     fn shrinking(&mut self, cause: &Cause);
 }
@@ -106,6 +113,8 @@ pub fn search(options: &Options, watcher: &mut dyn Watcher) -> Haul {
         jobs: Vec::new(),
         causes: BTreeMap::new(),
         given: 0,
+        next: options.from,
+        reports: BTreeMap::new(),
         haul: Haul { next: options.from, ..Haul::default() },
     };
     let began = Instant::now();
@@ -119,6 +128,7 @@ pub fn search(options: &Options, watcher: &mut dyn Watcher) -> Haul {
         Err(SearchError::Interrupted) => hunt.drain(watcher).and(Err(SearchError::Interrupted)),
         Err(error) => Err(error),
     };
+    watcher.searched(&hunt.haul, &hunt.causes);
     let shrunk = match &outcome {
         Ok(()) | Err(SearchError::Interrupted) => hunt.conclude(watcher),
         Err(_) => Ok(()),
@@ -138,12 +148,16 @@ struct Hunt<'o> {
     causes: BTreeMap<Cause, Parted>,
     /// How many trials were given to jobs.
     given: u64,
+    /// The first trial that was not given to a job.
+    next: u64,
+    /// What came of the trials that were given, by the first of each request; `None` as long as it is awaited.
+    reports: BTreeMap<u64, Option<Report>>,
     haul: Haul,
 }
 
 impl Hunt<'_> {
     fn start(&mut self) -> Result<(), SearchError> {
-        let probes = probes();
+        let probes = probes(self.options.catalogue.as_ref());
         let known = match self.options.target {
             Target::Host => Some(host(&probes)?),
             _ => None,
@@ -156,7 +170,7 @@ impl Hunt<'_> {
                     Box::new(move || Ok((Kernel::own()?, environment)))
                 }
                 (None, target) => {
-                    let wanted = wanted(&probes);
+                    let wanted = wanted(&probes, options.catalogue.as_ref());
                     let opener = guest_with(target, &wanted, &probes);
                     Box::new(move || guest(opener, place))
                 }
@@ -177,6 +191,7 @@ impl Hunt<'_> {
                 profile: environment.profile(),
                 check: options.check,
                 without: options.without,
+                catalogue: options.catalogue.as_ref().map(|all| all.count(environment)),
                 mutate: options.mutate,
             };
             recipe.possible()
@@ -186,6 +201,7 @@ impl Hunt<'_> {
     /// Whether no more trials are given to jobs.
     fn is_over(&self, began: Instant) -> bool {
         self.options.count.is_some_and(|count| self.given >= count)
+            || self.haul.total.is_some_and(|total| self.next >= total)
             || self.options.time.is_some_and(|time| began.elapsed() >= time)
             || sys::interrupted()
     }
@@ -221,10 +237,18 @@ impl Hunt<'_> {
         let batch = if self.options.target == Target::Host { BATCH } else { GUEST_BATCH };
         let left = self.options.count.map_or(u64::MAX, |count| count - self.given);
         let batch = batch.min(usize::try_from(left).unwrap_or(usize::MAX));
-        let numbers: Vec<u64> = self.options.shard.trials(self.haul.next).take(batch).collect();
-        let Some(last) = numbers.last() else { return Ok(()) };
-        self.haul.next = last.saturating_add(1);
+        let numbers = self.options.shard.trials(self.next);
+        let end = self.haul.total.unwrap_or(u64::MAX);
+        let numbers: Vec<u64> = numbers.take_while(|number| *number < end).take(batch).collect();
+        let Some(last) = numbers.last() else {
+            self.next = end;
+            return Ok(());
+        };
+        // Between the last number before and the first one now there is none of this part.
+        let first = std::mem::replace(&mut self.next, last.saturating_add(1));
         self.given += numbers.len() as u64;
+        self.reports.insert(first, None);
+        self.jobs[index].given.push_back(first);
         self.jobs[index].ask(&Request::Trials(numbers))
     }
 
@@ -253,15 +277,21 @@ impl Hunt<'_> {
                 self.jobs[index].ready = true;
                 let first = self.haul.environment.is_none();
                 if first {
-                    watcher.ready(&environment);
+                    let counted =
+                        self.options.catalogue.as_ref().map(|all| all.count(&environment));
+                    self.haul.total = counted.as_ref().map(Counted::total);
+                    watcher.ready(&environment, counted.as_ref());
                     self.haul.environment = Some(*environment);
                 }
                 return Ok(first);
             }
             Reply::Trials(report) => {
                 self.jobs[index].unanswered -= 1;
-                self.take(*report);
-                watcher.asked(&self.haul, self.causes.len());
+                if let Some(first) = self.jobs[index].given.pop_front() {
+                    self.reports.insert(first, Some(*report));
+                }
+                self.take_in_order();
+                watcher.asked(&self.haul, &self.causes);
             }
             Reply::Plans(_) | Reply::Ended(_) => {}
         }
@@ -276,6 +306,17 @@ impl Hunt<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Takes the reports of all trials before the first that is awaited, so that what is kept is whole.
+    fn take_in_order(&mut self) {
+        while let Some(mut first) = self.reports.first_entry() {
+            let Some(report) = first.get_mut().take() else { break };
+            first.remove();
+            self.take(report);
+        }
+        let awaited = self.reports.first_key_value().map(|(first, _)| *first);
+        self.haul.next = awaited.unwrap_or(self.next);
     }
 
     fn take(&mut self, report: Report) {
@@ -318,14 +359,9 @@ impl Hunt<'_> {
             let mut asker = Asker { job: &mut self.jobs[index], way };
             let shrunk = shrink(&plan, &cause, &mut asker, QUESTIONS)?;
             let Some(shrunk) = shrunk else { continue };
-            if let Some(parted) = self.causes.remove(&cause) {
-                self.haul.findings.push(Finding {
-                    cause,
-                    count: parted.count,
-                    first: parted.first,
-                    smallest: shrunk.plan,
-                    deviation: shrunk.deviation,
-                });
+            if let Some(mut parted) = self.causes.remove(&cause) {
+                (parted.plan, parted.deviation) = (shrunk.plan, shrunk.deviation);
+                self.haul.findings.push(parted.into());
             }
         }
         Ok(())
@@ -333,10 +369,8 @@ impl Hunt<'_> {
 
     /// What was not made small is a finding as it is.
     fn keep_the_rest(&mut self) {
-        for (cause, parted) in std::mem::take(&mut self.causes) {
-            let Parted { first, count, plan, deviation } = parted;
-            self.haul.findings.push(Finding { cause, count, first, smallest: plan, deviation });
-        }
+        let rest = std::mem::take(&mut self.causes);
+        self.haul.findings.extend(rest.into_values().map(Finding::from));
     }
 }
 
@@ -363,21 +397,25 @@ impl Oracle for Asker<'_> {
 }
 
 /// The probes that trials and their model depend on: those of the file systems that trials have.
-fn probes() -> BTreeSet<String> {
+fn probes(catalogue: Option<&Catalogue>) -> BTreeSet<String> {
     let concerns = |name: &&str| {
         let plans = probe::plans([&(*name).to_owned()]);
         let mut types = plans.iter().flat_map(Plan::file_systems);
         types.all(|kind| FILE_SYSTEMS.contains(&kind.as_str()))
     };
     let of_rules = rules::all().filter_map(|rule| rule.probe).filter(concerns);
-    of_rules.chain(family::PROBES.iter().copied()).map(str::to_owned).collect()
+    let named = of_rules.chain(family::PROBES.iter().copied()).map(str::to_owned);
+    named.chain(probe::wanted(catalogue.into_iter().flat_map(Catalogue::cases))).collect()
 }
 
 /// What trials mount.
 const FILE_SYSTEMS: &[&str] = &["tmpfs", "overlay"];
 
-fn wanted(probes: &BTreeSet<String>) -> Wanted {
-    let mut wanted = Wanted::by(&probe::plans(probes));
+fn wanted(probes: &BTreeSet<String>, catalogue: Option<&Catalogue>) -> Wanted {
+    let cases = catalogue.into_iter().flat_map(Catalogue::cases);
+    let of_cases: Vec<&Plan> = cases.map(|case| &case.plan).collect();
+    let of_probes = probe::plans(probes);
+    let mut wanted = Wanted::by(of_probes.iter().chain(of_cases));
     wanted.file_systems.extend(FILE_SYSTEMS.iter().map(|name| (*name).to_owned()));
     wanted
 }

@@ -2,7 +2,7 @@
 //!
 //! While the kernel works on some trials, the next ones are made up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::kernel::{Asking, Kernel};
 use super::mutation::Mutation;
 use super::summary::Summary;
 use super::trial::{Made, Recipe, twin};
-use super::{Asked, Cause, Deviation, Place, SearchError};
+use super::{Asked, Cause, Deviation, Finding, Place, SearchError};
 use crate::channel;
 use crate::model::rules::Invariant;
 use crate::probe::Environment;
@@ -87,7 +87,7 @@ pub struct Report {
 }
 
 /// The deviations of one cause in some trials.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Parted {
     /// The first trial of them.
     pub first: u64,
@@ -97,6 +97,13 @@ pub struct Parted {
     pub plan: Plan,
     /// Its deviation.
     pub deviation: Deviation,
+}
+
+impl From<Parted> for Finding {
+    fn from(parted: Parted) -> Self {
+        let Parted { first, count, plan: smallest, deviation } = parted;
+        Self { cause: deviation.cause.clone(), count, first, smallest, deviation }
+    }
 }
 
 /// How a job gets its kernel, and what it learns of it; and how it makes trials of that.
@@ -115,6 +122,8 @@ pub struct Job {
     pub socket: UnixStream,
     /// How many requests it has not answered.
     pub unanswered: usize,
+    /// The first trials of those requests.
+    pub given: VecDeque<u64>,
     /// Whether its kernel is there.
     pub ready: bool,
 }
@@ -128,7 +137,9 @@ impl Job {
         let (ours, theirs) = UnixStream::pair()?;
         let supervisor = getpid();
         match sys::fork()? {
-            Some(pid) => Ok(Self { pid, socket: ours, unanswered: 0, ready: false }),
+            Some(pid) => {
+                Ok(Self { pid, socket: ours, unanswered: 0, given: VecDeque::new(), ready: false })
+            }
             None => {
                 let _ = setsid();
                 die_with(supervisor);

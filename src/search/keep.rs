@@ -62,18 +62,21 @@ impl Keeper {
         self.record.searches.first().map_or(0, |search| search.next)
     }
 
-    /// Adds what came of a search, and writes everything. What could not be reproduced is told.
+    /// Writes what came of a search until now, with what was there before it. What could not be reproduced is
+    /// told.
     ///
     /// # Errors
     /// What cannot be written.
     pub fn keep(
-        &mut self,
+        &self,
         haul: &Haul,
+        findings: &[Finding],
         reproductions: &[Repro],
     ) -> Result<Vec<(String, Refusal)>, FindingsError> {
+        let mut record = self.record.clone();
         let profile = haul.environment.as_ref().map(|environment| environment.profile());
         let release = haul.environment.as_ref().map_or("", |e| e.release.as_str());
-        let Some(search) = self.record.searches.first_mut() else { return Ok(Vec::new()) };
+        let Some(search) = record.searches.first_mut() else { return Ok(Vec::new()) };
         search.kernel = release.to_owned();
         search.next = haul.next;
         search.trials += haul.summary.trials;
@@ -81,8 +84,8 @@ impl Keeper {
         let (target, seed) = (search.target.clone(), search.seed);
         let origin = Origin { target: &target, kernel: release, seed };
         let (mut files, mut refused) = (BTreeMap::new(), Vec::new());
-        for finding in &haul.findings {
-            let name = self.record.add(Found::new(finding.clone(), release));
+        for finding in findings {
+            let name = record.add(Found::new(finding.clone(), release));
             let (Some(name), Some(profile)) = (name, &profile) else { continue };
             let predicted = predicted(finding, profile);
             files.insert(format!("{name}.yaml"), scenario(finding, &origin, predicted.as_ref()));
@@ -93,7 +96,7 @@ impl Keeper {
                 }
             }
         }
-        self.record.write(&self.directory, &files)?;
+        record.write(&self.directory, &files)?;
         Ok(refused)
     }
 }

@@ -4,6 +4,7 @@
 //! A trial is a [`Plan`] like any other: a worker performs it, the model predicts it, and both are compared
 //! as a run does it.
 
+pub mod catalogue;
 pub mod compare;
 pub mod document;
 pub mod family;

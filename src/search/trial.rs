@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Trial;
+use super::catalogue::Counted;
 use super::family::{self, Family, Means};
 use super::random::Random;
 use crate::model::profile::Profile;
@@ -33,6 +34,8 @@ pub struct Recipe {
     pub check: Check,
     /// The rule that the model lacks: only to prove that the search would find it.
     pub without: Option<&'static Rule>,
+    /// What is asked completely, instead of what families make up.
+    pub catalogue: Option<Counted>,
     /// Whether rules are left out one by one, see [`Mutation`](super::mutation::Mutation).
     pub mutate: bool,
 }
@@ -118,6 +121,11 @@ impl Recipe {
 
     /// Makes up a trial; `None` where the kernel allows none of its family.
     pub fn make(&self, number: u64) -> Option<Made> {
+        if let Some(catalogue) = &self.catalogue {
+            let plan = catalogue.plan(number)?;
+            let prediction = self.predict(&plan, self.check);
+            return Some(Made { trial: Trial { number, plan }, prediction, is_twin: false });
+        }
         let count = self.families.len() as u64;
         if count == 0 {
             return None;

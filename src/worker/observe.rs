@@ -130,9 +130,16 @@ pub fn read_proc(proc: BorrowedFd<'_>, path: &str) -> Option<String> {
 
 fn read_all(fd: BorrowedFd<'_>, limit: usize) -> rustix::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut buffer = vec![0; 16 << 10];
+    // Most files are small.
+    let (mut small, mut large) = ([0; 1 << 10], Vec::new());
     loop {
-        match rustix::io::read(fd, &mut buffer[..])? {
+        let buffer = if bytes.len() < small.len() {
+            &mut small[..]
+        } else {
+            large.resize(16 << 10, 0);
+            &mut large[..]
+        };
+        match rustix::io::read(fd, &mut *buffer)? {
             0 => return Ok(bytes),
             length => bytes.extend_from_slice(&buffer[..length]),
         }
@@ -317,15 +324,15 @@ impl Walk<'_> {
         name: &str,
         opened: &rustix::io::Result<OwnedFd>,
     ) -> Vec<(String, Value)> {
-        let mut list = vec![0_u8; 64 << 10];
-        let listed = match opened {
-            Ok(fd) => rustix::fs::flistxattr(fd, &mut list[..]),
-            Err(_) => rustix::process::fchdir(dir)
-                .and_then(|()| rustix::fs::llistxattr(name, &mut list[..])),
-        };
-        let Ok(length) = listed else { return Vec::new() };
+        let listed = with_room(|list| match opened {
+            Ok(fd) => rustix::fs::flistxattr(fd, list),
+            Err(_) => {
+                rustix::process::fchdir(dir).and_then(|()| rustix::fs::llistxattr(name, list))
+            }
+        });
+        let Ok(list) = listed else { return Vec::new() };
         let mut xattrs = Vec::new();
-        for attribute in xattr_names(&list[..length]) {
+        for attribute in xattr_names(&list) {
             let own = attribute.rsplit_once("overlay.").map(|(_, own)| own.to_owned());
             // Labels of security modules are the host's; whether "impure" is there is up to when a
             // directory was last read (fs/overlayfs/readdir.c).
@@ -335,11 +342,10 @@ impl Walk<'_> {
             if host || (self.layer && own.as_deref() == Some("impure")) {
                 continue;
             }
-            let mut value = vec![0_u8; 64 << 10];
-            let got = match opened {
-                Ok(fd) => rustix::fs::fgetxattr(fd, attribute.as_str(), &mut value[..]),
-                Err(_) => rustix::fs::lgetxattr(name, attribute.as_str(), &mut value[..]),
-            };
+            let got = with_room(|value| match opened {
+                Ok(fd) => rustix::fs::fgetxattr(fd, attribute.as_str(), value),
+                Err(_) => rustix::fs::lgetxattr(name, attribute.as_str(), value),
+            });
             let shown = match got {
                 // File handles and identifiers: that they are there is the fact.
                 Ok(_)
@@ -348,12 +354,27 @@ impl Walk<'_> {
                 {
                     "present".into()
                 }
-                Ok(length) => Value::of_xattr(&attribute, &value[..length]),
+                Ok(value) => Value::of_xattr(&attribute, &value),
                 Err(error) => ErrnoName(error.raw_os_error()).to_string().into(),
             };
             xattrs.push((attribute, shown));
         }
         xattrs
+    }
+}
+
+/// What a call writes to a buffer that it is given: most of it is small.
+fn with_room(call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+    let mut small = [0; 512];
+    match call(&mut small) {
+        Ok(length) => Ok(small[..length].to_vec()),
+        Err(rustix::io::Errno::RANGE) => {
+            let mut large = vec![0; 64 << 10];
+            let length = call(&mut large)?;
+            large.truncate(length);
+            Ok(large)
+        }
+        Err(error) => Err(error),
     }
 }
 

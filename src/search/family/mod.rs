@@ -96,17 +96,17 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The first actor of every world.
-fn main() -> Name {
+pub(super) fn main() -> Name {
     "main".parse().expect("a name")
 }
 
 /// A path that a generator made.
-fn path(text: &str) -> StepPath {
+pub(super) fn path(text: &str) -> StepPath {
     text.parse().expect("generators make paths")
 }
 
 /// A path of a world that a generator made.
-fn place(text: &str) -> WorldPath {
+pub(super) fn place(text: &str) -> WorldPath {
     text.parse().expect("generators make paths of worlds")
 }
 
