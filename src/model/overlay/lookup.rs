@@ -127,6 +127,9 @@ impl Machine<'_> {
                     break;
                 }
             }
+            if node.lower.is_empty() && node.metacopy && fs.config.index {
+                self.must_be_origin(fs, node.upper, found)?;
+            }
             // Of files without data only the topmost counts, and the one that has the data.
             if !search.metacopy || node.lower.is_empty() {
                 node.lower.push((layer, found));
@@ -193,27 +196,7 @@ impl Machine<'_> {
 
     /// What is known of a file from where the layers have it (`ovl_get_inode`).
     fn finish_node(&mut self, fs: &Overlay, node: &mut Node, is_dir: bool) -> Res<()> {
-        let top_lower = node.top_lower().map(|(_, dentry)| dentry);
-        if let (None, false, Some(lower)) = (node.upper, is_dir, top_lower) {
-            node.upper = self.indexed_upper(fs, lower)?;
-            node.indexed = node.upper.is_some();
-            if let Some(upper) = node.upper {
-                let place = fs.upper_place(upper)?;
-                node.redirect = self.redirect_mark(fs, place)?.map(Into::into);
-                node.metacopy = self.is_metacopy(fs, place)?;
-                let refused = node.metacopy && !fs.config.metacopy;
-                self.deny(refused, &rules::METACOPY_OF_INDEX, Errno::EPERM)?;
-            }
-        } else if let (Some(upper), false, Some(lower)) = (node.upper, is_dir, top_lower) {
-            node.indexed = self
-                .indexed_upper(fs, lower)?
-                .is_some_and(|index| self.inode(index) == self.inode(upper));
-        }
-        if let (true, Some(_), Some(lower), true) =
-            (is_dir, node.upper, top_lower, fs.config.nfs_export)
-        {
-            node.indexed = self.indexed_upper(fs, lower)?.is_some();
-        }
+        self.use_entry(fs, node, is_dir)?;
         if let Some(upper) = node.upper {
             let place = fs.upper_place(upper)?;
             node.impure = is_dir && self.mark_byte(fs, place, Mark::Impure) == Some(b'y');
@@ -404,7 +387,7 @@ impl Machine<'_> {
     }
 
     /// The redirect that a file of a layer carries.
-    fn redirect_mark(&mut self, fs: &Overlay, place: Place) -> Res<Option<String>> {
+    pub(super) fn redirect_mark(&mut self, fs: &Overlay, place: Place) -> Res<Option<String>> {
         let Some(value) = self.mark(fs, place, Mark::Redirect)? else { return Ok(None) };
         let redirect = String::from_utf8_lossy(&value).into_owned();
         let invalid = match redirect.strip_prefix('/') {
@@ -456,7 +439,7 @@ impl Machine<'_> {
     }
 
     /// Whether a file of a layer has no data (`ovl_check_metacopy_xattr`).
-    fn is_metacopy(&mut self, fs: &Overlay, place: Place) -> Res<bool> {
+    pub(super) fn is_metacopy(&mut self, fs: &Overlay, place: Place) -> Res<bool> {
         if !self.is_regular(place.dentry) {
             return Ok(false);
         }
@@ -498,6 +481,19 @@ impl Machine<'_> {
         Ok(other && self.by(&rules::ORIGIN_VERIFIED))
     }
 
+    /// With an index a file without data must have them where it was copied up from.
+    fn must_be_origin(
+        &mut self,
+        fs: &Overlay,
+        upper: Option<DentryId>,
+        lower: DentryId,
+    ) -> Res<()> {
+        let Some(upper) = upper else { return Ok(()) };
+        let origin = self.origin_of(fs, upper)?;
+        let other = origin.is_some_and(|(_, origin)| self.inode(origin) != self.inode(lower));
+        self.deny(other, &rules::METACOPY_OTHER_ORIGIN, Errno::ESTALE)
+    }
+
     /// Remembers where a file of the upper layer comes from; the value is empty where there are no file
     /// handles (`ovl_set_origin_fh`).
     pub(super) fn set_origin(&mut self, fs: &Overlay, upper: DentryId, lower: DentryId) -> Res<()> {
@@ -527,7 +523,11 @@ impl Machine<'_> {
     }
 
     /// The lower file that a file of the upper layer was copied from, by the handle that it carries.
-    fn origin_of(&mut self, fs: &Overlay, upper: DentryId) -> Res<Option<(usize, DentryId)>> {
+    pub(super) fn origin_of(
+        &mut self,
+        fs: &Overlay,
+        upper: DentryId,
+    ) -> Res<Option<(usize, DentryId)>> {
         let place = fs.upper_place(upper)?;
         let handle = match self.mark(fs, place, Mark::Origin)? {
             Some(handle) if handle.len() == HANDLE_BYTES => handle,

@@ -7,6 +7,7 @@ mod attributes;
 mod copy_up;
 mod dir;
 mod forget;
+mod index;
 mod lookup;
 mod mount;
 mod options;

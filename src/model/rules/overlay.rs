@@ -186,6 +186,13 @@ rules! {
         "A file without data that the index leads to is not reached either where metacopy is off: EPERM."
         "fs/overlayfs/namei.c ovl_lookup(), commit eba3c0b3a9e0"
         since (6, 16);
+    METACOPY_OTHER_ORIGIN "overlay.lookup.metacopy-other-origin"
+        "With an index a file without data must have its data where it was copied up from: ESTALE."
+        "fs/overlayfs/namei.c ovl_lookup(), ovl_verify_origin()";
+    INDEX_BAD "overlay.lookup.index-bad"
+        "What the index has of a lower file must be of its kind, and what it has of a directory must lead to that \
+         of the upper layer: EIO."
+        "fs/overlayfs/namei.c ovl_lookup_index()";
     METACOPY_NO_DATA "overlay.lookup.metacopy-no-data"
         "A file without data must have its data in a layer below: EIO."
         "fs/overlayfs/namei.c ovl_lookup()";
