@@ -35,10 +35,12 @@ pub struct Open {
 pub struct Scene {
     /// The directory, as paths of steps begin.
     top: String,
+    /// Whose turn it is.
+    actor: String,
     /// What is below it.
     entries: BTreeMap<String, Kind>,
-    /// Open files by name.
-    open: BTreeMap<String, Open>,
+    /// Open files by whoever opened them and name.
+    open: BTreeMap<(String, String), Open>,
 }
 
 /// The names that things are given: so few that they meet.
@@ -62,6 +64,12 @@ impl Scene {
     /// Nothing below a directory.
     pub fn below(top: &str) -> Self {
         Self { top: top.to_owned(), ..Self::default() }
+    }
+
+    /// Looks at the same with the eyes of an actor, who sees it below this directory.
+    pub fn look(&mut self, actor: &str, top: &str) {
+        actor.clone_into(&mut self.actor);
+        top.clone_into(&mut self.top);
     }
 
     /// Adds a layer upon what is there: `None` hides a name, and an opaque directory what is below its name.
@@ -131,8 +139,9 @@ impl Scene {
 
     /// An open file that fits, if there is one.
     pub fn an_open(&self, random: &mut Random, fits: impl Fn(&Open) -> bool) -> Option<String> {
-        let fitting: Vec<_> = self.open.iter().filter(|(_, open)| fits(open)).collect();
-        random.pick_any(&fitting).map(|(name, _)| (*name).clone())
+        let own = self.open.iter().filter(|((actor, _), _)| *actor == self.actor);
+        let fitting: Vec<_> = own.filter(|(_, open)| fits(open)).collect();
+        random.pick_any(&fitting).map(|((_, name), _)| name.clone())
     }
 
     /// How many files are open.
@@ -172,7 +181,9 @@ impl Scene {
                 step.flags.contains(&RenameFlag::Exchange),
             ),
             Operation::Open(step) => self.opened(step),
-            Operation::Close(step) => drop(self.open.remove(step.fd.as_str())),
+            Operation::Close(step) => {
+                self.open.remove(&(self.actor.clone(), step.fd.to_string()));
+            }
             _ => {}
         }
     }
@@ -225,7 +236,7 @@ impl Scene {
         let Some(fd) = &step.fd else { return };
         let kind = if has(OpenFlag::Tmpfile) { Kind::File } else { kind.unwrap_or(Kind::File) };
         let writable = (has(OpenFlag::Wronly) || has(OpenFlag::Rdwr)) && !has(OpenFlag::Path);
-        self.open.insert(fd.to_string(), Open { kind, writable });
+        self.open.insert((self.actor.clone(), fd.to_string()), Open { kind, writable });
     }
 }
 

@@ -12,6 +12,8 @@ use crate::transcript::{Outcome, Value, text};
 
 /// Longest map file that is read: 340 lines of at most 34 bytes.
 const MAP_BYTES: usize = 16 << 10;
+/// What is read at once; the kernel gives a page at most.
+const PIECE: usize = 4096;
 
 pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
     let process = step.process();
@@ -85,9 +87,16 @@ fn write(proc: BorrowedFd<'_>, path: &str, first: &str, then: Option<&str>) -> R
 
 fn read(proc: BorrowedFd<'_>, path: &str) -> Result<String, Failure> {
     let fd = open(proc, path, OFlags::RDONLY)?;
-    let mut buffer = vec![0; MAP_BYTES];
-    let length = rustix::io::read(&fd, &mut buffer[..]).of("read")?;
-    Ok(text(&buffer[..length]))
+    let mut content = Vec::new();
+    let mut piece = [0; PIECE];
+    while content.len() < MAP_BYTES {
+        let length = rustix::io::read(&fd, &mut piece[..]).of("read")?;
+        if length == 0 {
+            break;
+        }
+        content.extend_from_slice(&piece[..length]);
+    }
+    Ok(text(&content))
 }
 
 /// uid_map, gid_map and setgroups of a process, as this process sees them.

@@ -60,6 +60,10 @@ rules! {
     WRITE_SETGID "ownership.write.setgid-cleared"
         "Writing to a file and truncating it take the set-group-ID bit away, if the group may execute it or is not one's own."
         "write(2), truncate(2); fs/inode.c file_remove_privs()";
+    SETGID_NO_EXECUTION "ownership.setgid.no-execution"
+        "What takes the set-group-ID bit takes it also where the group may not execute the file and is not one's own."
+        "fs/attr.c setattr_should_drop_sgid(), commit ed5a7047d201"
+        since (6, 2) backports [(6, 1, 15), (5, 15, 103), (5, 10, 176)];
     UTIMES_OWNER "ownership.utimes.owner"
         "Only the owner or CAP_FOWNER sets a time to anything but two times now: EPERM."
         "utimensat(2), EPERM";
@@ -69,6 +73,10 @@ rules! {
     TRUNCATE_DIR "ownership.truncate.directory"
         "A directory has no length to set: EISDIR."
         "truncate(2), EISDIR";
+    TRUNCATE_ASKS_FILE "ownership.truncate.file-first"
+        "truncate(2) asks whether the file may be written to before it asks whether the mount may: EACCES, not EROFS."
+        "fs/open.c vfs_truncate()"
+        since (6, 14);
     TRUNCATE_OTHER "ownership.truncate.other"
         "Only a regular file is truncated: EINVAL."
         "truncate(2), EINVAL";

@@ -113,6 +113,10 @@ impl Machine<'_> {
     }
 
     fn step_move_mount(&mut self, who: ProcId, step: &op::MoveMount) -> Res<()> {
+        // A mount that was never opened has no descriptor to give.
+        if let Some(name) = &step.mount {
+            self.fd(who, name)?;
+        }
         self.must_be_able_to_mount(who)?;
         let old =
             self.named_place(who, step.mount.as_ref(), step.from.as_ref(), Walk::NO_FOLLOW)?;

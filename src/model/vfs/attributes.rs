@@ -55,9 +55,12 @@ pub struct Change {
 impl Machine<'_> {
     /// Whether anything may be changed through a mount (`mnt_want_write`).
     pub fn want_write(&self, place: Place) -> Res<()> {
+        self.deny(self.is_read_only(place), &rules::CHANGE_READ_ONLY, Errno::EROFS)
+    }
+
+    fn is_read_only(&self, place: Place) -> bool {
         let mount = &self.mounts[place.mount];
-        let read_only = mount.flags.ro || self.supers[mount.sb].readonly;
-        self.deny(read_only, &rules::CHANGE_READ_ONLY, Errno::EROFS)
+        mount.flags.ro || self.supers[mount.sb].readonly
     }
 
     fn idmap_at(&self, place: Place) -> Option<Rc<Idmap>> {
@@ -152,6 +155,9 @@ impl Machine<'_> {
             FileType::Dir => return self.refuse_by(&rules::TRUNCATE_DIR, Errno::EISDIR),
             _ => return self.refuse_by(&rules::TRUNCATE_OTHER, Errno::EINVAL),
         }
+        if self.is_read_only(place) && !self.by(&rules::TRUNCATE_ASKS_FILE) {
+            self.want_write(place)?;
+        }
         self.may(cred, place, super::Access::WRITE)?;
         self.want_write(place)?;
         self.do_truncate(cred, place, size, false)
@@ -223,11 +229,13 @@ impl Machine<'_> {
     }
 
     /// Whether a change of the file takes its set-group-ID bit (`setattr_should_drop_sgid`). Without
-    /// group execution the bit once meant mandatory locking.
+    /// group execution the bit once meant mandatory locking, and went only with a change of the mode, as one
+    /// that takes the set-user-ID bit is.
     fn setgid_goes(&self, cred: &Cred, idmap: Option<&Idmap>, inode: InodeId, mode: u32) -> bool {
-        mode & SETGID != 0
-            && (mode & GROUP_EXECUTE != 0
-                || !self.may_setgid(cred, idmap, inode, self.seen(idmap, inode, IdKind::Group)))
+        let foreign =
+            || !self.may_setgid(cred, idmap, inode, self.seen(idmap, inode, IdKind::Group));
+        let goes = || mode & SETUID != 0 || self.by(&rules::SETGID_NO_EXECUTION);
+        mode & SETGID != 0 && (mode & GROUP_EXECUTE != 0 || foreign() && goes())
     }
 
     /// Whether a file of this group may have its set-group-ID bit (`in_group_or_capable`).

@@ -15,6 +15,8 @@ use crate::search::scene::{Kind, Scene, any_path};
 pub struct Palette {
     /// The ids that files are given to.
     pub ids: &'static [u32],
+    /// The permission bits that they are given.
+    pub modes: &'static [u32],
     /// The names of attributes that files are given.
     pub xattrs: &'static [&'static str],
 }
@@ -172,7 +174,7 @@ impl Maker<'_> {
     }
 
     fn mode(&mut self) -> Mode {
-        Mode(*self.random.pick(MODES))
+        Mode(*self.random.pick(self.palette.modes))
     }
 
     fn some_mode(&mut self) -> Option<Mode> {

@@ -1,7 +1,11 @@
 //! Families: what worlds and steps are made up of.
 
+mod credentials;
 mod files;
+pub mod idmap;
+mod maps;
 pub mod overlay;
+pub mod ownership;
 pub mod propagation;
 
 use super::random::Random;
@@ -88,7 +92,12 @@ impl Variant {
 type Entry = (&'static str, fn(u64, Means) -> Option<Box<dyn Family>>);
 
 /// The families by name.
-pub const ALL: &[Entry] = &[("overlay", overlay::of), ("propagation", propagation::of)];
+pub const ALL: &[Entry] = &[
+    ("overlay", overlay::of),
+    ("propagation", propagation::of),
+    ("ownership", ownership::of),
+    ("idmap", idmap::of),
+];
 
 /// The names of the families.
 pub fn names() -> impl Iterator<Item = &'static str> {

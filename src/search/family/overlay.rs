@@ -326,7 +326,7 @@ impl Overlay {
         const AS_ROOT: &[&str] = &["user.k", "user.l", "trusted.k"];
         let xattrs = if self.variant.root { AS_ROOT } else { XATTRS };
         let ids = if self.variant.ids { IDS } else { ONE_ID };
-        files::operation(random, &self.scene, &Palette { ids, xattrs })
+        files::operation(random, &self.scene, &Palette { ids, modes: MODES, xattrs })
     }
 
     fn unmount(&mut self, random: &mut Random) -> Operation {
@@ -410,7 +410,7 @@ impl Overlay {
             }
         }
         let ids = if self.variant.ids { IDS } else { ONE_ID };
-        files::operation(random, &scene, &Palette { ids, xattrs: self.marks_of_layers() })
+        files::operation(random, &scene, &Palette { ids, modes: MODES, xattrs: self.marks_of_layers() })
     }
 
     fn marks_of_layers(&self) -> &'static [&'static str] {
