@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use super::halt::{Halt, Res};
 use super::machine::{FileType, Kind, Machine, Place, ProcId};
+use super::rules::files as rules;
 use super::steps::files::{device, inode, time};
 use super::steps::{Failure, Named};
 use super::vfs::{Attr, How, Walk};
 use crate::scenario::observe::{Observe, ObserveTree, TreeField};
 use crate::scenario::plan::Plan;
-use crate::scenario::scalar::Name;
+use crate::scenario::scalar::{Errno, Name};
 use crate::scenario::world::LIBRARY_DIRECTORIES;
 use crate::transcript::{Observation, Outcome, Value};
 
@@ -119,6 +120,8 @@ impl Tree<'_, '_> {
     }
 
     fn names(&mut self, place: Place) -> Res<Vec<Rc<str>>> {
+        let removed = self.machine.dentries[place.dentry].unlinked;
+        self.machine.deny(removed, &rules::LIST_REMOVED, Errno::ENOENT)?;
         let mut names = self.machine.fs_list(place.dentry)?;
         self.machine.touch_atime(place);
         names.sort();

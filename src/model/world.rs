@@ -402,7 +402,7 @@ impl<'p> Machine<'p> {
         let how = How { write: true, create: true, truncate: true, ..How::default() };
         let file = self.sys_open(who, None, path, how, mode).of("open")?;
         if !content.is_empty() {
-            self.write_file(file, None, content).of("write")?;
+            self.write_file(who, file, None, content).of("write")?;
         }
         let place = self.files[file].place;
         self.close(file);

@@ -40,8 +40,8 @@ pub enum Check {
 
 /// Where the root of a plan is mounted.
 const PLACE: &str = "trial";
-/// What each plan of many may take on the average, beside the time that any of them may take.
-const SHARE: Duration = Duration::from_millis(100);
+/// What each process of many plans may take on the average, beside the time that any of them may take.
+const SHARE: Duration = Duration::from_millis(250);
 
 /// Plans that are being asked by a process of their own.
 #[derive(Debug)]
@@ -173,7 +173,8 @@ impl Worker {
 /// How long plans may take together: any of them its time, and each a little.
 pub fn time(plans: &[Plan]) -> Duration {
     let longest = plans.iter().map(|plan| plan.timeout_ms).max().unwrap_or_default();
-    Duration::from_millis(longest) + SHARE * plans.len() as u32
+    let processes = |plan: &Plan| if stays(plan) { 1 } else { 2 + plan.world.actors.len() as u32 };
+    Duration::from_millis(longest) + SHARE * plans.iter().map(processes).sum::<u32>()
 }
 
 /// Whether a plan can be asked beside others: it needs nothing that is made with a sandbox for it alone.

@@ -362,7 +362,9 @@ impl Machine<'_> {
     /// Mounts a tree on a place, and copies of it where the mount below sends them
     /// (`attach_recursive_mnt`). The place is the mount point itself: nothing is gone down into.
     pub fn attach(&mut self, who: ProcId, top: MountId, at: Place) -> Res<()> {
-        let removed = self.dentries[self.mounts[top].root].unlinked;
+        let is_removed = |mount: MountId| self.dentries[self.mounts[mount].root].unlinked;
+        let covered = || is_removed(self.topmost(top)) && self.by(&rules::SOURCE_REMOVED_COVER);
+        let removed = is_removed(top) || covered();
         self.deny(removed, &rules::SOURCE_REMOVED, Errno::ENOENT)?;
         let copies = if self.mounts[at.mount].peer_group.is_some() {
             let fresh = self.peer_groups.len() as u32;
@@ -433,6 +435,21 @@ impl Machine<'_> {
         }
     }
 
+    /// Takes what stayed below unmounted mounts off those that nobody uses any more: these are freed, and hold
+    /// nothing then (`cleanup_mnt`).
+    pub fn let_go_of_unused(&mut self) {
+        let hangs_on_nothing = |mount: &Mount| {
+            mount.ns.is_none() && mount.at.is_some_and(|at| !self.is_used(at.mount))
+        };
+        let loose = self.mounts.iter().filter(|(_, mount)| hangs_on_nothing(mount));
+        let loose: Vec<_> = loose.map(|(id, _)| id).collect();
+        for mount in loose {
+            if self.by(&rules::UNUSED_LETS_GO) {
+                self.unhang(mount);
+            }
+        }
+    }
+
     /// What the last descriptor lets go of: a mount that was never attached (`dissolve_on_fput`), a
     /// mount namespace that nobody is in.
     pub fn dissolve_detached(&mut self, file: crate::model::machine::FileId) {
@@ -480,15 +497,18 @@ impl Machine<'_> {
 
     // ---- use ----
 
-    /// Whether processes or open files are on a mount; what is mounted on it does not count.
+    /// Whether processes or open files are on a mount; what is mounted on it does not count. The sandbox
+    /// keeps its first root open, to look at trees from there.
     pub fn is_used(&self, mount: MountId) -> bool {
-        self.processes.iter().any(|(_, process)| {
-            process.alive && (process.root.mount == mount || process.cwd.mount == mount)
-        }) || self.files.iter().any(|(_, file)| {
-            file.count > 0
-                && file.place.mount == mount
-                && matches!(file.what, Opened::File | Opened::Detached)
-        })
+        mount == self.sandbox_root.mount
+            || self.processes.iter().any(|(_, process)| {
+                process.alive && (process.root.mount == mount || process.cwd.mount == mount)
+            })
+            || self.files.iter().any(|(_, file)| {
+                file.count > 0
+                    && file.place.mount == mount
+                    && matches!(file.what, Opened::File | Opened::Detached)
+            })
     }
 
     /// Whether a file that was opened through a mount may be written to.

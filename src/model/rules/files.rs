@@ -23,6 +23,10 @@ rules! {
         "With fs.protected_symlinks, in a sticky directory that all may write to, a symbolic link is \
          followed only by its owner or where it belongs to the directory's owner: EACCES."
         "proc_sys_fs(5), protected_symlinks; fs/namei.c may_follow_link()";
+    PROTECTED_ON_THE_WAY "files.path.protected-symlink-on-the-way"
+        "fs.protected_symlinks is asked for the last name of a path alone: a link on the way there is followed."
+        "fs/namei.c pick_link()"
+        quirk "proc_sys_fs(5), protected_symlinks: symbolic links are followed only where they fulfil its conditions";
     NOSYMFOLLOW "files.path.nosymfollow"
         "On a mount with nosymfollow no symbolic link is followed: ELOOP."
         "mount(2), MS_NOSYMFOLLOW"

@@ -85,6 +85,10 @@ rules! {
         "A mount of a directory or file that was removed is neither bound nor moved: ENOENT."
         "fs/namespace.c attach_recursive_mnt(), get_mountpoint(); commit 1064f874abc0"
         since (4, 11);
+    SOURCE_REMOVED_COVER "mount.source-removed.cover"
+        "The same holds of what covers the top of a tree."
+        "fs/namespace.c attach_recursive_mnt()"
+        since (6, 17);
     BIND_FOREIGN "mount.bind.foreign"
         "A mount of another mount namespace is not bound: EINVAL."
         "mount(2), EINVAL; fs/namespace.c __do_loopback()";
@@ -203,6 +207,9 @@ rules! {
     EXPIRE_MARKS "mount.umount.expire-marks"
         "The first MNT_EXPIRE, or the first one after a use of the mount, only marks it: EAGAIN."
         "umount(2), MNT_EXPIRE";
+    UNUSED_LETS_GO "mount.umount.unused-lets-go"
+        "A locked mount stays on an unmounted one only as long as that one is in use."
+        "fs/namespace.c disconnect_mount(), cleanup_mnt()";
     BUSY_CHILDREN "mount.umount.mounts-on-it"
         "A mount with mounts on it is busy: EBUSY."
         "umount(2), EBUSY";

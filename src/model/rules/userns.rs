@@ -67,6 +67,10 @@ rules! {
     MAP_FORMAT "userns.map.format"
         "A line of a map is three decimal numbers with blanks between them, and there is at least one line: EINVAL."
         "user_namespaces(7), defining user and group ID mappings";
+    MAP_SATURATES "userns.map.saturates"
+        "A number of more than 64 bits in a map is the highest one, and no longer what its lowest bits are."
+        "lib/kstrtox.c _parse_integer_limit()"
+        since (7, 1);
     MAP_EMPTY_RANGE "userns.map.empty-range"
         "The range of a line has at least one id: EINVAL."
         "user_namespaces(7), defining user and group ID mappings";

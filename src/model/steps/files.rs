@@ -253,14 +253,15 @@ impl Machine<'_> {
                 };
                 let mode = step.mode.map_or(0o644, |mode| mode.0);
                 let file = self.open_for_step(who, path, how, mode)?;
-                let written = self.write_file(file, step.offset, step.data.as_bytes()).of(call);
+                let written =
+                    self.write_file(who, file, step.offset, step.data.as_bytes()).of(call);
                 self.close(file);
                 written?
             }
             (None, Some(name)) => {
                 let file = self.fd(who, name).of("write")?;
                 self.deny(self.files[file].path_only, &rules::PATH_FD, Errno::EBADF).of(call)?;
-                self.write_file(file, step.offset, step.data.as_bytes()).of(call)?
+                self.write_file(who, file, step.offset, step.data.as_bytes()).of(call)?
             }
             (None, None) => return self.bad_fd("write"),
         };

@@ -72,6 +72,7 @@ impl Machine<'_> {
         if let Err(Failure { halt: Halt::Lost(why), .. }) = performed {
             self.lost = Some(why);
         }
+        self.let_go_of_unused();
         performed.unwrap_or_else(Failure::outcome)
     }
 

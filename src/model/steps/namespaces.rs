@@ -477,8 +477,9 @@ impl Machine<'_> {
         let text = text.strip_suffix('\n').filter(|text| !text.is_empty()).unwrap_or(text);
         let lines = text.split('\n');
         let mut map: Vec<Extent> = Vec::new();
+        let saturates = || self.by(&rules::MAP_SATURATES);
         for line in lines {
-            let Some(line) = parse_line(line) else {
+            let Some(line) = parse_line(line, &saturates) else {
                 return self.refuse_by(&rules::MAP_FORMAT, Errno::EINVAL);
             };
             self.deny(line.count == 0, &rules::MAP_EMPTY_RANGE, Errno::EINVAL)?;
@@ -672,13 +673,14 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// One line of a map: three numbers with blanks between them and perhaps around them.
-fn parse_line(line: &str) -> Option<Extent> {
+/// One line of a map: three numbers with blanks between them and perhaps around them. Whether a number of more
+/// than 64 bits is the highest of them is asked where there is one.
+fn parse_line(line: &str, saturates: &dyn Fn() -> bool) -> Option<Extent> {
     let mut rest = line.as_bytes();
     let mut numbers = [0; 3];
     for (index, number) in numbers.iter_mut().enumerate() {
         rest = skip_blanks(rest);
-        (*number, rest) = parse_number(rest);
+        (*number, rest) = parse_number(rest, saturates);
         match rest.first() {
             Some(byte) if is_blank(*byte) => {}
             None if index == 2 => {}
@@ -694,15 +696,21 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
     &text[blanks..]
 }
 
-/// A decimal number and what stands behind it. No digits are 0, and what does not fit is cut off
-/// (`simple_strtoul` into 32 bits).
-fn parse_number(text: &[u8]) -> (u32, &[u8]) {
+/// A decimal number and what stands behind it. No digits are 0, and of what does not fit into 32 bits the
+/// lowest ones count (`simple_strtoul` into 32 bits).
+fn parse_number<'t>(text: &'t [u8], saturates: &dyn Fn() -> bool) -> (u32, &'t [u8]) {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(digits);
-    let number = digits
+    let value = |digit: &u8| u64::from(digit - b'0');
+    let exact = digits
         .iter()
-        .fold(0_u32, |number, digit| number.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')));
-    (number, rest)
+        .try_fold(0_u64, |number, digit| number.checked_mul(10)?.checked_add(value(digit)));
+    let wrapped = || {
+        let add = |number: u64, digit: &u8| number.wrapping_mul(10).wrapping_add(value(digit));
+        digits.iter().fold(0, add)
+    };
+    let number = exact.unwrap_or_else(|| if saturates() { u64::MAX } else { wrapped() });
+    (number as u32, rest)
 }
 
 fn overlap(a: &Extent, b: &Extent) -> bool {
@@ -737,6 +745,7 @@ mod tests {
 
     #[test]
     fn a_line_is_three_numbers_and_blanks() {
+        let parse_line = |text| parse_line(text, &|| true);
         assert_eq!(parse_line("0 1000 1"), Some(line(0, 1000, 1)));
         assert_eq!(parse_line("  00\t1000   01 \r"), Some(line(0, 1000, 1)));
         for wrong in ["", "0 0", "0 0 1 1", "+0 0 1", "0x0 0 1", "0,0,1", "0 0 1x", " ", "-1 0 1"] {
@@ -746,7 +755,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_into_32_bits_is_cut_off() {
-        assert_eq!(parse_line("4294967296 4294967297 1"), Some(line(0, 1, 1)));
+        let parsed = |text, saturates| parse_line(text, &|| saturates);
+        for saturates in [false, true] {
+            let cut = parsed("4294967296 4294967297 1", saturates);
+            assert_eq!(cut, Some(line(0, 1, 1)));
+        }
+        assert_eq!(parsed("0 0 18446744073709551621", false), Some(line(0, 0, 5)));
+        assert_eq!(parsed("0 0 18446744073709551621", true), Some(line(0, 0, u32::MAX)));
     }
 
     #[test]

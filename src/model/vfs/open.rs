@@ -367,7 +367,13 @@ impl Machine<'_> {
     }
 
     /// Writes to an open file; at its position, or its end with O_APPEND, where there is no offset.
-    pub fn write_file(&mut self, file: FileId, offset: Option<u64>, data: &[u8]) -> Res<usize> {
+    pub fn write_file(
+        &mut self,
+        who: ProcId,
+        file: FileId,
+        offset: Option<u64>,
+        data: &[u8],
+    ) -> Res<usize> {
         let open = &self.files[file];
         if !open.writable || !matches!(open.what, Opened::File) {
             return self.refuse_by(&rules::BAD_FD, Errno::EBADF);
@@ -386,7 +392,9 @@ impl Machine<'_> {
         if at.checked_add(data.len() as u64).is_none_or(|end| end > i64::MAX as u64) {
             return refuse(if at > i64::MAX as u64 { Errno::EINVAL } else { Errno::EFBIG });
         }
-        self.strip_privileges(&cred, place, data.is_empty())?;
+        // Who writes is asked here, whoever opened the file.
+        let writer = Rc::clone(&self.processes[who].cred);
+        self.strip_privileges(&writer, place, data.is_empty())?;
         let written = self.fs_write(&cred, place.dentry, at, data)?;
         if offset.is_none() {
             self.files[file].position = at + written as u64;

@@ -62,6 +62,13 @@ pub struct Parent {
     pub slash: bool,
 }
 
+/// Where in a path a symbolic link stands. What the last name leads to is the last name again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    OnTheWay,
+    Last,
+}
+
 /// What stays the same over one walk.
 struct Walker {
     who: ProcId,
@@ -76,7 +83,7 @@ impl Machine<'_> {
         self.check_path(path)?;
         let mut walker = self.walker(who);
         let from = self.start(who, start, path);
-        let mut at = self.resolve(&mut walker, from, path, how.follow)?;
+        let mut at = self.resolve(&mut walker, from, path, how.follow, Part::Last)?;
         if how.into_mount {
             at = self.down(at);
         }
@@ -99,7 +106,7 @@ impl Machine<'_> {
     /// Goes on from a symbolic link that a walk ended at, to the directory that its target ends in.
     pub fn follow_parent(&mut self, who: ProcId, dir: Place, link: Place) -> Res<Parent> {
         let mut walker = self.walker(who);
-        let target = self.link_target(&mut walker, dir, link)?;
+        let target = self.link_target(&mut walker, dir, link, Part::Last)?;
         let from = if target.starts_with('/') { walker.root } else { dir };
         self.resolve_parent(&mut walker, from, &target)
     }
@@ -130,6 +137,7 @@ impl Machine<'_> {
         from: Place,
         path: &str,
         follow: bool,
+        part: Part,
     ) -> Res<Place> {
         let parent = self.resolve_parent(walker, from, path)?;
         let at = match &parent.last {
@@ -137,7 +145,8 @@ impl Machine<'_> {
             Last::DotDot => self.dot_dot(walker, parent.dir),
             Last::Name(name) => {
                 let found = self.step_into(walker, parent.dir, name)?;
-                self.follow_link(walker, parent.dir, found, follow || parent.slash)?
+                let follow = follow || parent.slash;
+                self.follow_link(walker, parent.dir, found, follow, part)?
             }
         };
         if parent.slash && !self.is_dir(at.dentry) {
@@ -169,7 +178,7 @@ impl Machine<'_> {
                 ".." => self.dot_dot(walker, at),
                 name => {
                     let found = self.step_into(walker, at, name)?;
-                    self.follow_link(walker, at, found, true)?
+                    self.follow_link(walker, at, found, true, Part::OnTheWay)?
                 }
             };
             rest = next.unwrap_or_default();
@@ -211,26 +220,31 @@ impl Machine<'_> {
         dir: Place,
         found: Place,
         follow: bool,
+        part: Part,
     ) -> Res<Place> {
         if !follow || self.file_type(self.inode(found.dentry)) != FileType::Symlink {
             return Ok(found);
         }
-        let target = self.link_target(walker, dir, found)?;
+        let target = self.link_target(walker, dir, found, part)?;
         let from = if target.starts_with('/') { walker.root } else { dir };
-        self.resolve(walker, from, &target, true)
+        self.resolve(walker, from, &target, true, part)
     }
 
     /// What a symbolic link says, where it may be followed.
-    fn link_target(&mut self, walker: &mut Walker, dir: Place, link: Place) -> Res<Rc<str>> {
+    fn link_target(
+        &mut self,
+        walker: &mut Walker,
+        dir: Place,
+        link: Place,
+        part: Part,
+    ) -> Res<Rc<str>> {
         walker.links += 1;
         if walker.links > MAX_LINKS {
             return self.refuse_by(&rules::LINK_LOOP, Errno::ELOOP);
         }
-        self.deny(
-            self.is_foreign_link(walker, dir, link),
-            &rules::PROTECTED_SYMLINK,
-            Errno::EACCES,
-        )?;
+        let is_asked = || part == Part::Last || !self.by(&rules::PROTECTED_ON_THE_WAY);
+        let foreign = self.is_foreign_link(walker, dir, link) && is_asked();
+        self.deny(foreign, &rules::PROTECTED_SYMLINK, Errno::EACCES)?;
         let nosymfollow = self.mounts[link.mount].flags.nosymfollow;
         self.deny(nosymfollow, &rules::NOSYMFOLLOW, Errno::ELOOP)?;
         self.touch_atime(link);

@@ -7,6 +7,7 @@ mod maps;
 pub mod overlay;
 pub mod ownership;
 pub mod propagation;
+pub mod roots;
 
 use super::random::Random;
 use crate::probe::Environment;
@@ -97,6 +98,7 @@ pub const ALL: &[Entry] = &[
     ("propagation", propagation::of),
     ("ownership", ownership::of),
     ("idmap", idmap::of),
+    ("roots", roots::of),
 ];
 
 /// The names of the families.
