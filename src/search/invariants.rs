@@ -51,6 +51,9 @@ impl<'t> Trial<'t> {
         if !matches!(self.kernel.outcomes.get(index)?, Outcome::Failed { .. }) {
             return None;
         }
+        if is_several_calls(&self.plan.steps[index].operation) {
+            return None;
+        }
         let change = first_change(self.after(index - 1), self.after(index));
         let rules = self.model.steps.get(index).map_or(&[][..], Vec::as_slice);
         self.count(Invariant::Trace, change, rules.iter().copied(), index)
@@ -236,4 +239,14 @@ fn decided_by(answered: Answered<'_>, step: usize, check: Check) -> Vec<&'static
     ids.sort_unstable();
     ids.dedup();
     ids
+}
+
+/// Whether a step asks the kernel for more than one change, of which the first ones may be done before another fails.
+fn is_several_calls(operation: &Operation) -> bool {
+    match operation {
+        Operation::WriteUidMap(step) => step.then.is_some(),
+        Operation::WriteGidMap(step) => step.then.is_some(),
+        Operation::CapAmbient(step) => step.raise.len() > 1,
+        _ => false,
+    }
 }

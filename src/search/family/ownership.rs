@@ -179,12 +179,12 @@ impl Ownership {
         };
         for _ in 0..random.between(3, 9) {
             let at = any_path(random);
-            let mut above = at.match_indices('/').map(|(end, _)| &at[..end]);
+            let above = at.match_indices('/').map(|(end, _)| &at[..end]);
             let blocked = |path: &str| self.scene.kind(path).is_some_and(|kind| kind != Kind::Dir);
             if self.scene.kind(&at).is_some() || above.clone().any(blocked) {
                 continue;
             }
-            while let Some(path) = above.next() {
+            for path in above {
                 if self.scene.kind(path).is_none() {
                     let entry = self.entry(random, EntryKind::Dir);
                     add(self, path.to_owned(), entry, Kind::Dir);
