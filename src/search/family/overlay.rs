@@ -410,7 +410,11 @@ impl Overlay {
             }
         }
         let ids = if self.variant.ids { IDS } else { ONE_ID };
-        files::operation(random, &scene, &Palette { ids, modes: MODES, xattrs: self.marks_of_layers() })
+        files::operation(
+            random,
+            &scene,
+            &Palette { ids, modes: MODES, xattrs: self.marks_of_layers() },
+        )
     }
 
     fn marks_of_layers(&self) -> &'static [&'static str] {
