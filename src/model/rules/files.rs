@@ -104,6 +104,10 @@ rules! {
     OPEN_TMPFILE_READ "files.open.tmpfile-read"
         "O_TMPFILE makes a file to write to, so it is not opened for reading alone: EINVAL."
         "open(2), O_TMPFILE";
+    TMPFILE_UNMAPPED "files.open.tmpfile-unmapped"
+        "O_TMPFILE makes no file whose owner would have no id on the file system or in the mount's id map: EOVERFLOW."
+        "fs/namei.c vfs_tmpfile() fsuidgid_has_mapping()"
+        since (7, 2) backports [(6, 18, 44), (6, 12, 101)];
     OPEN_PROTECTED "files.open.protected-regular"
         "With fs.protected_regular or fs.protected_fifos, open(2) with O_CREAT does not open what \
          another user left in a sticky directory: EACCES."

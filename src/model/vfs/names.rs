@@ -32,7 +32,7 @@ impl Machine<'_> {
 
     /// Whether a file of these credentials would have owners on the file system
     /// (`fsuidgid_has_mapping`).
-    fn can_own(&self, cred: &Cred, mount: MountId) -> bool {
+    pub fn can_own(&self, cred: &Cred, mount: MountId) -> bool {
         let userns = self.supers[self.mounts[mount].sb].userns;
         [(IdKind::User, cred.fsuid), (IdKind::Group, cred.fsgid)]
             .into_iter()

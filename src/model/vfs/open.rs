@@ -149,6 +149,8 @@ impl Machine<'_> {
         let cred = Rc::clone(&self.processes[who].cred);
         let dir = self.walk(who, start, path, Walk::DIRECTORY)?;
         self.deny(self.is_readonly(dir.mount), &rules::CREATE_RO, Errno::EROFS)?;
+        let unmapped = !self.can_own(&cred, dir.mount);
+        self.deny(unmapped, &rules::TMPFILE_UNMAPPED, Errno::EOVERFLOW)?;
         self.may(&cred, dir, Access::CHANGE_DIR)?;
         let mode = self.masked(who, mode);
         let new = self.new_file(&cred, dir, NewKind::File, mode);

@@ -274,6 +274,10 @@ impl Roots {
                     true => path(random.pick::<&str>(&["/", "."])),
                     false => self.a_mount(random, stand),
                 };
+                // What is under the root of real root is the machine's.
+                if self.variant.root && identity(stand, at.as_str()).is_empty() {
+                    return Operation::Mounted(Mounted { at });
+                }
                 let flags = random.some(70, &[UmountFlag::Detach]);
                 Operation::Umount(Umount { at, flags })
             }
