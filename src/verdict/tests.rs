@@ -31,7 +31,7 @@ static QUIRK: Rule = Rule {
     until: None,
     probe: None,
     quirk: Some("It does not."),
-    breaks: None,
+    breaks: &[],
 };
 
 /// A case of one step, with this behind `path: f`.

@@ -1,6 +1,8 @@
 //! What is recorded after the steps: trees, mount tables, maps, credentials, namespaces.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx};
@@ -163,16 +165,25 @@ fn observe_tree(
     let fields = if item.fields.is_empty() { TreeField::DEFAULT } else { &item.fields };
     // The sandbox looks from its own root even if the root of its process was moved by pivot_root.
     let base = if actor.is_some() { CWD } else { sandbox.root.as_fd() };
-    let here =
-        rustix::fs::open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let own =
-        statx_of(sandbox.proc.as_fd(), "self/exe", AtFlags::empty()).map(|own| own.stx_size).ok();
+    // It is the same for as long as this process and those that it starts live.
+    static OWN: OnceLock<Option<u64>> = OnceLock::new();
+    let own = *OWN.get_or_init(|| {
+        let own = statx_of(sandbox.proc.as_fd(), "self/exe", AtFlags::empty());
+        own.map(|own| own.stx_size).ok()
+    });
     let libraries = !plan.world.programs().is_empty();
     let program_sizes = own.into_iter().chain(sandbox.program_sizes.iter().copied()).collect();
-    let mut walk = Walk { fields, layer, plan, libraries, program_sizes, entries: Vec::new() };
+    let mut walk = Walk {
+        fields,
+        layer,
+        plan,
+        libraries,
+        program_sizes,
+        entries: Vec::new(),
+        here: OnceCell::new(),
+    };
     let found = walk.start(base, item.at.as_str());
-    if let Ok(here) = here {
-        // Extended attributes are read by name from the directory that holds them.
+    if let Some(here) = walk.here.get() {
         let _ = rustix::process::fchdir(here);
     }
     let title = format!("{kind} at {}{by}", item.at);
@@ -188,6 +199,9 @@ struct Walk<'a> {
     /// The sizes of this very binary and of programs of the system: what is a copy of one says nothing.
     program_sizes: Vec<u64>,
     entries: Vec<Value>,
+    /// The working directory, once it was left: attributes of what cannot be opened are read by name, from the
+    /// directory that holds it.
+    here: OnceCell<OwnedFd>,
 }
 
 impl Walk<'_> {
@@ -318,6 +332,15 @@ impl Walk<'_> {
         }
     }
 
+    /// Makes a directory the working directory.
+    fn go_to(&self, dir: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        if self.here.get().is_none() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let _ = self.here.set(rustix::fs::open(".", flags, Mode::empty())?);
+        }
+        rustix::process::fchdir(dir)
+    }
+
     fn xattrs(
         &self,
         dir: BorrowedFd<'_>,
@@ -326,9 +349,7 @@ impl Walk<'_> {
     ) -> Vec<(String, Value)> {
         let listed = with_room(|list| match opened {
             Ok(fd) => rustix::fs::flistxattr(fd, list),
-            Err(_) => {
-                rustix::process::fchdir(dir).and_then(|()| rustix::fs::llistxattr(name, list))
-            }
+            Err(_) => self.go_to(dir).and_then(|()| rustix::fs::llistxattr(name, list)),
         });
         let Ok(list) = listed else { return Vec::new() };
         let mut xattrs = Vec::new();

@@ -167,7 +167,11 @@ impl Machine<'_> {
         };
         let key = self.inode(upper);
         let inode = self.inode(dentry);
+        let keeps_inode = is_dir
+            || self.has_file_handles(fs, from.dentry)
+            || self.by(&rules::COPY_UP_KEEPS_INODE);
         let node = self.node_mut(dentry)?;
+        node.constant_ino &= keeps_inode;
         node.upper = Some(upper);
         node.metacopy = metacopy;
         node.indexed = indexed;

@@ -31,7 +31,7 @@ pub struct Rule {
     /// What documentation or POSIX says instead, where the kernel deviates from it.
     pub quirk: Option<&'static str>,
     /// What does not hold where it decides.
-    pub breaks: Option<Invariant>,
+    pub breaks: &'static [Invariant],
 }
 
 /// What holds of all operations, but where a rule says otherwise.
@@ -56,7 +56,7 @@ impl PartialEq for Rule {
 macro_rules! rules {
     ($($name:ident $id:literal $statement:literal $source:literal
         $(since $since:tt)? $(backports [$($backport:tt),+])? $(until $until:tt)? $(probe $probe:literal)?
-        $(quirk $quirk:literal)? $(breaks $breaks:ident)? ;)+) => {
+        $(quirk $quirk:literal)? $(breaks $($breaks:ident)+)? ;)+) => {
         $(
             #[doc = $statement]
             pub static $name: $crate::model::rules::Rule = $crate::model::rules::Rule {
@@ -68,9 +68,7 @@ macro_rules! rules {
                 until: $crate::model::rules::optional!($($crate::model::rules::version!($until))?),
                 probe: $crate::model::rules::optional!($($probe)?),
                 quirk: $crate::model::rules::optional!($($quirk)?),
-                breaks: $crate::model::rules::optional!(
-                    $($crate::model::rules::Invariant::$breaks)?
-                ),
+                breaks: &[$($($crate::model::rules::Invariant::$breaks),+)?],
             };
         )+
         /// The rules of this family, in their order.

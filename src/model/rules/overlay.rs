@@ -242,7 +242,8 @@ rules! {
         "A listing of a directory with copied-up files leaves out what cannot be looked up."
         "fs/overlayfs/readdir.c ovl_cache_update(), commit \"ovl: skip stale entries in merge dir cache \
          iteration\""
-        since (5, 15);
+        since (5, 15)
+        breaks Trace Remount;
     LIST_IMPURE_FAILS "overlay.list.impure-fails"
         "A listing of a directory that lies in the upper layer alone and has copied-up files fails where one of \
          its names cannot be looked up, with the error of that."
@@ -277,6 +278,12 @@ rules! {
          for it."
         "overlayfs.rst, NFS export; fs/overlayfs/copy_up.c ovl_need_index()"
         since (4, 16);
+    COPY_UP_KEEPS_INODE "overlay.copy-up.keeps-inode"
+        "A file that is copied up keeps its inode and the number of it for as long as it is remembered, even where \
+         a further name of it cannot be traced to its origin, and so has another."
+        "fs/overlayfs/inode.c ovl_hash_bylower(); fs/overlayfs/util.c ovl_can_decode_fh()"
+        quirk "inode(7): a file has one inode number, whatever the name"
+        breaks Remount;
     COPY_UP_NO_MARKS "overlay.copy-up.no-marks"
         "The overlay's own attributes are not copied up."
         "fs/overlayfs/copy_up.c ovl_copy_xattr()";
