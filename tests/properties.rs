@@ -355,17 +355,14 @@ fn receives(machine: &Machine<'_>, to: MountId, from: MountId) -> bool {
     if to == from {
         return true;
     }
-    let Some(sends) = machine.mounts[from].peer_group else { return false };
-    let mut at = to;
-    for _ in 0..machine.mounts.iter().count() {
-        let this = &machine.mounts[at];
-        if this.peer_group == Some(sends) || this.master == Some(sends) {
+    let sends = machine.mounts[from].peer_group;
+    let mut at = Some(to);
+    while let Some(mount) = at {
+        let this = &machine.mounts[mount];
+        if sends.is_some() && this.peer_group == sends {
             return true;
         }
-        let Some(master) = this.master else { return false };
-        let mut masters = machine.mounts.iter().filter(|(_, at)| at.peer_group == Some(master));
-        let Some((above, _)) = masters.next() else { return false };
-        at = above;
+        at = this.master;
     }
     false
 }

@@ -44,7 +44,15 @@ fn recipe() -> Recipe {
     Recipe {
         families: Vec::new(),
         seed: 0,
-        means: Means { ids: true, root: true, overlay: true, user_xattrs: true },
+        means: Means {
+            ids: true,
+            root: true,
+            overlay: true,
+            user_xattrs: true,
+            mount_setattr: true,
+            beneath: true,
+            set_group: true,
+        },
         profile: Profile::of_version(KernelVersion(6, 12, 0)),
         check: Check::Step,
         without: None,

@@ -240,8 +240,12 @@ pub struct Mount {
     pub locked: bool,
     /// The peer group it is shared in.
     pub peer_group: Option<u32>,
-    /// The peer group that it receives from.
-    pub master: Option<u32>,
+    /// The mount that it receives from, a member of a peer group.
+    pub master: Option<MountId>,
+    /// Those that receive from it, in the order in which they do.
+    pub slaves: Vec<MountId>,
+    /// When it was put into the list of its namespace.
+    pub listed: u64,
     pub unbindable: bool,
     /// Mounts on it, in the order in which they were made.
     pub children: Vec<MountId>,

@@ -162,6 +162,8 @@ impl<'p> Machine<'p> {
             locked: false,
             peer_group: None,
             master: None,
+            slaves: Vec::new(),
+            listed: 0,
             unbindable: false,
             children: Vec::new(),
             source: "sandbox".into(),

@@ -4,29 +4,33 @@ mod context;
 mod disks;
 mod file_systems;
 mod flags;
+mod groups;
 mod nsfs;
 mod observe;
 mod operations;
 mod propagation;
 mod setattr;
 mod tree;
+mod umount;
 
 pub use context::{Config, Context};
 pub use file_systems::Given;
 pub use flags::Asked;
+pub use groups::PeerGroup;
 pub use nsfs::AnyNs;
 pub use operations::MountCall;
-pub use propagation::PeerGroup;
 pub use tree::{Apart, Copy, Keep};
 
 use super::machine::{Machine, MountId, Place};
 
 impl Machine<'_> {
-    /// The mount on exactly this place; what is stacked there lies on its root.
+    /// The mount on exactly this place; what is stacked there lies on its root. Where there are two (see
+    /// `propagation.mount.cover-beside`), the newer one is found.
     pub fn mount_at(&self, place: Place) -> Option<MountId> {
         self.mounts[place.mount]
             .children
             .iter()
+            .rev()
             .copied()
             .find(|child| self.mounts[*child].at == Some(place))
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::model::halt::Res;
-use crate::model::machine::{DentryId, FsType, Machine, MountId, Place, ProcId};
+use crate::model::machine::{DentryId, FsType, Machine, MntNsId, MountId, Place, ProcId};
 use crate::model::rules::{propagation, roots};
 use crate::model::steps::files::inode;
 use crate::model::steps::{Failure, Named};
@@ -36,9 +36,7 @@ impl Machine<'_> {
         }
         let process = &self.processes[actor];
         let (ns, root) = (process.mnt_ns, process.root);
-        // In the order in which they were made, as since Linux 6.8 the kernel lists them.
-        let ours: Vec<_> =
-            self.mounts.iter().filter(|(_, m)| m.ns == Some(ns)).map(|(id, _)| id).collect();
+        let ours = self.listed(ns);
         let mut lines = Vec::with_capacity(ours.len());
         for mount in ours {
             let shown = self.path_of(self.root_of(mount), root);
@@ -56,6 +54,17 @@ impl Machine<'_> {
         lines.sort_by(|one, other| one.0.cmp(&other.0));
         let lines = lines.into_iter().map(|(_, line)| line).collect();
         Observation { title, found: Ok(Value::List(lines)) }
+    }
+
+    /// The mounts of a namespace as its table lists them: in the order in which they were made.
+    fn listed(&self, ns: MntNsId) -> Vec<MountId> {
+        let ours = self.mounts.iter().filter(|(_, mount)| mount.ns == Some(ns));
+        let mut ours: Vec<_> = ours.map(|(id, _)| id).collect();
+        let attached = |mount: &MountId| self.mounts[*mount].listed;
+        if !ours.is_sorted_by_key(attached) && self.by(&propagation::LISTED_AS_ATTACHED) {
+            ours.sort_by_key(attached);
+        }
+        ours
     }
 
     /// Whether a mount is one of those that the harness made: what is beneath them differs from host
@@ -100,7 +109,7 @@ impl Machine<'_> {
         if let Some(own) = this.peer_group {
             line.push(("shared".to_owned(), group(own)));
         }
-        if let Some(master) = this.master {
+        if let Some(master) = self.master_group(mount) {
             line.push(("master".to_owned(), group(master)));
             let seen = self.dominating(mount, root).filter(|seen| *seen != master);
             if let Some(seen) = seen.filter(|_| self.by(&propagation::PROPAGATE_FROM)) {
@@ -117,16 +126,16 @@ impl Machine<'_> {
     /// (`get_dominating_id`).
     fn dominating(&self, mount: MountId, root: Place) -> Option<u32> {
         let ns = self.mounts[mount].ns;
-        let mut master = self.mounts[mount].master;
-        while let Some(group) = master {
-            let peers = self.peers(group);
+        let mut above = self.mounts[mount].master;
+        while let Some(master) = above {
+            let group = self.mounts[master].peer_group?;
             let seen = |peer: &MountId| {
                 self.mounts[*peer].ns == ns && self.is_reachable(self.root_of(*peer), root)
             };
-            if peers.iter().any(seen) {
+            if self.peers(group).iter().any(seen) {
                 return Some(group);
             }
-            master = peers.first().and_then(|peer| self.mounts[*peer].master);
+            above = self.mounts[master].master;
         }
         None
     }

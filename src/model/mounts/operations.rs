@@ -180,6 +180,7 @@ impl Machine<'_> {
         self.deny(group.is_none() && master.is_none(), &rules::GROUP_NONE, Errno::EINVAL)?;
         if let Some(group) = group {
             self.join_group(to.mount, group, from.mount);
+            self.mounts[to.mount].unbindable = false;
         }
         self.set_master(to.mount, master, Some(from.mount));
         Ok(())

@@ -179,6 +179,8 @@ impl Machine<'_> {
             locked: false,
             peer_group: None,
             master: None,
+            slaves: Vec::new(),
+            listed: 0,
             unbindable: false,
             children: Vec::new(),
             source: source.into(),
@@ -199,9 +201,15 @@ impl Machine<'_> {
         self.enter_namespace(top, ns);
     }
 
+    /// Puts a tree into a namespace, behind what is in its list already. What is moved within a namespace
+    /// keeps its place.
     fn enter_namespace(&mut self, top: MountId, ns: MntNsId) {
         for mount in self.mount_tree(top) {
-            self.mounts[mount].ns = Some(ns);
+            if self.mounts[mount].ns != Some(ns) {
+                self.events += 1;
+                self.mounts[mount].listed = self.events;
+                self.mounts[mount].ns = Some(ns);
+            }
         }
     }
 
@@ -216,15 +224,18 @@ impl Machine<'_> {
             children: Vec::new(),
             peer_group: None,
             master: None,
+            slaves: Vec::new(),
+            listed: 0,
             expiring: false,
             ..source.clone()
         });
         match copy {
             Copy::Private => {}
-            Copy::Slave { .. } => self.set_master(new, group, None),
+            Copy::Slave { .. } if group.is_some() => self.set_master(new, Some(old), None),
             Copy::SharedToSlave if group.is_some() && self.by(&propagation::USERNS_SLAVE) => {
-                self.set_master(new, group, None);
+                self.set_master(new, Some(old), None);
             }
+            Copy::Slave { .. } => self.set_master(new, master, Some(old)),
             Copy::Peer | Copy::Shared | Copy::SharedToSlave => {
                 if let Some(group) = group.filter(|_| self.by(&propagation::COPY_PEER)) {
                     self.join_group(new, group, old);
@@ -344,7 +355,9 @@ impl Machine<'_> {
         self.mounts[mount].at = Some(at);
         self.mounts[at.mount].children.push(mount);
         if let Some(covered) = covered {
-            let top = self.topmost(mount);
+            let topmost = self.topmost(mount);
+            let beside = topmost != mount && self.by(&propagation::COVER_BESIDE);
+            let top = if beside { mount } else { topmost };
             let root = self.root_of(top);
             self.unhang(covered);
             self.mounts[covered].at = Some(root);
@@ -379,13 +392,21 @@ impl Machine<'_> {
             self.enter_namespace(top, ns);
         }
         let owner = self.owner_of(who, at.mount);
-        for (copy, place) in copies {
+        // Each copy is put before those that were made earlier.
+        for (copy, place) in copies.into_iter().rev() {
             let Some(ns) = self.mounts[place.mount].ns else { continue };
-            if self.mnt_nss[ns].owner != owner && self.by(&propagation::LOCKED_ACROSS) {
+            let across = self.mnt_nss[ns].owner != owner && self.by(&propagation::LOCKED_ACROSS);
+            if across {
                 self.lock_tree(copy);
             }
             self.mounts[copy].locked = false;
+            let covered = self.mount_at(place);
             self.hang(copy, place);
+            if let Some(covered) = covered.filter(|_| across)
+                && !self.by(&propagation::COVER_NOT_LOCKED)
+            {
+                self.lock_tree(covered);
+            }
             self.enter_namespace(copy, ns);
         }
         Ok(())
@@ -406,6 +427,9 @@ impl Machine<'_> {
             self.unlock_copies(top);
         }
         let mut gone = self.mount_tree(top);
+        if gone.len() > 1 && self.by(&propagation::UMOUNT_FROM_BELOW) {
+            gone.reverse();
+        }
         let places: Vec<_> = gone.iter().map(|mount| self.mounts[*mount].at).collect();
         // They are children of nothing while others are looked for; where they were they still know.
         for (mount, at) in gone.iter().zip(&places) {
@@ -431,8 +455,8 @@ impl Machine<'_> {
                 Some(at) if stays => self.mounts[at.mount].children.push(mount),
                 _ => self.mounts[mount].at = None,
             }
-            self.make_private(mount);
         }
+        self.leave_groups(&gone);
     }
 
     /// Takes what stayed below unmounted mounts off those that nobody uses any more: these are freed, and hold

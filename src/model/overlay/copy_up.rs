@@ -71,6 +71,9 @@ impl Machine<'_> {
         if node.upper.is_none() || (node.metacopy && need != Need::Metadata) {
             return Ok(false);
         }
+        if !node.indexed {
+            return Ok(true);
+        }
         Ok(self.overlay(dentry)?.aliased.borrow().contains(&dentry))
     }
 
@@ -153,6 +156,7 @@ impl Machine<'_> {
         let temp = self.make_temp_copy(fs, dentry, from, attr, metacopy, keeps_origin)?;
         if indexed && is_dir {
             self.index_directory(fs, from.dentry, temp)?;
+            fs.aliased.borrow_mut().insert(dentry);
         }
         let upper = match self.install_copy(fs, dentry, temp, attr, to_index) {
             Ok(upper) => upper,
@@ -177,8 +181,6 @@ impl Machine<'_> {
         }
         if to_index {
             self.store_nlink(fs, dentry)?;
-        } else {
-            self.set_upper_alias(dentry)?;
         }
         Ok(())
     }

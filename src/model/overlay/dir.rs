@@ -60,9 +60,7 @@ impl Machine<'_> {
         };
         self.read_guard(self.inode(dir));
         let inode = self.upper_inode(&fs, dir, upper);
-        let dentry = self.new_name(dir, name, inode)?;
-        self.set_upper_alias(dentry)?;
-        Ok(dentry)
+        self.new_name(dir, name, inode)
     }
 
     /// Makes a file without a name: in the directory of the upper layer.
@@ -81,9 +79,7 @@ impl Machine<'_> {
         let inode = self.upper_inode(&fs, dir, upper);
         let sb = self.dentries[dir].sb;
         let name = "#".into();
-        let dentry = self.dentries.add(Dentry { sb, parent: dir, name, inode, unlinked: true });
-        self.set_upper_alias(dentry)?;
-        Ok(dentry)
+        Ok(self.dentries.add(Dentry { sb, parent: dir, name, inode, unlinked: true }))
     }
 
     /// The mounter's credentials with the ids of the new file's owner (`ovl_setup_cred_for_create`).
@@ -233,10 +229,12 @@ impl Machine<'_> {
         self.read_guard(self.inode(dir));
         let inode = self.inode(old);
         let dentry = self.new_name(dir, name, inode)?;
-        self.set_upper_alias(dentry)?;
         self.inodes[inode].nlink += 1;
         // The next lookup finds out whether the new name knows the origin of the file.
         self.node_mut(dir)?.children.remove(name);
+        if fs.indexed {
+            fs.aliased.borrow_mut().insert(dentry);
+        }
         Ok(dentry)
     }
 

@@ -116,7 +116,7 @@ impl Machine<'_> {
         }
         self.fs_link(&fs.mounter, upper, upper_dir, &name)?;
         fs.aliased.borrow_mut().insert(dentry);
-        self.set_nlink(fs, dentry, upper)
+        self.store_nlink(fs, dentry)
     }
 
     /// The number of links that a mark of an indexed file tells, if it makes sense.
@@ -150,10 +150,6 @@ impl Machine<'_> {
         if self.is_dir(dentry) {
             return Ok(());
         }
-        self.set_nlink(fs, dentry, upper)
-    }
-
-    fn set_nlink(&mut self, fs: &Overlay, dentry: DentryId, upper: DentryId) -> Res<()> {
         let nlink = |dentry| i64::from(self.inodes[self.inode(dentry)].nlink);
         let difference = nlink(dentry) - nlink(upper);
         self.set_mark(fs, upper, Mark::Nlink, format!("U{difference:+}").as_bytes())

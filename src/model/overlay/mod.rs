@@ -55,8 +55,8 @@ pub struct Overlay {
     whiteout: Cell<Option<DentryId>>,
     /// Overlay inodes by the inode of a layer that they stand for.
     inodes: RefCell<BTreeMap<InodeId, InodeId>>,
-    /// Names that the upper layer has itself: a file may have been copied up by way of another of its names
-    /// (`OVL_E_UPPER_ALIAS`).
+    /// Names that the upper layer has itself, where there is an index: a file may have been copied up
+    /// by way of another of its names.
     aliased: RefCell<BTreeSet<DentryId>>,
     /// How many overlays lie on each other.
     depth: u32,
@@ -262,12 +262,6 @@ impl Machine<'_> {
         let dentry = self.dentries.add(dentry);
         self.node_mut(dir)?.children.insert(name, Child::There(dentry));
         Ok(dentry)
-    }
-
-    /// Remembers that the upper layer has a name itself.
-    fn set_upper_alias(&self, dentry: DentryId) -> Res<()> {
-        self.overlay(dentry)?.aliased.borrow_mut().insert(dentry);
-        Ok(())
     }
 
     /// Whether the layer's mount and file system take changes (`ovl_want_write`).

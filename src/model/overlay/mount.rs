@@ -489,7 +489,6 @@ impl Machine<'_> {
         let dentry = self.dentries.add(dentry);
         self.dentries[dentry].parent = dentry;
         self.supers[sb].root = dentry;
-        self.set_upper_alias(dentry)?;
         Ok(sb)
     }
 }

@@ -28,6 +28,19 @@ rules! {
     SLAVES_HANDED_ON "propagation.group.slaves-handed-on"
         "When the last member leaves a peer group, its slaves become slaves of its master."
         "fs/pnode.c do_make_slave()";
+    HEIR_SAME_ROOT "propagation.heir.same-root"
+        "The slaves of a mount that leaves its peer group go to a peer that shows the same directory, if there is \
+         one, and otherwise to the next one."
+        "fs/pnode.c do_make_slave(); gone with commit 955336e204ab"
+        until (6, 17);
+    HEIR_BEHIND "propagation.heir.behind"
+        "Slaves that are handed on come behind those that their new master has already, not before them."
+        "fs/pnode.c do_make_slave(), list_splice(), before transfer_propagation()"
+        until (6, 17);
+    HEIR_STAYS "propagation.heir.stays"
+        "Slaves of what is unmounted are handed on at once to a mount that stays."
+        "fs/pnode.c propagation_source(), commit 955336e204ab; since 6.18 bulk_make_private()"
+        since (6, 17);
 
     COPY_PEER "propagation.copy.peer"
         "A copy of a shared mount is its peer."
@@ -76,6 +89,16 @@ rules! {
     LOCKED_ACROSS "propagation.mount.locked-across"
         "In a tree that arrives in a mount namespace of another user namespace, all but its top is locked."
         "mount_namespaces(7), restrictions; fs/namespace.c attach_recursive_mnt()";
+    COVER_NOT_LOCKED "propagation.mount.cover-not-locked"
+        "What was mounted at a place is not locked when a tree from another user namespace slides beneath it."
+        "fs/namespace.c attach_recursive_mnt(), commit ce7df1968653"
+        since (6, 16) backports [(6, 15, 5), (6, 12, 36), (6, 6, 96), (6, 1, 143), (5, 15, 187), (5, 10, 240), (5, 4, 296)];
+    COVER_BESIDE "propagation.mount.cover-beside"
+        "What was mounted at a place is put on the lowest mount of the tree that slides beneath it, and hides \
+         what covers that one: when the original of that cover is unmounted, it is taken away in its place."
+        "fs/namespace.c attach_recursive_mnt(), before topmost_overmount(); fs/pnode.c propagate_umount()"
+        until (6, 17)
+        quirk "sharedsubtree.rst, section 5f: an unmount takes away what the mount sent, and nothing else";
     MOVE_FROM_SHARED "propagation.move.from-shared"
         "A mount that is on a shared mount is not moved: EINVAL."
         "mount(2), EINVAL; Documentation/filesystems/sharedsubtree.rst, section 5d";
@@ -89,6 +112,15 @@ rules! {
     UMOUNT_KEEPS_PARENTS "propagation.umount.keeps-parents"
         "A copy with something mounted on it that stays, stays too."
         "Documentation/filesystems/sharedsubtree.rst, section 5f; fs/pnode.c propagate_umount()";
+    UMOUNT_SETTLED "propagation.umount.settled"
+        "Which copies go with an unmount is decided for all of them together; before, one by one as they were \
+         found, and it depended on their order."
+        "Documentation/filesystems/propagate_umount.txt; fs/pnode.c propagate_umount(), commit f0d0ba19985d"
+        since (6, 17);
+    UMOUNT_FROM_BELOW "propagation.umount.from-below"
+        "A tree is unmounted from its last mount to its first."
+        "fs/namespace.c umount_tree(), list_move(); gone with commit 2eea9ce4310d"
+        until (6, 8);
     UMOUNT_KEEPS_LOCKED "propagation.umount.keeps-locked"
         "A locked copy goes only together with the mount that it is locked to."
         "fs/pnode.c propagate_umount(), handle_locked()";
@@ -102,6 +134,11 @@ rules! {
     USERNS_SLAVE "propagation.namespace.slave"
         "In a copy for another user namespace, every shared mount is a slave of its original."
         "mount_namespaces(7), restrictions; fs/namespace.c copy_mnt_ns(), CL_SHARED_TO_SLAVE";
+    LISTED_AS_ATTACHED "propagation.mountinfo.as-attached"
+        "A mount table lists mounts in the order in which they were put into their namespace, not in that in \
+         which they were made."
+        "fs/namespace.c commit_tree(); gone with commit 2eea9ce4310d"
+        until (6, 8);
     PROPAGATE_FROM "propagation.mountinfo.propagate-from"
         "A slave whose master is out of sight shows the nearest group that it receives from as \
          propagate_from."

@@ -107,10 +107,8 @@ impl Machine<'_> {
         if self.file_type(inode) == FileType::Dir {
             return;
         }
-        // It is asked for in any case, and decided where the bit is.
-        let is_setuid = self.inodes[self.real(inode)].mode & SETUID != 0;
-        change.drop_setuid = is_setuid && self.by(&rules::CHOWN_SETUID);
         let mode = self.mode(inode);
+        change.drop_setuid = mode & SETUID != 0 && self.by(&rules::CHOWN_SETUID);
         change.drop_setgid =
             self.setgid_goes(cred, idmap, inode, mode) && self.by(&rules::CHOWN_SETGID);
         change.drop_capabilities = true;

@@ -48,10 +48,24 @@ pub struct Means {
     pub overlay: bool,
     /// Whether a tmpfs keeps `user.*` attributes.
     pub user_xattrs: bool,
+    /// Whether mount_setattr(2) changes mounts.
+    pub mount_setattr: bool,
+    /// Whether a mount can be put beneath another.
+    pub beneath: bool,
+    /// Whether a mount can join the peer group of another.
+    pub set_group: bool,
 }
 
 /// The probes that [`Means`] come from.
-pub const PROBES: &[&str] = &["root", "ids", "overlay", "tmpfs.user_xattr"];
+pub const PROBES: &[&str] = &[
+    "root",
+    "ids",
+    "overlay",
+    "tmpfs.user_xattr",
+    "mount_setattr",
+    "move_mount.beneath",
+    "move_mount.set_group",
+];
 
 impl Means {
     /// What a kernel was found to allow.
@@ -62,6 +76,9 @@ impl Means {
             root: yes("root"),
             overlay: yes("overlay"),
             user_xattrs: yes("tmpfs.user_xattr"),
+            mount_setattr: yes("mount_setattr"),
+            beneath: yes("move_mount.beneath"),
+            set_group: yes("move_mount.set_group"),
         }
     }
 }

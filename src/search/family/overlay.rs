@@ -175,10 +175,6 @@ impl Family for Overlay {
     }
 }
 
-fn whiteout() -> Entry {
-    plain(EntryKind::Char(DeviceNumber { major: 0, minor: 0 }))
-}
-
 fn plain(kind: EntryKind) -> Entry {
     Entry { kind, mode: None, uid: None, gid: None, xattrs: BTreeMap::new() }
 }
@@ -210,7 +206,7 @@ impl Overlay {
             }
             let file = shapes.iter().filter(|(_, shape)| *shape == Shape::Kind(Kind::File));
             let files: Vec<_> = file.map(|(path, _)| path.clone()).collect();
-            let (mut entry, shape) = self.entry(random, layer, &files);
+            let (entry, shape) = self.entry(random, layer, &files);
             // What is above it is made with it, as a plain directory.
             for (end, _) in at.match_indices('/') {
                 if !shapes.iter().any(|(path, _)| *path == at[..end]) {
@@ -218,21 +214,8 @@ impl Overlay {
                     tree.insert(place(&format!("{layer}/{}", &at[..end])), plain(EntryKind::Dir));
                 }
             }
-            shapes.push((at.clone(), shape));
-            // A directory that is found elsewhere is hidden there; else two would be one.
-            let redirect = format!("{}redirect", self.prefix());
-            let elsewhere = entry.xattrs.get(&redirect).map(|path| path[1..].to_owned());
-            if let (Some(elsewhere), EntryKind::Dir) = (elsewhere, &entry.kind) {
-                let parent = elsewhere.rsplit_once('/').map_or("", |(parent, _)| parent);
-                let has_parent = parent.is_empty() || shapes.iter().any(|(path, _)| path == parent);
-                if has_parent && has_room(&shapes, &elsewhere) {
-                    tree.insert(place(&format!("{layer}/{elsewhere}")), whiteout());
-                    shapes.push((elsewhere, Shape::Whiteout));
-                } else {
-                    entry.xattrs.remove(&redirect);
-                }
-            }
             tree.insert(place(&format!("{layer}/{at}")), entry);
+            shapes.push((at, shape));
         }
         self.layers.insert(layer, shapes);
     }
@@ -258,9 +241,10 @@ impl Overlay {
                 None => (file(random), Shape::Kind(Kind::File)),
             },
             79..88 => {
-                return (whiteout(), Shape::Whiteout);
+                let whiteout = DeviceNumber { major: 0, minor: 0 };
+                return (plain(EntryKind::Char(whiteout)), Shape::Whiteout);
             }
-            _ if self.marks() => return self.marked(random),
+            _ if self.marks() => return self.marked(random, layer),
             _ => (file(random), Shape::Kind(Kind::File)),
         };
         if random.percent(20) {
@@ -277,17 +261,20 @@ impl Overlay {
     }
 
     /// Something that an overlay has marked, or somebody who prepared a layer.
-    fn marked(&self, random: &mut Random) -> (Entry, Shape) {
+    fn marked(&self, random: &mut Random, layer: &str) -> (Entry, Shape) {
         let (dir, file) = (EntryKind::Dir, EntryKind::File("marked\n".to_owned()));
         let empty = EntryKind::File(String::new());
-        let elsewhere = *random.pick(&["/b", "/c/a"]);
+        let elsewhere = *random.pick(&["/b", "/c/a", "b"]);
         let (kind, marks, shape): (_, &[(&str, &str)], _) = match random.below(12) {
             0..4 => (dir, &[("opaque", "y")], Shape::Opaque),
             4 => (dir, &[("opaque", "x")], Shape::Kind(Kind::Dir)),
             5..7 => (empty, &[("whiteout", "y")], Shape::Whiteout),
             7 => (file, &[("metacopy", "")], Shape::Kind(Kind::File)),
             8 => (file, &[("redirect", elsewhere)], Shape::Kind(Kind::File)),
-            9 => (dir, &[("redirect", elsewhere)], Shape::Kind(Kind::Dir)),
+            // In an upper layer its origin would be seen by its own name, too, which gives what nobody defines.
+            9 if LOWERS.contains(&layer) => {
+                (dir, &[("redirect", elsewhere)], Shape::Kind(Kind::Dir))
+            }
             _ => (file, &[("metacopy", ""), ("redirect", elsewhere)], Shape::Kind(Kind::File)),
         };
         let mut entry = plain(kind);
