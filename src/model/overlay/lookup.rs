@@ -370,7 +370,12 @@ impl Machine<'_> {
         search: &mut Search,
         (path, start, end): (&str, usize, usize),
     ) -> Res<()> {
-        let Some(redirect) = self.redirect_mark(fs, place)? else { return Ok(()) };
+        let Some(redirect) = self.redirect_mark(fs, place)? else {
+            if search.absolute && search.metacopy && fs.lower.len() > fs.merged {
+                search.absolute = !self.by(&rules::DATA_PATH_FORGOTTEN);
+            }
+            return Ok(());
+        };
         let behind = &path[end..];
         let name = if redirect.starts_with('/') {
             // A directory on the way may have been opaque: this one is not.

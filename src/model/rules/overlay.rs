@@ -200,6 +200,11 @@ rules! {
         "A lower file may get its data from a data-only layer even where metacopy and redirects are off."
         "fs/overlayfs/namei.c ovl_lookup()"
         since (6, 16);
+    DATA_PATH_FORGOTTEN "overlay.lookup.data-path-forgotten"
+        "That a redirect is a path to data-only layers is forgotten where another layer has a directory on that \
+         path, so that the data are missed: EIO."
+        "fs/overlayfs/namei.c ovl_check_redirect()"
+        quirk "overlayfs.rst, Data-only lower layers: the data are looked up by that path in those layers";
     DATA_MISSING "overlay.data.missing"
         "Data that are in no data-only layer are missed when the file is opened: ENOENT, or what the way there \
          gives in the last of them."

@@ -201,10 +201,18 @@ impl Machine<'_> {
         self.deny(protected, &rules::LINK_PROTECTED, Errno::EPERM)?;
         self.may_create(&cred, dir)?;
         self.deny(self.is_dir(old.dentry), &rules::LINK_DIR, Errno::EPERM)?;
-        if self.fs_getattr(old.dentry)?.nlink == 0 {
+        if self.has_no_links(old.dentry)? {
             return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
         }
         self.fs_link(&cred, old.dentry, dir.dentry, &name).map(drop)
+    }
+
+    /// Whether a file has no name any more, as far as its file system counts them.
+    fn has_no_links(&mut self, dentry: DentryId) -> Res<bool> {
+        if self.supers[self.dentries[dentry].sb].overlay.is_some() {
+            return Ok(self.inodes[self.inode(dentry)].nlink == 0);
+        }
+        Ok(self.fs_getattr(dentry)?.nlink == 0)
     }
 
     /// Whether anybody may link a file (`safe_hardlink_source`).
