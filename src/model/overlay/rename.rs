@@ -85,7 +85,7 @@ impl Machine<'_> {
         let swaps = exchanged.is_some() || (over_whiteout && (hides || from.is_dir));
         let (old_upper, new_upper) =
             self.uppers_of(&fs, from, new_dir, new_name, to, cleared, over_whiteout, swaps)?;
-        let made_opaque = self.mark_moved(&fs, from, new_dir, same_dir)?;
+        let marked = self.mark_moved(&fs, from, new_dir, same_dir)?;
         if let Some(other) = exchanged {
             self.mark_moved(&fs, other, old_dir, same_dir)?;
         }
@@ -102,9 +102,16 @@ impl Machine<'_> {
                 over_whiteout,
             },
         );
-        if renamed.is_err() && made_opaque && !self.by(&rules::RENAME_OPAQUE_FIRST) {
-            self.remove_mark(&fs, old_upper, Mark::Opaque)?;
-            self.node_mut(old)?.opaque = false;
+        match marked {
+            Some(Mark::Opaque) if renamed.is_err() && !self.by(&rules::RENAME_OPAQUE_FIRST) => {
+                self.remove_mark(&fs, old_upper, Mark::Opaque)?;
+                self.node_mut(old)?.opaque = false;
+            }
+            Some(Mark::Redirect) if renamed.is_err() && !self.by(&rules::RENAME_REDIRECT_FIRST) => {
+                self.remove_mark(&fs, old_upper, Mark::Redirect)?;
+                self.node_mut(old)?.redirect = None;
+            }
+            _ => {}
         }
         renamed?;
         let moved = [Some(old), target, Some(old_dir), Some(new_dir)];
@@ -159,18 +166,20 @@ impl Machine<'_> {
         Ok((old, new))
     }
 
-    /// Says on what is moved where the lower layers have it, or that they do not; whether it became opaque.
+    /// Says on what is moved where the lower layers have it, or that they do not: the mark that it got.
     fn mark_moved(
         &mut self,
         fs: &Overlay,
         side: Side,
         new_dir: DentryId,
         same_dir: bool,
-    ) -> Res<bool> {
+    ) -> Res<Option<Mark>> {
         let node = self.node(side.dentry)?;
         if node.is_merged_or_lower(side.is_dir) {
+            let had = node.redirect.is_some();
             self.set_redirect(fs, side.dentry, same_dir)?;
-            return Ok(false);
+            let has = self.node(side.dentry)?.redirect.is_some();
+            return Ok((has && !had).then_some(Mark::Redirect));
         }
         let hides_nothing = side.is_dir && !node.opaque;
         if let (true, true, Some(upper)) =
@@ -179,9 +188,9 @@ impl Machine<'_> {
         {
             self.set_opaque(fs, upper, Errno::EXDEV)?;
             self.node_mut(side.dentry)?.opaque = true;
-            return Ok(true);
+            return Ok(Some(Mark::Opaque));
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Says on a file of the upper layer at which path the lower layers have it (`ovl_set_redirect`).

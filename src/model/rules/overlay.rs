@@ -369,6 +369,11 @@ rules! {
         "fs/overlayfs/dir.c ovl_rename()"
         quirk "POSIX: a call that fails leaves the files as they were"
         breaks Trace;
+    RENAME_REDIRECT_FIRST "overlay.rename.redirect-first"
+        "What a lower layer has gets its redirect before it is moved, and keeps that where it then cannot be."
+        "fs/overlayfs/dir.c ovl_rename() ovl_set_redirect()"
+        quirk "POSIX: a call that fails leaves the files as they were"
+        breaks Trace;
     REDIRECT_TOO_LONG "overlay.rename.redirect-too-long"
         "A redirect of more than 256 bytes is not made: EXDEV."
         "fs/overlayfs/dir.c ovl_redirect_max";
