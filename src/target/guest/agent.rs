@@ -127,9 +127,19 @@ fn prepare() -> io::Result<Vec<String>> {
         }
     }
     let _ = sethostname("guest");
+    leave_out_helpers();
     // Warnings go to the console too, where they are kept when the guest does not live to tell of them.
     let _ = fs::write("/proc/sys/kernel/printk", "5 4 1 5");
     Ok(notes)
+}
+
+/// Has the kernel start no programs of its own, for a device that came or a module that it lacks: a guest has
+/// none of them, and to find that out may take the kernel a process each time (lib/kobject_uevent.c,
+/// kernel/module/kmod.c).
+fn leave_out_helpers() {
+    for helper in ["hotplug", "modprobe"] {
+        let _ = fs::write(Path::new("/proc/sys/kernel").join(helper), "\n");
+    }
 }
 
 /// Has the kernel give random numbers at once: nothing in a guest is secret, and one that was just booted
