@@ -64,10 +64,8 @@ pub struct Ended {
     pub in_time: bool,
 }
 
-/// Runs `first` in the first process of a sandbox, which ends with it, or when its time is up. With a
-/// stack the process shares the memory of this one, where nobody but nsharness may run in the sandbox:
-/// whoever is root there may look into all of its processes. If it was killed, this memory may be left
-/// as it was in the middle of something.
+/// Runs `first` in the first process of a sandbox, which ends with it, or when its time is up; with a stack
+/// as [`start`] does.
 ///
 /// # Errors
 /// What kept the process from being started. What goes wrong inside is given to `first`.
@@ -81,6 +79,28 @@ pub fn run(
     first: impl FnOnce(Result<Sandbox, Breakage>),
 ) -> Result<Ended, Breakage> {
     let deadline = Instant::now() + limit;
+    start(ids, maps, needs, programs, stack, first, |child| {
+        let in_time = ready_by(&child.pidfd, deadline);
+        Ended { status: end(&child, in_time), in_time }
+    })
+}
+
+/// Starts `first` in the first process of a sandbox, which ends with it, or with this process; `meanwhile`
+/// is what this one does until the sandbox is made, or longer. With a stack the process shares the memory of
+/// this one, where nobody but nsharness may run in the sandbox: whoever is root there may look into all of
+/// its processes. If it was killed, this memory may be left as it was in the middle of something.
+///
+/// # Errors
+/// What kept the process from being started. What goes wrong inside is given to `first`.
+pub fn start<T>(
+    ids: &IdSource,
+    maps: &Maps,
+    needs: &Needs,
+    programs: &Programs,
+    stack: Option<&Stack>,
+    first: impl FnOnce(Result<Sandbox, Breakage>),
+    meanwhile: impl FnOnce(Child) -> T,
+) -> Result<T, Breakage> {
     let (wait, go) = std::io::pipe().map_err(|e| broke("pipe", errno_of(&e)))?;
     let begin = || {
         sys::close_copies(&[go.as_raw_fd()]);
@@ -104,17 +124,20 @@ pub fn run(
         && !maps.is_single()
         && let Err(breakage) = write_maps(ids, maps, child.pid)
     {
-        let _ = kill(child.pid, Signal::SIGKILL);
-        let _ = waitpid(child.pid, None);
+        let _ = end(&child, false);
         return Err(breakage);
     }
     let _ = rustix::io::write(&go, &[1]);
-    let in_time = ends_by(&child, deadline);
-    if !in_time {
-        // The child is the first process of its pid namespace: everything in it ends too.
+    Ok(meanwhile(child))
+}
+
+/// What the first process of a sandbox ended with; where it has not ended, it is killed, and everything in
+/// its pid namespace ends too.
+pub fn end(child: &Child, has_ended: bool) -> nix::Result<WaitStatus> {
+    if !has_ended {
         let _ = kill(child.pid, Signal::SIGKILL);
     }
-    Ok(Ended { status: waitpid(child.pid, None), in_time })
+    waitpid(child.pid, None)
 }
 
 /// Makes a process as whoever owns its user namespace: that is the creator's effective id, and root of
@@ -141,13 +164,14 @@ fn with_owner(
     child.map_err(|e| broke("clone", e))
 }
 
-/// Waits for the end of a child; false where the time is up first. It touches nothing but the stack.
-fn ends_by(child: &Child, deadline: Instant) -> bool {
+/// Waits until something can be read, as the pidfd of a child that ended can; false where the time is up
+/// first. It touches nothing but the stack.
+pub fn ready_by(file: impl AsFd, deadline: Instant) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).ok();
-        let mut fds = [PollFd::new(&child.pidfd, PollFlags::IN)];
+        let mut fds = [PollFd::new(&file, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(n) if n > 0 => return true,
             Ok(_) if Instant::now() >= deadline => return false,

@@ -22,7 +22,7 @@ use super::sharing::Sharing;
 use super::{Answer, Log, Part, Worker};
 use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS, die_with};
 use crate::scenario::operation::{Family, Operation};
-use crate::scenario::plan::{Plan, PlanStep};
+use crate::scenario::plan::{Needs, Plan, PlanStep};
 use crate::scenario::scalar::StepPath;
 use crate::sys;
 use crate::transcript::{Breakage, End, Transcript};
@@ -136,7 +136,7 @@ impl Worker {
         let programs = Programs::new();
         let ended =
             sandbox::run(&self.ids, &maps, needs, &programs, None, limit, |sandbox| match sandbox
-                .and_then(Arena::new)
+                .and_then(|sandbox| Arena::new(sandbox, &[]))
             {
                 Ok(mut arena) => arena.perform(plans, check, log),
                 Err(breakage) => log.add(&Part::Broke(breakage)),
@@ -193,20 +193,28 @@ pub fn fits(plan: &Plan) -> bool {
 
 /// Whether two plans need the same sandbox.
 fn share(one: &Plan, other: &Plan) -> bool {
-    let of = |plan: &Plan| (plan.needs.ids.clone(), plan.needs.namespaces.clone());
-    of(one) == of(other) && one.needs.privileged == other.needs.privileged
+    same_sandbox(&one.needs, &other.needs)
+}
+
+/// Whether what two plans need is there in the same sandbox, where neither needs what is made for it alone.
+pub fn same_sandbox(one: &Needs, other: &Needs) -> bool {
+    one.privileged == other.privileged && one.ids == other.ids && one.namespaces == other.namespaces
 }
 
 /// The first process of a sandbox in which plans take turns.
-struct Arena {
+pub struct Arena {
     sandbox: Sandbox,
     /// The root directory of the sandbox itself.
     top: OwnedFd,
 }
 
 impl Arena {
-    fn new(sandbox: Sandbox) -> Result<Self, Breakage> {
-        sys::close_all_but(&[&sandbox.root as &dyn AsRawFd, &sandbox.proc]);
+    /// Keeps nothing open but what the sandbox has, and this.
+    ///
+    /// # Errors
+    /// Where the place for the plans cannot be made.
+    pub fn new(sandbox: Sandbox, keep: &[&dyn AsRawFd]) -> Result<Self, Breakage> {
+        sys::close_all_but(&[&[&sandbox.root as &dyn AsRawFd, &sandbox.proc], keep].concat());
         let top = open_here().map_err(|errno| broke("open /", errno))?;
         rustix::fs::mkdir(PLACE, Mode::from_raw_mode(0o755))
             .map_err(|errno| broke("mkdir", sandbox::errno(errno)))?;
@@ -232,8 +240,16 @@ impl Arena {
         }
     }
 
-    /// Performs a plan in this process.
-    fn here(&mut self, plan: &Plan, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
+    /// Performs a plan in this process; [`Arena::clear`] takes away what it leaves behind.
+    ///
+    /// # Errors
+    /// What kept it from being asked to the end.
+    pub(super) fn here(
+        &mut self,
+        plan: &Plan,
+        check: Check,
+        log: &Log<'_>,
+    ) -> Result<(), Breakage> {
         make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
         chroot(".").and_then(|()| chdir("/")).map_err(|errno| broke("chroot", errno))?;
         self.sandbox.root = open_here().map_err(|errno| broke("open /", errno))?;
@@ -265,7 +281,10 @@ impl Arena {
     }
 
     /// Takes away what a plan left behind that was performed in this process.
-    fn clear(&mut self) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    /// Where something is left.
+    pub fn clear(&mut self) -> Result<(), Errno> {
         self.sandbox.root = self.top.try_clone().map_err(|_| Errno::EMFILE)?;
         rustix::process::fchdir(&self.top).map_err(sandbox::errno)?;
         chroot(".")?;
@@ -289,7 +308,7 @@ fn kill_the_rest() -> Result<(), Errno> {
 }
 
 /// Whether a plan can be performed by one process that is in the sandbox and stays as it is.
-fn stays(plan: &Plan) -> bool {
+pub fn stays(plan: &Plan) -> bool {
     let keeps_root = |step: &PlanStep| match &step.operation {
         Operation::Umount(step) => is_below_root(&step.at),
         Operation::Move(step) => is_below_root(&step.from),

@@ -21,10 +21,12 @@ mod observe;
 mod perform;
 mod roots;
 mod sharing;
+mod standing;
 mod world;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::wait::WaitStatus;
@@ -33,17 +35,21 @@ use serde::{Deserialize, Serialize};
 use crate::missing::Missing;
 use crate::processor::OneProcessor;
 use crate::programs::{self, Program};
-use crate::sandbox::{self, Ended, IdSource, Programs, restrictions};
+use crate::sandbox::{self, Ended, IdSource, Maps, Programs, restrictions};
 use crate::scenario::plan::Plan;
 use crate::sys::{SharedBuffer, Stack};
 use crate::transcript::{Breakage, End, Observation, Outcome, Transcript};
 
 use sharing::Sharing;
+use standing::Standing;
 
 pub use credentials::{PROGRAM_NAME, run_program};
 
 /// Most bytes of outcomes and observations of one plan.
 const TRANSCRIPT_BYTES: usize = 64 << 20;
+
+/// How many sandboxes in which plans take turns there are at one time.
+const MOST_STANDING: usize = 4;
 
 /// How many processes may leave behind what they had of a worker's memory: about 2 KB, where one ended by
 /// itself.
@@ -73,7 +79,7 @@ enum Part {
 #[derive(Debug)]
 pub struct Worker {
     ids: IdSource,
-    buffer: SharedBuffer,
+    buffer: Rc<SharedBuffer>,
     /// What many plans answer that are asked together.
     answers: SharedBuffer,
     /// Started for the first plan that has exports, and kept for those after it.
@@ -82,6 +88,8 @@ pub struct Worker {
     programs: RefCell<BTreeMap<String, Result<Program, Missing>>>,
     /// Whether a sandbox may share the memory of this process.
     may_share: bool,
+    /// Sandboxes in which plans take turns, the one that was asked last first.
+    standing: RefCell<Vec<Standing>>,
     stacks: RefCell<Vec<Stack>>,
     /// How many processes ended without giving back what they had of its memory.
     left_behind: Cell<usize>,
@@ -109,21 +117,26 @@ impl Worker {
         Ok(Self {
             may_share,
             ids: IdSource::detect(),
-            buffer: SharedBuffer::new(TRANSCRIPT_BYTES)?,
+            buffer: Rc::new(SharedBuffer::new(TRANSCRIPT_BYTES)?),
             answers: SharedBuffer::new(TRANSCRIPT_BYTES)?,
             nfs: RefCell::default(),
             programs: RefCell::default(),
+            standing: RefCell::default(),
             stacks: RefCell::default(),
             left_behind: Cell::new(0),
         })
     }
 
-    /// Runs one plan in a fresh sandbox, or says why it cannot be run here.
+    /// Runs one plan, or says why it cannot be run here: in a fresh sandbox, or in a guest where the plan
+    /// allows it in one that others were asked in.
     pub fn run(&self, plan: &Plan) -> Answer {
         let maps = match self.ids.maps(&plan.needs.ids) {
             Ok(maps) => maps,
             Err(missing) => return Answer::Missing(missing),
         };
+        if self.may_share && standing::allows(plan) {
+            return self.run_beside_others(plan, &maps);
+        }
         let programs = match self.programs(plan) {
             Ok(programs) => programs,
             Err(missing) => return Answer::Missing(missing),
@@ -182,6 +195,34 @@ impl Worker {
         let asks = plan.world.nfs.iter().any(|nfs| !nfs.manage_gids.is_empty());
         if server.is_some() && matches!(transcript.end, End::Completed) && !asks {
             self.nfs.replace(server);
+        }
+        answer(transcript)
+    }
+
+    fn run_beside_others(&self, plan: &Plan, maps: &Maps) -> Answer {
+        let mut all = self.standing.borrow_mut();
+        let standing = match all.iter().position(|standing| standing.suits(plan)) {
+            Some(place) => Ok(all.remove(place)),
+            None => Standing::start(&self.ids, maps, plan, &self.buffer),
+        };
+        let mut standing = match standing {
+            Ok(standing) => standing,
+            Err(breakage) => return answer(Transcript::broken(breakage)),
+        };
+        self.buffer.clear();
+        let asked = standing.ask(plan);
+        let mut transcript = self.transcript();
+        match asked {
+            Ok(true) => {
+                all.truncate(MOST_STANDING - 1);
+                all.insert(0, standing);
+            }
+            Ok(false) => {}
+            Err(end) => {
+                // It was killed, or died, in the middle of something.
+                self.left_behind.set(MOST_LEFT_BEHIND);
+                transcript.end = end;
+            }
         }
         answer(transcript)
     }
