@@ -1,13 +1,14 @@
 //! Running a program in a child of the actor.
 
 use std::ffi::CString;
-use std::io::{Read, Write};
+use std::io::Read;
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use super::credentials::PROGRAM_NAME;
 use super::perform::{Named, Performed, c_string, failure};
+use crate::sandbox;
 use crate::scenario::operation::Operation;
 use crate::sys;
 use crate::transcript::{Outcome, Value, Values, text};
@@ -27,17 +28,15 @@ pub fn perform(operation: &Operation) -> Performed {
         environment.iter().map(|e| c_string(e, "execve")).collect::<Result<_, _>>()?;
 
     let (mut output, to_output) = std::io::pipe().of("pipe2")?;
-    let (mut failed, mut to_failed) = std::io::pipe().of("pipe2")?;
-    let Some(child) = sys::fork().of("fork")? else {
-        drop((output, failed));
-        let errno = match rustix::stdio::dup2_stdout(&to_output) {
-            Ok(()) => nix::unistd::execve(&path, &arguments, &environment).unwrap_err(),
-            Err(error) => Errno::from_raw(error.raw_os_error()),
-        };
-        let _ = to_failed.write_all(&(errno as i32).to_le_bytes());
-        sys::exit_now(127);
-    };
+    let (mut failed, to_failed) = std::io::pipe().of("pipe2")?;
+    let child = sys::vfork(|| {
+        let Err(errno) = rustix::stdio::dup2_stdout(&to_output)
+            .map_err(sandbox::errno)
+            .and_then(|()| nix::unistd::execve(&path, &arguments, &environment));
+        let _ = rustix::io::write(&to_failed, &(errno as i32).to_le_bytes());
+    });
     drop((to_output, to_failed));
+    let child = child.of("fork")?;
     // The descriptor is closed by a successful execve(2), and written to by a failed one.
     let mut errno = [0; 4];
     if failed.read_exact(&mut errno).is_ok() {
