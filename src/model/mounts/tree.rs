@@ -402,6 +402,9 @@ impl Machine<'_> {
             self.mounts[copy].locked = false;
             let covered = self.mount_at(place);
             self.hang(copy, place);
+            if let Some(covered) = covered {
+                self.take_over_lock(copy, covered);
+            }
             if let Some(covered) = covered.filter(|_| across)
                 && !self.by(&propagation::COVER_NOT_LOCKED)
             {
@@ -410,6 +413,14 @@ impl Machine<'_> {
             self.enter_namespace(copy, ns);
         }
         Ok(())
+    }
+
+    /// What slides beneath a locked mount hides now what that one hid.
+    fn take_over_lock(&mut self, copy: MountId, covered: MountId) {
+        if self.mounts[covered].locked && self.by(&rules::BENEATH_TAKES_LOCK) {
+            self.mounts[copy].locked = true;
+            self.mounts[covered].locked = !self.by(&propagation::COVER_UNLOCKED);
+        }
     }
 
     /// The user namespace whose mounts a process changes at a place.

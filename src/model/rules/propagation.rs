@@ -93,6 +93,12 @@ rules! {
         "What was mounted at a place is not locked when a tree from another user namespace slides beneath it."
         "fs/namespace.c attach_recursive_mnt(), commit ce7df1968653"
         since (6, 16) backports [(6, 15, 5), (6, 12, 36), (6, 6, 96), (6, 1, 143), (5, 15, 187), (5, 10, 240), (5, 4, 296)];
+    COVER_UNLOCKED "propagation.mount.cover-unlocked"
+        "A locked mount is no longer locked when what is mounted elsewhere slides beneath it."
+        "fs/namespace.c attach_recursive_mnt(), commit c62a4766937e; in 7.2.13 it keeps its lock"
+        since (7, 1) until (7, 2, 13)
+        quirk "mount_namespaces(7), restrictions: mounts that came from a more privileged namespace as a unit are \
+               locked together";
     COVER_BESIDE "propagation.mount.cover-beside"
         "What was mounted at a place is put on the lowest mount of the tree that slides beneath it, and hides \
          what covers that one: when the original of that cover is unmounted, it is taken away in its place."
