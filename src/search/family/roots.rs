@@ -274,11 +274,13 @@ impl Roots {
                     true => path(random.pick::<&str>(&["/", "."])),
                     false => self.a_mount(random, stand),
                 };
-                // What is under the root of real root is the machine's.
-                if self.variant.root && identity(stand, at.as_str()).is_empty() {
+                // What is under the root of real root is the machine's. Many a path leads there, and
+                // without the flag it is in use.
+                let root = self.variant.root;
+                if root && identity(stand, at.as_str()).is_empty() {
                     return Operation::Mounted(Mounted { at });
                 }
-                let flags = random.some(70, &[UmountFlag::Detach]);
+                let flags = if root { vec![] } else { random.some(70, &[UmountFlag::Detach]) };
                 Operation::Umount(Umount { at, flags })
             }
             84..92 => {
