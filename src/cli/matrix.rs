@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use super::on::{On, cores};
+use super::on::{On, cores, guests_at_once};
 use super::select::Selection;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
@@ -101,7 +101,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         model: true,
         record: None,
         probes: probes.clone(),
-        guests: cores(),
+        guests: guests_at_once(),
         share: Share::Every,
     };
     let means = Means { host, privileged: arguments.privileged, probes };

@@ -74,3 +74,9 @@ impl On {
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
+
+/// How many guests run at one time: one more than there are processors, for each of them waits now and then,
+/// as for its NFS server to be a second old.
+pub fn guests_at_once() -> usize {
+    cores() + 1
+}

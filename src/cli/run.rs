@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::Trouble;
-use super::on::{On, cores};
+use super::on::{On, cores, guests_at_once};
 use super::reports::Reports;
 use super::select::Selection;
 use crate::exit_code::ExitCode;
@@ -90,7 +90,7 @@ impl Arguments {
             model,
             record,
             probes,
-            guests: cores(),
+            guests: guests_at_once(),
             share: self.on.share(),
         })
     }
