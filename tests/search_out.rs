@@ -20,12 +20,12 @@ const SEARCH: &[&str] = &[
     "search",
     "overlay",
     "--seed",
-    "7",
+    "10",
     "--quiet",
     "--jobs",
     "1",
     "--without",
-    "files.open.exclusive",
+    "files.rmdir.not-empty",
 ];
 
 fn search(place: &Place, arguments: &[&str], code: i32) -> String {

@@ -200,23 +200,39 @@ fn look<'p>(tree: &ObserveTree, found: &Result<Value, Outcome>, expected: &mut V
     }
 }
 
-/// Adds the steps that look whether mount points are mounted.
+/// Adds the steps that look whether mount points are mounted. A table lists mounts that are covered too, which
+/// no path leads to: those are left out.
 fn mount_points<'p>(
     actor: &Name,
     found: &Result<Value, Outcome>,
     expected: &mut Vec<Expected<'p>>,
 ) {
     let Ok(Value::List(mounts)) = found else { return };
-    for mount in mounts {
-        let Value::Map(fields) = mount else { continue };
-        if let Some((key, Value::Text(at))) = fields.first()
-            && key == "at"
-            && at.starts_with('/')
-        {
+    let place = |mount: &Value| match mount {
+        Value::Map(fields) => match fields.first() {
+            Some((key, Value::Text(at))) if key == "at" && at.starts_with('/') => Some(at.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let places: Vec<String> = mounts.iter().filter_map(place).collect();
+    for (index, at) in places.iter().enumerate() {
+        if !may_be_covered(index, &places) {
             let values = one("mounted", Value::Bool(true));
             add(expected, Some(actor), "mounted", &[("at", at)], values);
         }
     }
+}
+
+/// Whether a mount may be covered by one on a directory above it, of which there are several, or a later one.
+fn may_be_covered(index: usize, places: &[String]) -> bool {
+    let lies_below = |above: &str| {
+        let rest = places[index].strip_prefix(above);
+        above != "/" && rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    let above = places.iter().enumerate().filter(|(_, place)| lies_below(place));
+    let mut seen = std::collections::BTreeSet::new();
+    above.into_iter().any(|(other, place)| other > index || !seen.insert(place))
 }
 
 fn one(name: &str, value: Value) -> Values {
