@@ -21,15 +21,7 @@ fn recipe(seed: u64) -> Recipe {
     Recipe {
         families: family::names().collect(),
         seed,
-        means: Means {
-            ids: true,
-            root: true,
-            overlay: true,
-            user_xattrs: true,
-            mount_setattr: true,
-            beneath: true,
-            set_group: true,
-        },
+        means: Means::ALL,
         profile: Profile::of_version(KernelVersion(6, 12, 0)),
         check: Check::Sequence,
         without: None,

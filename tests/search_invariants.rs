@@ -44,15 +44,7 @@ fn recipe() -> Recipe {
     Recipe {
         families: Vec::new(),
         seed: 0,
-        means: Means {
-            ids: true,
-            root: true,
-            overlay: true,
-            user_xattrs: true,
-            mount_setattr: true,
-            beneath: true,
-            set_group: true,
-        },
+        means: Means::ALL,
         profile: Profile::of_version(KernelVersion(6, 12, 0)),
         check: Check::Step,
         without: None,

@@ -283,6 +283,17 @@ impl Teller {
         }
     }
 
+    /// The families that were named and have no vocabulary, in words.
+    fn left_out(&self) -> String {
+        let known: Vec<_> = Sequences::families().collect();
+        let named = self.options.families.iter().filter(|name| !known.contains(name));
+        let named: Vec<&str> = named.copied().collect();
+        match named.as_slice() {
+            [] => String::new(),
+            names => format!("not asked, for want of a vocabulary: {}\n", names.join(", ")),
+        }
+    }
+
     fn style(&self, template: &str) {
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);
@@ -297,7 +308,10 @@ impl Watcher for Teller {
         let mut told =
             format!("searching {searched} on Linux {release} {machine} ({target}) as uid {uid}");
         match counted {
-            Some(counted) => told.push_str(&format!("\n{counted}{} trials\n", counted.total())),
+            Some(counted) => {
+                told.push_str(&format!("\n{counted}{} trials\n", counted.total()));
+                told.push_str(&self.left_out());
+            }
             None => told.push_str(&format!(", seed {}\n", self.options.seed)),
         }
         if !self.quiet {

@@ -125,8 +125,8 @@ impl Drop for Standing {
 enum Turn {
     /// It waits from now on.
     Yours = 1,
-    /// It ends.
-    ForEver = 2,
+    /// It ends: this was its last one.
+    Last = 2,
 }
 
 /// Why nothing was told.
@@ -144,7 +144,7 @@ fn wait_for_turn(turn: &UnixStream, deadline: Instant) -> Result<Turn, Waited> {
     let mut byte = [0];
     match rustix::io::read(turn, &mut byte) {
         Ok(1) if byte[0] == Turn::Yours as u8 => Ok(Turn::Yours),
-        Ok(1) => Ok(Turn::ForEver),
+        Ok(1) => Ok(Turn::Last),
         _ => Err(Waited::InVain),
     }
 }
@@ -175,7 +175,7 @@ fn serve(
         let end = arena.here(&plan, Check::Sequence, &log);
         log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
         if arena.clear().is_err() {
-            next = Turn::ForEver;
+            next = Turn::Last;
         }
     }
 }
