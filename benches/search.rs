@@ -4,6 +4,8 @@
 //! `cargo bench --bench search` prints both rates, in turn, and their ratio.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::waitpid;
@@ -100,27 +102,43 @@ fn bare_rate(environment: &Environment, jobs: usize, trials: u64) -> f64 {
         mutate: false,
         catalogue: None,
     };
-    let mut plans: Vec<Plan> =
-        (0..trials).filter_map(|number| Some(recipe.make(number)?.trial.plan)).collect();
-    plans.iter_mut().for_each(|plan| plan.observe.clear());
-    let steps: usize = plans.iter().map(|plan| plan.steps.len()).sum();
-    let share = plans.len().div_ceil(jobs);
-    let began = Instant::now();
-    let workers: Vec<_> = plans
-        .chunks(share)
-        .map(|plans| match fork().expect("fork") {
+    let (answers, answer) = std::io::pipe().expect("pipe");
+    let share = trials.div_ceil(jobs as u64);
+    let workers: Vec<_> = (0..trials)
+        .step_by(share as usize)
+        .map(|first| match fork().expect("fork") {
             Some(child) => child,
             None => {
-                let worker = Worker::new().expect("memory");
-                let done: usize = plans.chunks(BATCH).map(|batch| worker.replay(batch)).sum();
-                // A few worlds are refused by kernel and model alike.
-                exit_now(i32::from(10 * done < 9 * plans.len()))
+                let rate = replay(&recipe, first..(first + share).min(trials));
+                exit_now(i32::from((&answer).write_all(&rate.to_le_bytes()).is_err()))
             }
         })
         .collect();
-    for worker in workers {
-        let status = waitpid(worker, None).expect("waitpid");
+    for worker in &workers {
+        let status = waitpid(*worker, None).expect("waitpid");
         assert!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)), "{status:?}");
     }
-    steps as f64 / began.elapsed().as_secs_f64()
+    let mut rate = [0; 8];
+    let read = |_| (&answers).read_exact(&mut rate).map(|()| f64::from_le_bytes(rate));
+    workers.iter().map(read).map(|rate| rate.expect("a rate")).sum()
+}
+
+/// Takes the steps of trials, and says how many a second that were. Only the taking is timed. No more plans
+/// are there at once than a search has: each process in a sandbox begins as a copy of the one that asks.
+fn replay(recipe: &Recipe, numbers: Range<u64>) -> f64 {
+    let worker = Worker::new().expect("memory");
+    let (mut steps, mut time) = (0, Duration::ZERO);
+    for first in numbers.clone().step_by(BATCH) {
+        let batch = first..(first + BATCH as u64).min(numbers.end);
+        let mut plans: Vec<Plan> =
+            batch.filter_map(|number| Some(recipe.make(number)?.trial.plan)).collect();
+        plans.iter_mut().for_each(|plan| plan.observe.clear());
+        let began = Instant::now();
+        let done = worker.replay(&plans);
+        time += began.elapsed();
+        // A few worlds are refused by kernel and model alike.
+        assert!(10 * done > 9 * plans.len(), "{done} of {} trials", plans.len());
+        steps += plans.iter().map(|plan| plan.steps.len()).sum::<usize>();
+    }
+    steps as f64 / time.as_secs_f64()
 }

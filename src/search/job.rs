@@ -356,7 +356,7 @@ impl Searcher {
         let asking = self.kernel.begin(all, check)?;
         let transcripts = self.kernel.finish(&asking)?;
         let answered = |index: usize| Answered {
-            plan: &asking.plans()[index],
+            plan: &asking.plans[index],
             kernel: &transcripts[index],
             model: &predictions[index],
         };

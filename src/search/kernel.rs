@@ -8,8 +8,8 @@ use super::SearchError;
 use crate::scenario::plan::Plan;
 use crate::target::{Answer, Witness};
 use crate::transcript::{Breakage, End, Transcript};
-use crate::worker::Worker;
-use crate::worker::arena::{Check, Running};
+use crate::worker::arena::Check;
+use crate::worker::asker::Asker;
 
 /// How long an answer is waited for before it is looked whether the search was interrupted.
 const TICK: Duration = Duration::from_millis(200);
@@ -17,27 +17,17 @@ const TICK: Duration = Duration::from_millis(200);
 /// A kernel.
 pub enum Kernel {
     /// The one that this process is on.
-    Own(Box<Worker>),
+    Own(Box<Asker>),
     /// That of a guest.
     Guest(Box<dyn Witness>),
 }
 
 /// Plans that are being asked.
-pub enum Asking {
-    /// In a process of their own.
-    Here(Running),
-    /// In a guest.
-    There(Vec<Plan>, Check),
-}
-
-impl Asking {
+#[derive(Debug)]
+pub struct Asking {
     /// The plans.
-    pub fn plans(&self) -> &[Plan] {
-        match self {
-            Self::Here(running) => running.plans(),
-            Self::There(plans, _) => plans,
-        }
-    }
+    pub plans: Vec<Plan>,
+    check: Check,
 }
 
 impl fmt::Debug for Kernel {
@@ -57,9 +47,9 @@ impl Kernel {
     /// The kernel that this process is on.
     ///
     /// # Errors
-    /// Where there is no memory for what is answered.
+    /// Where no process can be had that asks it.
     pub fn own() -> Result<Self, SearchError> {
-        Worker::new().map(|worker| Self::Own(Box::new(worker))).map_err(broke)
+        Asker::start().map(|asker| Self::Own(Box::new(asker))).map_err(broke)
     }
 
     /// Begins to ask plans. One begins with no others before those are finished.
@@ -68,12 +58,11 @@ impl Kernel {
     /// Where it cannot be asked anything any more.
     pub fn begin(&mut self, plans: Vec<Plan>, check: Check) -> Result<Asking, SearchError> {
         match self {
-            Self::Own(worker) => worker.start_all(plans, check).map(Asking::Here).map_err(broke),
-            Self::Guest(witness) => {
-                witness.submit_all(0, &plans, check).map_err(broke)?;
-                Ok(Asking::There(plans, check))
-            }
+            Self::Own(asker) => asker.begin(&plans, check),
+            Self::Guest(witness) => witness.submit_all(0, &plans, check),
         }
+        .map_err(broke)?;
+        Ok(Asking { plans, check })
     }
 
     /// What the plans are answered, in their order.
@@ -81,13 +70,13 @@ impl Kernel {
     /// # Errors
     /// Where it cannot be asked anything any more.
     pub fn finish(&mut self, asking: &Asking) -> Result<Vec<Transcript>, SearchError> {
-        match (self, asking) {
-            (Self::Own(worker), Asking::Here(running)) => Ok(worker.finish_all(running)),
-            (Self::Guest(witness), Asking::There(plans, check)) => {
+        let Asking { plans, check } = asking;
+        match self {
+            Self::Own(asker) => Ok(asker.finish(plans.len())),
+            Self::Guest(witness) => {
                 let answer = wait(&mut **witness).map_err(broke)?;
                 divide(&mut **witness, plans, *check, answer).map_err(broke)
             }
-            _ => Err(broke("another kernel was asked")),
         }
     }
 }

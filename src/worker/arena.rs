@@ -5,6 +5,7 @@
 //! all stay in the first process is performed there, in a changed root (chroot(2)); any other by a process of
 //! its own in a mount namespace of its own, as in a sandbox, and what is left of its processes is killed.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -13,18 +14,18 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, chdir, chroot, getpid, pivot_root};
+use nix::unistd::{Pid, chdir, chroot, pivot_root};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::conduct::{self, stays_here};
 use super::sharing::Sharing;
 use super::{Answer, Log, Part, Worker};
-use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS, die_with};
-use crate::scenario::operation::{Family, Operation};
+use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS};
+use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::{Needs, Plan, PlanStep};
 use crate::scenario::scalar::StepPath;
-use crate::sys;
+use crate::sys::{self, Stack};
 use crate::transcript::{Breakage, End, Transcript};
 
 /// How often what is observed is observed.
@@ -43,27 +44,6 @@ const PLACE: &str = "trial";
 /// What each process of many plans may take on the average, beside the time that any of them may take.
 const SHARE: Duration = Duration::from_millis(250);
 
-/// Plans that are being asked by a process of their own.
-#[derive(Debug)]
-pub struct Running {
-    pid: Pid,
-    plans: Vec<Plan>,
-}
-
-impl Running {
-    /// The plans.
-    pub fn plans(&self) -> &[Plan] {
-        &self.plans
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
-    }
-}
-
 impl Worker {
     /// Asks many plans, one after the other.
     pub fn run_all(&self, plans: &[Plan], check: Check) -> Vec<Transcript> {
@@ -80,32 +60,8 @@ impl Worker {
         self.read_all(plans.len()).iter().filter(|answer| answer.end == End::Completed).count()
     }
 
-    /// Begins to ask many plans in a process of its own: meanwhile this one may do something else, but not
-    /// begin with others.
-    ///
-    /// # Errors
-    /// Those of fork(2).
-    pub fn start_all(&self, plans: Vec<Plan>, check: Check) -> Result<Running, Errno> {
-        self.answers.clear();
-        let asker = getpid();
-        match sys::fork()? {
-            Some(pid) => Ok(Running { pid, plans }),
-            None => {
-                die_with(asker);
-                self.ask_all(&plans, check, false);
-                sys::exit_now(0)
-            }
-        }
-    }
-
-    /// Waits for what was begun. One plan that is not answered is broken.
-    pub fn finish_all(&self, running: &Running) -> Vec<Transcript> {
-        while waitpid(running.pid, None) == Err(Errno::EINTR) {}
-        self.read_all(running.plans.len())
-    }
-
     /// Asks plans, and appends what they answer to the buffer of answers.
-    fn ask_all(&self, plans: &[Plan], check: Check, ends_only: bool) {
+    pub(super) fn ask_all(&self, plans: &[Plan], check: Check, ends_only: bool) {
         let log = Log { buffer: &self.answers, ends_only };
         let mut left = plans;
         while let Some(first) = left.first() {
@@ -136,7 +92,7 @@ impl Worker {
         let programs = Programs::new();
         let ended =
             sandbox::run(&self.ids, &maps, needs, &programs, None, limit, |sandbox| match sandbox
-                .and_then(|sandbox| Arena::new(sandbox, &[]))
+                .and_then(|sandbox| Arena::new(sandbox, &[], self.may_share))
             {
                 Ok(mut arena) => arena.perform(plans, check, log),
                 Err(breakage) => log.add(&Part::Broke(breakage)),
@@ -158,7 +114,7 @@ impl Worker {
         done + 1
     }
 
-    fn read_all(&self, count: usize) -> Vec<Transcript> {
+    pub(super) fn read_all(&self, count: usize) -> Vec<Transcript> {
         let mut transcripts = super::read(&self.answers);
         transcripts.truncate(count);
         while transcripts.len() < count {
@@ -177,9 +133,12 @@ pub fn time(plans: &[Plan]) -> Duration {
     Duration::from_millis(longest) + SHARE * plans.iter().map(processes).sum::<u32>()
 }
 
-/// Whether a plan can be asked beside others: it needs nothing that is made with a sandbox for it alone.
+/// Whether a plan can be asked beside others: it needs nothing that is made with a sandbox for it alone, and
+/// leaves nothing in a namespace that the next one would find there (a name of the host, a message queue, a
+/// control group).
 pub fn fits(plan: &Plan) -> bool {
     let needs = &plan.needs;
+    let keeps = [Namespace::Uts, Namespace::Ipc, Namespace::Cgroup];
     let runs_nothing = || {
         let mut families = plan.steps.iter().map(|step| step.operation.described().family);
         families.all(|family| family != Family::Exec)
@@ -188,6 +147,7 @@ pub fn fits(plan: &Plan) -> bool {
         && plan.world.nfs.is_empty()
         && plan.world.programs().is_empty()
         && !plan.has_loop_devices()
+        && !keeps.iter().any(|namespace| needs.namespaces.contains(namespace))
         && runs_nothing()
 }
 
@@ -206,6 +166,9 @@ pub struct Arena {
     sandbox: Sandbox,
     /// The root directory of the sandbox itself.
     top: OwnedFd,
+    /// Whether the processes of a plan may share the memory of this one.
+    may_share: bool,
+    stacks: Vec<Stack>,
 }
 
 impl Arena {
@@ -213,29 +176,44 @@ impl Arena {
     ///
     /// # Errors
     /// Where the place for the plans cannot be made.
-    pub fn new(sandbox: Sandbox, keep: &[&dyn AsRawFd]) -> Result<Self, Breakage> {
+    pub fn new(sandbox: Sandbox, keep: &[&dyn AsRawFd], may_share: bool) -> Result<Self, Breakage> {
         sys::close_all_but(&[&[&sandbox.root as &dyn AsRawFd, &sandbox.proc], keep].concat());
         let top = open_here().map_err(|errno| broke("open /", errno))?;
         rustix::fs::mkdir(PLACE, Mode::from_raw_mode(0o755))
             .map_err(|errno| broke("mkdir", sandbox::errno(errno)))?;
-        Ok(Self { sandbox, top })
+        Ok(Self { sandbox, top, may_share, stacks: Vec::new() })
     }
 
     /// Performs plans. It ends before the last of them where what one left behind cannot be taken away, or
     /// what they answer becomes too much.
     fn perform(&mut self, plans: &[Plan], check: Check, log: &Log<'_>) {
         for plan in plans {
-            let cleared = if stays(plan) {
-                let end = self.here(plan, check, log);
-                log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
-                self.clear()
-            } else {
-                let answered = self.apart(plan, check, log);
-                answered.map_or_else(|breakage| log.add(&Part::Broke(breakage)), |()| ());
-                kill_the_rest()
-            };
-            if cleared.is_err() || log.is_half_full() {
+            if self.take_turn(plan, check, log).is_err() || log.is_half_full() {
                 return;
+            }
+        }
+    }
+
+    /// Performs a plan, says how it ended, and takes away what it left behind.
+    ///
+    /// # Errors
+    /// Where something is left, so that no other plan can be performed.
+    pub(super) fn take_turn(
+        &mut self,
+        plan: &Plan,
+        check: Check,
+        log: &Log<'_>,
+    ) -> Result<(), Errno> {
+        if stays(plan) {
+            let end = self.here(plan, check, log);
+            log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
+            return self.clear();
+        }
+        match self.apart(plan, check, log) {
+            Ok(()) => kill_the_rest(),
+            Err(breakage) => {
+                log.add(&Part::Broke(breakage));
+                Err(Errno::ECHILD)
             }
         }
     }
@@ -244,12 +222,7 @@ impl Arena {
     ///
     /// # Errors
     /// What kept it from being asked to the end.
-    pub(super) fn here(
-        &mut self,
-        plan: &Plan,
-        check: Check,
-        log: &Log<'_>,
-    ) -> Result<(), Breakage> {
+    fn here(&mut self, plan: &Plan, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
         make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
         chroot(".").and_then(|()| chdir("/")).map_err(|errno| broke("chroot", errno))?;
         self.sandbox.root = open_here().map_err(|errno| broke("open /", errno))?;
@@ -257,15 +230,36 @@ impl Arena {
     }
 
     /// Performs a plan in a process and a mount namespace of its own, which says how it ended.
+    ///
+    /// # Errors
+    /// Where that process did not come to its end. If it shared memory, that may be left as it was in the
+    /// middle of something.
     fn apart(&mut self, plan: &Plan, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
-        let Some(pid) = sys::fork().map_err(|errno| broke("fork", errno))? else {
-            let end = enter(plan).and_then(|root| {
-                self.sandbox.root = root;
-                conduct::play(plan, &mut self.sandbox, &Sharing::default(), &[], check, log)
+        let sharing = if self.may_share { Sharing::of(plan) } else { Sharing::default() };
+        while self.stacks.len() < sharing.processes() {
+            self.stacks.push(Stack::new().map_err(|errno| broke("mmap of a stack", errno))?);
+        }
+        let (first, others) = match self.stacks.split_first() {
+            Some((first, others)) if sharing.first => (Some(first), others),
+            _ => (None, &[][..]),
+        };
+        let proc = &self.sandbox.proc;
+        let perform = || {
+            let end = enter(plan, proc).and_then(|mut sandbox| {
+                conduct::play(plan, &mut sandbox, &sharing, others, check, log)
             });
             log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
-            sys::exit_now(0)
         };
+        let pid = match first {
+            Some(stack) => sys::fork_sharing_memory(stack, perform),
+            None => sys::fork().map(|child| {
+                child.unwrap_or_else(|| {
+                    perform();
+                    sys::exit_now(0)
+                })
+            }),
+        };
+        let pid = pid.map_err(|errno| broke("fork", errno))?;
         loop {
             match waitpid(pid, None) {
                 Ok(WaitStatus::Exited(_, 0)) => return Ok(()),
@@ -284,7 +278,7 @@ impl Arena {
     ///
     /// # Errors
     /// Where something is left.
-    pub fn clear(&mut self) -> Result<(), Errno> {
+    fn clear(&mut self) -> Result<(), Errno> {
         self.sandbox.root = self.top.try_clone().map_err(|_| Errno::EMFILE)?;
         rustix::process::fchdir(&self.top).map_err(sandbox::errno)?;
         chroot(".")?;
@@ -336,13 +330,15 @@ fn make_root(plan: &Plan) -> Result<(), Errno> {
 }
 
 /// In a process that was made for a plan: its root becomes the root of a mount namespace.
-fn enter(plan: &Plan) -> Result<OwnedFd, Breakage> {
+fn enter(plan: &Plan, proc: &OwnedFd) -> Result<Sandbox, Breakage> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| broke("unshare", errno))?;
     make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
     pivot_root(".", ".").map_err(|errno| broke("pivot_root", errno))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(|errno| broke("umount the old root", errno))?;
     chdir("/").map_err(|errno| broke("chdir /", errno))?;
-    open_here().map_err(|errno| broke("open /", errno))
+    let root = open_here().map_err(|errno| broke("open /", errno))?;
+    let proc = proc.try_clone().map_err(|_| broke("dup of proc", Errno::EMFILE))?;
+    Ok(Sandbox { root, proc, programs: BTreeMap::new(), program_sizes: Vec::new() })
 }
 
 fn open_here() -> Result<OwnedFd, Errno> {

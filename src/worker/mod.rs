@@ -7,6 +7,7 @@
 
 mod actor;
 pub mod arena;
+pub mod asker;
 mod conduct;
 mod credentials;
 mod devices;

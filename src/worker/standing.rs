@@ -1,8 +1,9 @@
 //! A sandbox in a guest in which plans take turns, asked one after the other.
 //!
-//! Most plans are one process that stays as it is. To make a sandbox for each of them takes half of the time
-//! of a guest, and who would get out of its sandbox there is still in a guest. Each plan gets a root of its
-//! own, as in an [`Arena`], and the process shares the memory of the one that asks: the two take turns.
+//! Many plans are one process that stays as it is. To make a sandbox for each of them takes half of their time,
+//! and who would get out of its sandbox in a guest is still in a guest. Each plan gets a root of its own, as in
+//! an [`Arena`], and the process shares the memory of the one that asks: the two take turns. Plans that need
+//! processes of their own gain nothing by it.
 
 use std::cell::RefCell;
 use std::os::fd::AsRawFd;
@@ -10,8 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::Log;
 use super::arena::{Arena, Check, fits, same_sandbox, stays};
-use super::{Log, Part};
 use crate::sandbox::{self, IdSource, Maps, Programs, Sandbox, ready_by};
 use crate::scenario::plan::{Needs, Plan};
 use crate::sys::{self, Child, SharedBuffer, Stack};
@@ -160,7 +161,7 @@ fn serve(
     desk: &RefCell<Desk>,
     buffer: &SharedBuffer,
 ) {
-    let arena = sandbox.and_then(|sandbox| Arena::new(sandbox, &[turn as &dyn AsRawFd]));
+    let arena = sandbox.and_then(|sandbox| Arena::new(sandbox, &[turn as &dyn AsRawFd], true));
     let mut arena = match arena {
         Ok(arena) => arena,
         Err(breakage) => {
@@ -172,9 +173,7 @@ fn serve(
     let mut next = Turn::Yours;
     while give_turn(turn, next) && rustix::io::read(turn, &mut [0]) == Ok(1) {
         let Desk::Plan(plan) = desk.replace(Desk::Empty) else { return };
-        let end = arena.here(&plan, Check::Sequence, &log);
-        log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
-        if arena.clear().is_err() {
+        if arena.take_turn(&plan, Check::Sequence, &log).is_err() {
             next = Turn::Last;
         }
     }
