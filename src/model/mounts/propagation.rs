@@ -53,7 +53,7 @@ impl Machine<'_> {
     /// own is one by itself (`next_group`).
     fn slave_groups(&self, master: MountId, sending: &Sending, found: &mut Vec<Vec<MountId>>) {
         let mut before = None;
-        for &slave in &self.mounts[master].slaves {
+        for &slave in self.slaves_reached(master) {
             let group = self.mounts[slave].peer_group;
             if group.is_some() && group == before {
                 continue;
@@ -68,6 +68,13 @@ impl Machine<'_> {
                 self.slave_groups(member, sending, found);
             }
         }
+    }
+
+    /// The slaves to which a mount passes on what it is sent (`propagation_next`).
+    pub(super) fn slaves_reached(&self, mount: MountId) -> &[MountId] {
+        let slaves = &self.mounts[mount].slaves;
+        let stops = !slaves.is_empty() && self.is_detached(mount);
+        if stops && self.by(&rules::NOT_PAST_DETACHED) { &[] } else { slaves }
     }
 
     /// Sends to the members of one group: the first copy is a slave of the nearest one above, the others

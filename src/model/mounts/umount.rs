@@ -28,7 +28,7 @@ impl Machine<'_> {
     /// A mount, its slaves and theirs, in the order of the kernel's walk.
     fn with_slaves(&self, mount: MountId, found: &mut Vec<MountId>) {
         found.push(mount);
-        for &slave in &self.mounts[mount].slaves {
+        for &slave in self.slaves_reached(mount) {
             self.with_slaves(slave, found);
         }
     }

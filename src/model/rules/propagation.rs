@@ -86,6 +86,11 @@ rules! {
     NOT_TO_DETACHED "propagation.mount.not-to-detached"
         "A detached mount gets no copies."
         "fs/pnode.c propagate_mnt(), need_secondary()";
+    NOT_PAST_DETACHED "propagation.detached.not-past"
+        "A slave of a detached mount receives nothing, neither mounts nor unmounts."
+        "fs/pnode.h IS_MNT_NEW(); fs/pnode.c propagation_next(), next_group()"
+        until (6, 15)
+        quirk "sharedsubtree.rst, section 2: whatever comes to a peer group comes to its slaves too";
     LOCKED_ACROSS "propagation.mount.locked-across"
         "In a tree that arrives in a mount namespace of another user namespace, all but its top is locked."
         "mount_namespaces(7), restrictions; fs/namespace.c attach_recursive_mnt()";

@@ -100,7 +100,7 @@ impl Search<'_, '_> {
             let Some(copy) = self.found_at(place) else { continue };
             if self.was_seen(copy) {
                 // Its slaves are passed over, though not those of the last one.
-                let last = self.machine.mounts[receiver].slaves.last();
+                let last = self.machine.slaves_reached(receiver).last();
                 let last = receivers.iter().position(|other| Some(other) == last);
                 next = last.map_or(next, |last| last + 1);
             } else if self.goes(copy) {
