@@ -16,6 +16,10 @@ rules! {
     NOT_A_DIRECTORY "files.path.not-a-directory"
         "What a path goes through, or what a slash stands behind, must be a directory: ENOTDIR."
         "path_resolution(7), steps 2 and 3";
+    DISCONNECTED "files.path.disconnected"
+        "From a directory that was moved out of what its bind mount shows, .. leads nowhere: ENOENT."
+        "fs/namei.c path_connected(); https://git.kernel.org/torvalds/c/397d425dc26d"
+        since (4, 3);
     LINK_LOOP "files.path.symlink-loop"
         "A walk follows at most 40 symbolic links: ELOOP."
         "path_resolution(7), step 2; include/linux/namei.h MAXSYMLINKS";
@@ -113,6 +117,12 @@ rules! {
          another user left in a sticky directory: EACCES."
         "proc_sys_fs(5), protected_regular; fs/namei.c may_create_in_sticky()"
         since (4, 19);
+    OPEN_PROTECTED_SPECIAL "files.open.protected-special"
+        "Whatever fs.protected_regular and fs.protected_fifos say, open(2) with O_CREAT does not open a socket, \
+         a device node or a symbolic link that another user left in a sticky directory where all may write: EACCES."
+        "fs/namei.c may_create_in_sticky()"
+        since (4, 19)
+        quirk "proc_sys_fs(5), protected_fifos and protected_regular: regular files and FIFOs are protected, if they are set";
 
     BAD_FD "files.fd.bad"
         "A descriptor that is closed, or not open for what is asked, is a bad one: EBADF."

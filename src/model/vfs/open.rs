@@ -208,11 +208,11 @@ impl Machine<'_> {
 
     /// fs.protected_regular and fs.protected_fifos (`may_create_in_sticky`).
     fn may_create_in_sticky(&self, cred: &Cred, dir: Place, place: Place) -> Res<()> {
-        let level = match self.file_type(self.inode(place.dentry)) {
-            FileType::File => self.profile.settings.protected_regular,
-            FileType::Fifo => self.profile.settings.protected_fifos,
+        let (level, rule) = match self.file_type(self.inode(place.dentry)) {
+            FileType::File => (self.profile.settings.protected_regular, &rules::OPEN_PROTECTED),
+            FileType::Fifo => (self.profile.settings.protected_fifos, &rules::OPEN_PROTECTED),
             FileType::Dir => return self.refuse_by(&rules::OPEN_CREATE_DIR, Errno::EISDIR),
-            _ => 0,
+            _ => (1, &rules::OPEN_PROTECTED_SPECIAL),
         };
         let parent = self.inode(dir.dentry);
         let mode = self.mode(parent);
@@ -223,7 +223,7 @@ impl Machine<'_> {
             && shared
             && owner != self.seen_id(dir.mount, parent, IdKind::User)
             && owner != cred.fsuid;
-        self.deny(protected, &rules::OPEN_PROTECTED, Errno::EACCES)
+        self.deny(protected, rule, Errno::EACCES)
     }
 
     /// Whether a file that is there may be opened so (`may_open` and what stands around it).
