@@ -181,7 +181,10 @@ impl Machine<'_> {
             if at.dentry != self.mounts[at.mount].root {
                 let parent = self.dentries[at.dentry].parent;
                 if parent == at.dentry {
-                    // It was moved out of what the mount shows.
+                    // It was moved out of what the mount shows: its names lead to nothing.
+                    if self.by(&roots::PATH_ESCAPED) {
+                        names.clear();
+                    }
                     break false;
                 }
                 names.push(Rc::clone(&self.dentries[at.dentry].name));

@@ -10,6 +10,9 @@ rules! {
     GETCWD_UNREACHABLE "roots.getcwd.unreachable"
         "The path of a working directory that the root does not lead to starts with (unreachable)."
         "getcwd(2), C library/kernel differences; fs/d_path.c getcwd()";
+    PATH_ESCAPED "roots.path.escaped"
+        "The path of what was moved out of the directory that its mount shows is /, without any name."
+        "fs/d_path.c prepend_path()";
     MOUNTINFO_REACHABLE "roots.mountinfo.reachable"
         "A mount table has only the mounts that the root leads to."
         "proc_pid_mountinfo(5); fs/proc_namespace.c show_mountinfo()";

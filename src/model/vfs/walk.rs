@@ -142,7 +142,7 @@ impl Machine<'_> {
         let parent = self.resolve_parent(walker, from, path)?;
         let at = match &parent.last {
             Last::Root | Last::Dot => parent.dir,
-            Last::DotDot => self.dot_dot(walker, parent.dir),
+            Last::DotDot => self.dot_dot(walker, parent.dir)?,
             Last::Name(name) => {
                 let found = self.step_into(walker, parent.dir, name)?;
                 let follow = follow || parent.slash;
@@ -175,7 +175,7 @@ impl Machine<'_> {
             }
             at = match name {
                 "." => at,
-                ".." => self.dot_dot(walker, at),
+                ".." => self.dot_dot(walker, at)?,
                 name => {
                     let found = self.step_into(walker, at, name)?;
                     self.follow_link(walker, at, found, true, Part::OnTheWay)?
@@ -193,9 +193,25 @@ impl Machine<'_> {
         self.may(&walker.cred, at, Access::SEARCH)
     }
 
-    fn dot_dot(&self, walker: &Walker, at: Place) -> Place {
+    fn dot_dot(&self, walker: &Walker, at: Place) -> Res<Place> {
         let above = self.above(at, walker.root);
-        self.down(above)
+        let stays = at == walker.root;
+        self.deny(!stays && !self.is_connected(above), &rules::DISCONNECTED, Errno::ENOENT)?;
+        Ok(self.down(above))
+    }
+
+    /// Whether a directory is below the one that its mount shows (`path_connected`).
+    fn is_connected(&self, place: Place) -> bool {
+        let top = self.mounts[place.mount].root;
+        let mut at = place.dentry;
+        while at != top {
+            let above = self.dentries[at].parent;
+            if above == at {
+                return false;
+            }
+            at = above;
+        }
+        true
     }
 
     /// The child of a directory, or what is mounted there.
