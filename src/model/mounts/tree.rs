@@ -470,18 +470,22 @@ impl Machine<'_> {
         self.leave_groups(&gone);
     }
 
-    /// Takes what stayed below unmounted mounts off those that nobody uses any more: these are freed, and hold
-    /// nothing then (`cleanup_mnt`).
+    /// Takes what stayed below unmounted mounts off those that are freed, for nobody uses them and they hang on
+    /// nothing either (`cleanup_mnt`).
     pub fn let_go_of_unused(&mut self) {
-        let hangs_on_nothing = |mount: &Mount| {
-            mount.ns.is_none() && mount.at.is_some_and(|at| !self.is_used(at.mount))
-        };
-        let loose = self.mounts.iter().filter(|(_, mount)| hangs_on_nothing(mount));
-        let loose: Vec<_> = loose.map(|(id, _)| id).collect();
-        for mount in loose {
-            if self.by(&rules::UNUSED_LETS_GO) {
-                self.unhang(mount);
+        loop {
+            let is_freed = |id: MountId| {
+                let mount = &self.mounts[id];
+                mount.ns.is_none() && mount.at.is_none() && !self.is_used(id)
+            };
+            let loose = self.mounts.iter().filter(|(_, mount)| {
+                mount.ns.is_none() && mount.at.is_some_and(|at| is_freed(at.mount))
+            });
+            let loose: Vec<_> = loose.map(|(id, _)| id).collect();
+            if loose.is_empty() || !self.by(&rules::UNUSED_LETS_GO) {
+                return;
             }
+            loose.into_iter().for_each(|mount| self.unhang(mount));
         }
     }
 
