@@ -279,6 +279,12 @@ impl Machine<'_> {
             let at = &self.dentries[dentry];
             (self.upper_of(at.parent)?, Rc::clone(&at.name))
         };
+        if attr.kind != FileType::File {
+            // A regular file is linked to its name, anything else moved there.
+            let ended = |work| dir != work && self.is_below(dir, work);
+            let ended = fs.workdir.is_some_and(ended);
+            self.deny(ended, &rules::COPY_UP_CLEARED, Errno::EIO)?;
+        }
         self.may(&fs.mounter, fs.upper_place(dir)?, Access::CHANGE_DIR)?;
         if self.dentries[dir].unlinked {
             return refuse(Errno::ENOENT);
@@ -286,7 +292,7 @@ impl Machine<'_> {
         let taken = self.fs_lookup(dir, &name)?;
         if let Some(taken) = taken {
             if attr.kind == FileType::File {
-                // A regular file is linked to its name, which must be free.
+                // The name must be free.
                 self.deny(true, &rules::COPY_UP_UNLINKED, Errno::EEXIST)?;
             } else if attr.kind == FileType::Dir {
                 let replaces = self.is_dir(taken) && self.by(&rules::COPY_UP_REPLACES_DIR);

@@ -305,6 +305,11 @@ rules! {
          name."
         "fs/overlayfs/copy_up.c ovl_copy_up_workdir()"
         quirk "POSIX: fchmod(2) works on an open directory that was removed";
+    COPY_UP_CLEARED "overlay.copy-up.cleared-directory"
+        "What is no regular file and lay in a directory that was removed with whiteouts in it is not copied up any \
+         more: EIO, for that directory ended in the work directory."
+        "fs/overlayfs/dir.c ovl_clear_empty(); fs/overlayfs/copy_up.c ovl_copy_up_workdir(), lock_rename()"
+        quirk "POSIX: fchmod(2) works on an open directory that was removed";
     COPY_UP_REPLACES_DIR "overlay.copy-up.replaces-directory"
         "It is where a directory has its name by now, and takes the place of that one if nothing is in it."
         "fs/overlayfs/copy_up.c ovl_copy_up_workdir()"
