@@ -198,10 +198,14 @@ impl Machine<'_> {
 
     /// Moves a mount, or attaches a detached one (`do_move_mount`).
     pub fn move_tree(&mut self, who: ProcId, old: Place, new: Place, beneath: bool) -> Res<()> {
-        self.deny(!self.is_mount_root(old), &rules::MOVE_NOT_ROOT, Errno::EINVAL)?;
+        let not_root = !self.is_mount_root(old);
         let mixed = self.is_dir(new.dentry) != self.is_dir(old.dentry);
+        if (not_root || mixed) && self.by(&rules::MOVE_PLACE_FIRST) {
+            self.place_for(new, beneath)?;
+        }
+        self.deny(not_root, &rules::MOVE_NOT_ROOT, Errno::EINVAL)?;
         self.deny(mixed, &rules::MOVE_KIND, Errno::EINVAL)?;
-        let at = if beneath { self.place_beneath(new)? } else { self.mount_point(new)? };
+        let at = self.place_for(new, beneath)?;
         self.may_move_mount(who, old.mount, at.mount)?;
         if beneath {
             self.may_go_beneath(who, old, new.mount, at)?;
@@ -234,6 +238,10 @@ impl Machine<'_> {
             return Ok(());
         }
         self.must_be_ours(who, new)
+    }
+
+    fn place_for(&self, new: Place, beneath: bool) -> Res<Place> {
+        if beneath { self.place_beneath(new) } else { self.mount_point(new) }
     }
 
     /// Where a mount goes that is put beneath another one: the place that the other one is on.

@@ -130,6 +130,10 @@ rules! {
         "fs/namespace.c clone_private_mount(), commit 427215d85e8d"
         since (5, 14);
 
+    MOVE_PLACE_FIRST "mount.move.place-first"
+        "Where a move cannot go is told before what cannot be moved: ENOENT rather than EINVAL."
+        "fs/namespace.c do_move_mount()"
+        until (6, 18);
     MOVE_NOT_ROOT "mount.move.not-a-mount"
         "Only the root of a mount is moved: EINVAL."
         "mount(2), EINVAL; fs/namespace.c do_move_mount()";
