@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Done, Place, User};
+use nsharness::search::family;
 use nsharness::search::findings::Record;
 
 fn text(done: &Done) -> String {
@@ -22,7 +23,7 @@ fn search(place: &Place, arguments: &[&str]) -> Option<String> {
 
 #[test]
 fn every_sequence_of_a_family_is_asked() {
-    for family in ["overlay", "propagation"] {
+    for family in family::names() {
         let arguments = [family, "--exhaustive", "--depth", "1"];
         let Some(said) = search(&Place::new(), &arguments) else { return };
         let counted = "30 sequences of up to 1 of 30 operations, in 4 worlds: 120 trials";

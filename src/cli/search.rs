@@ -193,13 +193,7 @@ impl Arguments {
             (Subject::Scenario(_), false) => {
                 return usage("the steps of a scenario are a vocabulary with --exhaustive alone");
             }
-            (Subject::Families(names), true) => {
-                let known: Vec<_> = Sequences::families().collect();
-                let all = names.len() > 1;
-                let names: Vec<_> =
-                    names.iter().filter(|name| !all || known.contains(name)).copied().collect();
-                Sequences::of_families(&names, self.depth)
-            }
+            (Subject::Families(names), true) => Sequences::of_families(names, self.depth),
             (Subject::Scenario(path), true) => {
                 let cases = Selection::of(path.clone()).cases()?.cases;
                 Sequences::new(path.display().to_string(), cases, self.depth)
@@ -283,17 +277,6 @@ impl Teller {
         }
     }
 
-    /// The families that were named and have no vocabulary, in words.
-    fn left_out(&self) -> String {
-        let known: Vec<_> = Sequences::families().collect();
-        let named = self.options.families.iter().filter(|name| !known.contains(name));
-        let named: Vec<&str> = named.copied().collect();
-        match named.as_slice() {
-            [] => String::new(),
-            names => format!("not asked, for want of a vocabulary: {}\n", names.join(", ")),
-        }
-    }
-
     fn style(&self, template: &str) {
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);
@@ -309,8 +292,10 @@ impl Watcher for Teller {
             format!("searching {searched} on Linux {release} {machine} ({target}) as uid {uid}");
         match counted {
             Some(counted) => {
-                told.push_str(&format!("\n{counted}{} trials\n", counted.total()));
-                told.push_str(&self.left_out());
+                told.push_str(&format!("\n{counted}"));
+                if counted.to_string().lines().count() > 1 {
+                    told.push_str(&format!("{} trials\n", counted.total()));
+                }
             }
             None => told.push_str(&format!(", seed {}\n", self.options.seed)),
         }
