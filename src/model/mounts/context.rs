@@ -7,7 +7,7 @@ use super::flags::{atime_of, attribute, bits, put};
 use crate::model::halt::Res;
 use crate::model::ids::cap;
 use crate::model::machine::{
-    DentryId, FileId, FsType, Machine, MountFlags, MountId, OpenFile, Opened, Place, ProcId,
+    DentryId, FileId, FsType, Machine, Mount, MountFlags, MountId, OpenFile, Opened, Place, ProcId,
     SuperId,
 };
 use crate::model::rules::mount as rules;
@@ -178,13 +178,19 @@ impl Machine<'_> {
         self.held(sb).any(|dentry| is_removed(dentry) || self.ancestors(dentry).any(is_removed))
     }
 
-    /// The names of a file system that open files and processes hold.
+    /// The names of a file system that open files, processes and mounts hold.
     pub fn held(&self, sb: SuperId) -> impl Iterator<Item = DentryId> {
         let files = self.files.iter().filter(|(_, file)| file.count > 0);
         let files = files.map(|(_, file)| file.place.dentry);
         let alive = self.processes.iter().filter(|(_, process)| process.alive);
         let processes = alive.flat_map(|(_, process)| [process.root.dentry, process.cwd.dentry]);
-        files.chain(processes).filter(move |dentry| self.dentries[*dentry].sb == sb)
+        let attached = |mount: &Mount| mount.ns.is_some() || mount.at.is_some();
+        let mounts = self.mounts.iter().filter(move |(_, mount)| attached(mount));
+        let point = |mount: &Mount| mount.at.map(|at| at.dentry);
+        let mounts =
+            mounts.flat_map(move |(_, mount)| point(mount).into_iter().chain([mount.root]));
+        let all = files.chain(processes).chain(mounts);
+        all.filter(move |dentry| self.dentries[*dentry].sb == sb)
     }
 
     /// fsmount(2); the descriptor is looked at behind the attributes.

@@ -56,12 +56,8 @@ impl Machine<'_> {
 
     /// The names that open files, processes and mounts hold, with those above them.
     fn used_names(&self, sb: SuperId) -> BTreeSet<DentryId> {
-        let mounts = self.mounts.iter().filter(|(_, mount)| mount.ns.is_some());
-        let mounted =
-            mounts.flat_map(|(_, m)| m.at.map(|at| at.dentry).into_iter().chain([m.root]));
-        let mounted = mounted.filter(|dentry| self.dentries[*dentry].sb == sb);
         let mut used = BTreeSet::new();
-        for held in self.held(sb).chain(mounted) {
+        for held in self.held(sb) {
             let mut at = held;
             while used.insert(at) && self.dentries[at].parent != at {
                 at = self.dentries[at].parent;
