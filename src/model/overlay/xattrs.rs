@@ -214,9 +214,10 @@ impl Machine<'_> {
         }
         let upper = self.upper_for_xattr(dentry)?;
         self.ovl_want_write(&fs)?;
-        self.layer_setxattr(&fs, upper, name, value, create, replace)?;
+        let set = self.layer_setxattr(&fs, upper, name, value, create, replace);
+        // It reads the attributes again whether it could set this one or not.
         self.read_guard(self.inode(dentry));
-        Ok(())
+        set
     }
 
     /// The file of the upper layer; one that was copied up by way of another name does not get this one
@@ -267,9 +268,9 @@ impl Machine<'_> {
         }
         let upper = self.upper_for_xattr(dentry)?;
         self.ovl_want_write(&fs)?;
-        self.vfs_removexattr(&fs.mounter, fs.upper_place(upper)?, name)?;
+        let removed = self.vfs_removexattr(&fs.mounter, fs.upper_place(upper)?, name);
         self.read_guard(self.inode(dentry));
-        Ok(())
+        removed
     }
 
     /// The names of the extended attributes, without the overlay's own.
