@@ -14,7 +14,8 @@ use crate::scenario::scalar::Errno;
 
 /// The name of the whiteout that all others are links to.
 const SHARED_WHITEOUT: &str = "#whiteout";
-const EXCHANGE: RenameHow = RenameHow { noreplace: false, exchange: true, whiteout: false };
+const EXCHANGE: RenameHow =
+    RenameHow { noreplace: false, exchange: true, whiteout: false, mount: None };
 
 impl Overlay {
     /// Whether a layer may change below while it is not mounted: then a new directory cannot know that

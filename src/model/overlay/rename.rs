@@ -273,6 +273,7 @@ impl Machine<'_> {
             noreplace: false,
             exchange: upper.exchange || (switches && new.is_some()),
             whiteout: upper.hides && !upper.over_whiteout,
+            mount: fs.upper.as_ref().map(|upper| upper.mount),
         };
         self.fs_rename(&fs.mounter, old, new_dir, new_name, new, how)?;
         if let (true, false, Some(new)) = (switches, upper.hides, new) {

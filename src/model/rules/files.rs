@@ -59,6 +59,21 @@ rules! {
         "A set-group-ID bit is taken from a new executable file by who is not in its group and has \
          no CAP_FSETID over it."
         "inode(7), S_ISGID; fs/inode.c mode_strip_sgid()";
+    SETGID_BEFORE_UMASK "files.create.setgid-before-umask"
+        "Whether a new file is executable for its group, and so loses the set-group-ID bit, is looked at before \
+         the umask takes that away."
+        "fs/namei.c vfs_prepare_mode(); https://git.kernel.org/torvalds/c/1639a49ccdce"
+        since (6, 0);
+    SETGID_BEFORE_ACL_UMASK "files.create.setgid-before-acl-umask"
+        "On a file system with ACLs that is so of regular files: it takes the umask from the mode itself."
+        "fs/inode.c inode_init_owner(); fs/posix_acl.c posix_acl_create()"
+        until (6, 0);
+    SETGID_SPECIAL "files.create.setgid-special"
+        "On a tmpfs or ramfs a new FIFO, socket or device node keeps the set-group-ID bit, for its mode is set once \
+         more as it was asked for."
+        "fs/inode.c init_special_inode(); mm/shmem.c shmem_get_inode(); fs/ramfs/inode.c ramfs_get_inode()"
+        until (6, 0)
+        quirk "inode(7), S_ISGID: it is taken from an executable file of a group that the process is not in";
     UMASK "files.create.umask"
         "The file mode creation mask takes permission bits from what is created."
         "umask(2)";
@@ -200,6 +215,11 @@ rules! {
     RENAME_FLAGS "files.rename.flags"
         "RENAME_EXCHANGE does not go together with RENAME_NOREPLACE or RENAME_WHITEOUT: EINVAL."
         "rename(2), EINVAL";
+    RENAME_WHITEOUT_MAPPED "files.rename.whiteout-mapped"
+        "The whiteout that a rename leaves has the ids of whoever renames as the mount's id map stores them, and \
+         none where that has none: anything else would be refused with EOVERFLOW."
+        "mm/shmem.c shmem_whiteout(); fs/inode.c inode_init_owner()"
+        quirk "open(2), EOVERFLOW; Documentation/filesystems/idmappings.rst: who has no id there makes no file";
     RENAME_MOUNTS "files.rename.other-mount"
         "A file is not renamed to another mount, even of the same file system: EXDEV."
         "rename(2), EXDEV";

@@ -44,6 +44,11 @@ rules! {
     CHOWN_GID "ownership.chown.gid"
         "An owner gives a file to its own groups, and CAP_CHOWN over it to any: EPERM."
         "chown(2), EPERM; fs/attr.c chgrp_ok()";
+    CHOWN_ADOPT "ownership.chown.adopt"
+        "An owner or group that has no id through the mount is changed by CAP_CHOWN in the file system's user \
+         namespace."
+        "fs/attr.c chown_ok(), chgrp_ok(); https://git.kernel.org/torvalds/c/0031181c49ca"
+        since (4, 18);
     CHOWN_SETUID "ownership.chown.setuid-cleared"
         "chown takes the set-user-ID bit from what is no directory, even if it changes nothing."
         "chown(2); fs/open.c chown_common()"

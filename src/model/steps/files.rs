@@ -45,6 +45,7 @@ impl Machine<'_> {
                     noreplace: rename.flags.contains(&RenameFlag::Noreplace),
                     exchange: rename.flags.contains(&RenameFlag::Exchange),
                     whiteout: rename.flags.contains(&RenameFlag::Whiteout),
+                    mount: None,
                 };
                 let renamed = self.sys_rename(who, rename.from.as_str(), rename.to.as_str(), how);
                 done(renamed.of("renameat2"))

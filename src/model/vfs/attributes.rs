@@ -381,12 +381,20 @@ impl Machine<'_> {
         let owner = self.seen(idmap, inode, IdKind::User);
         (owner == cred.fsuid && new == owner)
             || self.capable_through(cred, idmap, inode, cap::CHOWN)
+            || owner == NO_ID && self.may_adopt(cred, inode)
     }
 
     fn chgrp_ok(&self, cred: &Cred, idmap: Option<&Idmap>, inode: InodeId, new: Kid) -> bool {
         let owner = self.seen(idmap, inode, IdKind::User);
-        (owner == cred.fsuid
-            && (new == self.seen(idmap, inode, IdKind::Group) || is_member(cred, new)))
+        let group = self.seen(idmap, inode, IdKind::Group);
+        (owner == cred.fsuid && (new == group || is_member(cred, new)))
             || self.capable_through(cred, idmap, inode, cap::CHOWN)
+            || group == NO_ID && self.may_adopt(cred, inode)
+    }
+
+    /// Whether somebody may give a file an owner or group that has none.
+    fn may_adopt(&self, cred: &Cred, inode: InodeId) -> bool {
+        let userns = self.supers[self.inodes[inode].sb].userns;
+        self.capable(cred, userns, cap::CHOWN) && self.by(&rules::CHOWN_ADOPT)
     }
 }

@@ -7,8 +7,8 @@ use super::attributes::Change;
 use crate::model::halt::{Res, refuse};
 use crate::model::ids::IdKind;
 use crate::model::machine::{
-    Cred, Data, Dentry, DentryId, FileType, FsType, Inode, InodeId, Kid, Kind, Machine, Super,
-    SuperId, Time, UserNsId,
+    Cred, Data, Dentry, DentryId, FileType, FsType, Inode, InodeId, Kid, Kind, Machine, MountId,
+    Super, SuperId, Time, UserNsId,
 };
 use crate::model::rules::{disk as disk_rules, files as rules};
 use crate::scenario::scalar::Errno;
@@ -56,6 +56,8 @@ pub struct RenameHow {
     pub noreplace: bool,
     pub exchange: bool,
     pub whiteout: bool,
+    /// The mount that it is done through, if it is through one.
+    pub mount: Option<MountId>,
 }
 
 /// The set-group-ID bit.
@@ -410,8 +412,11 @@ impl Machine<'_> {
                 self.take(target);
                 self.let_go(target);
             }
-            let whiteout =
-                if how.whiteout { Some(self.new_whiteout(cred, old_dir)?) } else { None };
+            let whiteout = if how.whiteout {
+                Some(self.new_whiteout(cred, how.mount, old_dir)?)
+            } else {
+                None
+            };
             self.take(old);
             self.put(new_dir, new_name.into(), old);
             if let Some(whiteout) = whiteout {
@@ -424,10 +429,15 @@ impl Machine<'_> {
     }
 
     /// What a rename leaves under the old name: a file of whoever renames, as any new one.
-    fn new_whiteout(&mut self, cred: &Cred, dir: DentryId) -> Res<InodeId> {
+    fn new_whiteout(&mut self, cred: &Cred, mount: Option<MountId>, dir: DentryId) -> Res<InodeId> {
+        let mapped = mount.filter(|mount| self.mounts[*mount].idmap.is_some());
+        let mapped = mapped.filter(|_| self.by(&rules::RENAME_WHITEOUT_MAPPED));
+        let stored = |kind, id| mapped.map_or(id, |mount| self.stored_id(mount, kind, id));
+        let uid = stored(IdKind::User, cred.fsuid);
         let parent = &self.inodes[self.inode(dir)];
-        let gid = if parent.mode & SETGID == 0 { cred.fsgid } else { parent.gid };
-        let new = New { kind: NewKind::Char(0, 0), mode: 0, uid: cred.fsuid, gid };
+        let inherited = parent.mode & SETGID != 0;
+        let gid = if inherited { parent.gid } else { stored(IdKind::Group, cred.fsgid) };
+        let new = New { kind: NewKind::Char(0, 0), mode: 0, uid, gid };
         self.new_inode(self.dentries[dir].sb, new)
     }
 

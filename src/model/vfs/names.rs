@@ -8,7 +8,7 @@ use super::walk::{Last, NAME_MAX, Parent, Walk};
 use crate::model::halt::Res;
 use crate::model::ids::{IdKind, cap};
 use crate::model::machine::{
-    Cred, DentryId, FileType, Kid, Machine, MountId, NO_ID, Place, ProcId,
+    Cred, DentryId, FileType, FsType, Kid, Machine, MountId, NO_ID, Place, ProcId,
 };
 use crate::model::rules::files as rules;
 use crate::scenario::scalar::Errno;
@@ -59,17 +59,21 @@ impl Machine<'_> {
                 mode |= SETGID;
             }
         }
-        let executable = mode & (SETGID | 0o010) == SETGID | 0o010;
-        if !is_dir && executable && parent_mode & SETGID != 0 {
-            let group = self.seen_id(dir.mount, parent, IdKind::Group);
-            if !is_member(cred, group)
-                && !self.capable_over(cred, dir, cap::FSETID)
-                && self.by(&rules::SETGID_STRIP)
-            {
-                mode &= !SETGID;
-            }
+        if !is_dir && self.strips_setgid(cred, dir, mode) {
+            let keeps = self.keeps_special(dir, &kind) && self.by(&rules::SETGID_SPECIAL);
+            mode = if keeps { mode } else { mode & !SETGID };
         }
         New { kind, mode, uid: self.stored_id(dir.mount, IdKind::User, cred.fsuid), gid }
+    }
+
+    /// Whether a new file of this mode loses its set-group-ID bit (`mode_strip_sgid`).
+    fn strips_setgid(&self, cred: &Cred, dir: Place, mode: u32) -> bool {
+        let parent = self.inode(dir.dentry);
+        mode & (SETGID | 0o010) == SETGID | 0o010
+            && self.mode(parent) & SETGID != 0
+            && !is_member(cred, self.seen_id(dir.mount, parent, IdKind::Group))
+            && !self.capable_over(cred, dir, cap::FSETID)
+            && self.by(&rules::SETGID_STRIP)
     }
 
     /// Makes a file whose name is free, where that may be done.
@@ -146,6 +150,36 @@ impl Machine<'_> {
         if mode & umask != 0 && self.by(&rules::UMASK) { mode & !umask } else { mode }
     }
 
+    /// The mode of a new file that is no directory (`vfs_prepare_mode`).
+    pub fn prepared(
+        &self,
+        who: ProcId,
+        cred: &Cred,
+        dir: Place,
+        kind: &NewKind<'_>,
+        mode: u32,
+    ) -> u32 {
+        let masked = self.masked(who, mode);
+        // What the mask leaves of it is looked at when the file is made.
+        let executable = mode & !masked & 0o010 != 0;
+        let strips = executable && self.strips_setgid(cred, dir, mode);
+        let has_acls = self.fs_type(dir) != FsType::Ramfs && !self.keeps_special(dir, kind);
+        let first = strips
+            && (self.by(&rules::SETGID_BEFORE_UMASK)
+                || has_acls && self.by(&rules::SETGID_BEFORE_ACL_UMASK));
+        if first { masked & !SETGID } else { masked }
+    }
+
+    /// Whether a file is special and on a file system that takes its mode as it was asked for
+    /// (`init_special_inode`).
+    fn keeps_special(&self, dir: Place, kind: &NewKind<'_>) -> bool {
+        !matches!(kind, NewKind::File) && matches!(self.fs_type(dir), FsType::Tmpfs | FsType::Ramfs)
+    }
+
+    fn fs_type(&self, dir: Place) -> FsType {
+        self.supers[self.dentries[dir.dentry].sb].kind
+    }
+
     /// mkdir(2)
     pub fn sys_mkdir(&mut self, who: ProcId, path: &str, mode: u32) -> Res<()> {
         let cred = Rc::clone(&self.processes[who].cred);
@@ -159,7 +193,7 @@ impl Machine<'_> {
     pub fn sys_mknod(&mut self, who: ProcId, path: &str, kind: NewKind<'_>, mode: u32) -> Res<()> {
         let cred = Rc::clone(&self.processes[who].cred);
         let (dir, name) = self.walk_to_create(who, path, false)?;
-        let mode = self.masked(who, mode);
+        let mode = self.prepared(who, &cred, dir, &kind, mode);
         self.may_create(&cred, dir)?;
         let first = self.first_userns();
         let allowed = match kind {
@@ -338,7 +372,8 @@ impl Machine<'_> {
         let busy = self.is_mountpoint_in(ns, source)
             || target.is_some_and(|target| self.is_mountpoint_in(ns, target));
         self.deny(busy, &rules::REMOVE_MOUNTPOINT, Errno::EBUSY)?;
-        self.fs_rename(&cred, source, new.dir.dentry, &new_name, target, how)?;
+        let through = RenameHow { mount: Some(old.dir.mount), ..how };
+        self.fs_rename(&cred, source, new.dir.dentry, &new_name, target, through)?;
         if let Some(target) = target
             && !how.exchange
         {

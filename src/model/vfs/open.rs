@@ -152,7 +152,7 @@ impl Machine<'_> {
         let unmapped = !self.can_own(&cred, dir.mount);
         self.deny(unmapped, &rules::TMPFILE_UNMAPPED, Errno::EOVERFLOW)?;
         self.may(&cred, dir, Access::CHANGE_DIR)?;
-        let mode = self.masked(who, mode);
+        let mode = self.prepared(who, &cred, dir, &NewKind::File, mode);
         let new = self.new_file(&cred, dir, NewKind::File, mode);
         let dentry = self.fs_tmpfile(&cred, dir.dentry, new)?;
         Ok(self.opened(&cred, Place { mount: dir.mount, dentry }, how))
@@ -201,7 +201,7 @@ impl Machine<'_> {
         mode: u32,
     ) -> Res<Place> {
         self.deny(self.is_readonly(dir.mount), &rules::CREATE_RO, Errno::EROFS)?;
-        let mode = self.masked(who, mode);
+        let mode = self.prepared(who, cred, dir, &NewKind::File, mode);
         let dentry = self.vfs_make(cred, dir, name, NewKind::File, mode)?;
         Ok(Place { mount: dir.mount, dentry })
     }
