@@ -289,7 +289,7 @@ impl<'p> Program<'p> {
                 let become_it = if *actor == Actor::default() {
                     "NULL".into()
                 } else {
-                    format!("become_{own}")
+                    format!("become_actor_{own}")
                 };
                 let maps = if wants_maps(actor) { format!("maps_{own}") } else { "NULL".into() };
                 lines.push(format!("start({index}, {become_it}, {maps});"));
@@ -346,7 +346,7 @@ impl<'p> Program<'p> {
                 continue;
             }
             let own = identifier(name);
-            text.push_str(&function(&format!("become_{own}"), &becoming(actor)));
+            text.push_str(&function(&format!("become_actor_{own}"), &becoming(actor)));
             if let Some(userns) = actor.userns.as_ref().filter(|_| wants_maps(actor)) {
                 text.push_str(&format!("\nstatic void maps_{own}(int pid)\n{{\n"));
                 let deny = userns.deny_setgroups.then(|| ("setgroups", "deny".to_owned()));

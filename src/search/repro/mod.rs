@@ -87,8 +87,8 @@ fn is_within_reach(plan: &Plan) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The steps of a plan with what the model says of each, and for observations of trees the steps that look
-/// at what it says is there.
+/// The steps of a plan with what the model says of each, and for observations the steps that look at what it
+/// says is there.
 fn expected<'p>(plan: &'p Plan, predicted: &Transcript) -> Result<Vec<Expected<'p>>, Refusal> {
     if let End::Broke(breakage) = &predicted.end {
         return refuse("world", format!("the model cannot set it up ({breakage})"));
@@ -111,7 +111,24 @@ fn expected<'p>(plan: &'p Plan, predicted: &Transcript) -> Result<Vec<Expected<'
                     mount_points(name, &observation.found, &mut expected);
                 }
             }
-            _ => {}
+            Observe::Credentials(of) => {
+                for (name, observation) in of.actors.names().iter().zip(of_item) {
+                    if let Ok(Value::Map(fields)) = &observation.found {
+                        let values = fields.iter().cloned().collect();
+                        add(&mut expected, Some(name), "getcred", &[], values);
+                    }
+                }
+            }
+            Observe::IdMaps(of) => {
+                for (name, observation) in of.actors.names().iter().zip(of_item) {
+                    if let Ok(Value::Map(fields)) = &observation.found {
+                        let values = fields.iter().cloned().collect();
+                        add(&mut expected, None, "read_maps", &[("of", name.as_str())], values);
+                    }
+                }
+            }
+            // No step tells which namespaces two processes share, nor a path as somebody else sees it.
+            Observe::Namespaces(_) | Observe::Process(_) => {}
         }
     }
     Ok(expected)

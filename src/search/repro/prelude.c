@@ -245,6 +245,40 @@ static void setns_of(int pid, const char *name, int kind)
 struct capabilities {
 	unsigned long long effective, permitted, inheritable;
 };
+//- say_capabilities
+/* The sets of capabilities as /proc/self/status shows them. */
+static void say_capabilities(const char *name)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct sets[2];
+	unsigned long long known = 0, set = 0;
+
+	if (result("capget", syscall(SYS_capget, &header, sets)))
+		return;
+	for (int i = 0; i < 64; i++) {
+		struct __user_cap_data_struct *half = &sets[i / 32];
+		unsigned int in = *name == 'e' ? half->effective : *name == 'p' ? half->permitted :
+				  half->inheritable;
+
+		if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0)
+			known |= 1ULL << i;
+		if (in & 1U << i % 32)
+			set |= 1ULL << i;
+	}
+	if (!set || set == known)
+		say(name, set ? "all" : "none");
+	else
+		say(name, "%016llx", set);
+}
+//- say_saved
+static void say_saved(const char *name)
+{
+	uid_t real, effective, saved;
+
+	if (!result("getresuid", *name == 's' && name[1] == 'u' ? getresuid(&real, &effective, &saved) :
+		    getresgid(&real, &effective, &saved)))
+		say(name, "%u", saved);
+}
 //- set_capabilities
 /* Sets capabilities; a set that is (unsigned long long)-1 stays. */
 static long set_capabilities(struct capabilities new)

@@ -679,9 +679,14 @@ fn credentials(operation: &Operation, context: &Context<'_>) -> Result<Vec<Strin
         O::Setgroups(step) => groups(&step.groups),
         O::Getcred(_) => {
             let lines = [
+                ("effective", "say_capabilities(\"effective\");"),
                 ("egid", "say(\"egid\", \"%u\", getegid());"),
                 ("euid", "say(\"euid\", \"%u\", geteuid());"),
                 ("gid", "say(\"gid\", \"%u\", getgid());"),
+                ("inheritable", "say_capabilities(\"inheritable\");"),
+                ("permitted", "say_capabilities(\"permitted\");"),
+                ("sgid", "say_saved(\"sgid\");"),
+                ("suid", "say_saved(\"suid\");"),
                 ("uid", "say(\"uid\", \"%u\", getuid());"),
             ];
             let wanted = lines.into_iter().filter(|(name, _)| context.wants(name));
@@ -749,12 +754,20 @@ pub fn told(operation: &Operation, values: &Values) -> Values {
         Operation::Getcwd(_) => &["path"],
         Operation::Gethostname(_) => &["name"],
         Operation::ReadMaps(_) => &["gid_map", "setgroups", "uid_map"],
-        Operation::Getcred(_) => &["egid", "euid", "gid", "uid"],
+        Operation::Getcred(_) => {
+            &["effective", "egid", "euid", "gid", "inheritable", "permitted", "sgid", "suid", "uid"]
+        }
         _ => &[],
     };
     let is_told = |name: &str, value: &Value| names.contains(&name) && shown(value).is_some();
     let told = values.iter().filter(|(name, value)| is_told(name, value));
     let mut told: Values = told.map(|(name, value)| (name.clone(), value.clone())).collect();
+    for name in ["effective", "inheritable", "permitted"] {
+        if let Some(Value::List(set)) = told.get(name) {
+            let set = Value::Text(format!("{:016x}", bits(set)));
+            told.insert(name.to_owned(), set);
+        }
+    }
     // How many there are is said with the names, and never without them.
     told.remove("count");
     if let Some(Value::List(names)) = told.get("names") {
@@ -762,6 +775,15 @@ pub fn told(operation: &Operation, values: &Values) -> Values {
         told.insert("count".to_owned(), count);
     }
     told
+}
+
+/// A set of capabilities that is told by their names.
+fn bits(names: &[Value]) -> u64 {
+    let bit = |name: &Value| match name {
+        Value::Text(name) => name.parse::<Capability>().map_or(0, |capability| capability.bit()),
+        _ => 0,
+    };
+    names.iter().fold(0, |all, name| all | bit(name))
 }
 
 /// A value as it is shown; `None` where it is too long, is renumbered, or is not what was found.
