@@ -29,20 +29,14 @@ fn main() -> ExitCode {
     // Those that need the same sandbox stand together, each of them twice: beside others, and after itself.
     asked.sort_by_key(|(plan, _)| (plan.needs.ids.clone(), plan.needs.namespaces.clone()));
     let twice = asked.iter().flat_map(|(plan, _)| [plan.clone(), plan.clone()]).collect::<Vec<_>>();
-    let together = worker.run_all(&twice, Check::Sequence);
+    // As here, and as in a guest, where processes share memory.
+    let guest = Worker::of_guest().expect("memory");
     let mut wrong = Vec::new();
-    for (index, (plan, alone)) in asked.iter().enumerate() {
-        for answer in &together[2 * index..2 * index + 2] {
-            if answer.end != alone.end {
-                wrong
-                    .push(format!("{}: alone {:?}, together {:?}", plan.id, alone.end, answer.end));
-            }
-            let step = first_step(answer, alone, |_| false)
-                .map(|(index, how)| (format!("step {index}"), how));
-            let seen =
-                || Some(("observation".to_owned(), first_observation(answer, alone, |_| false)?.1));
-            if let Some((place, how)) = step.or_else(seen) {
-                wrong.push(format!("{}: {place}: {how:?}", plan.id));
+    for (how, worker) in [("together", worker), ("sharing memory", guest)] {
+        let together = worker.run_all(&twice, Check::Sequence);
+        for (index, (plan, alone)) in asked.iter().enumerate() {
+            for answer in &together[2 * index..2 * index + 2] {
+                wrong.extend(parts(plan, alone, answer, how));
             }
         }
     }
@@ -51,6 +45,21 @@ fn main() -> ExitCode {
     wrong.iter().for_each(|line| println!("  {line}"));
     let enough = fitting > 100 || asked.is_empty();
     if wrong.is_empty() && enough { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Where two answers to a plan part.
+fn parts(plan: &Plan, alone: &Transcript, answer: &Transcript, how: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    if answer.end != alone.end {
+        parts.push(format!("{}: alone {:?}, {how} {:?}", plan.id, alone.end, answer.end));
+    }
+    let step = first_step(answer, alone, |_| false)
+        .map(|(index, difference)| (format!("step {index}"), difference));
+    let seen = || Some(("observation".to_owned(), first_observation(answer, alone, |_| false)?.1));
+    if let Some((place, difference)) = step.or_else(seen) {
+        parts.push(format!("{}: {how}: {place}: {difference:?}", plan.id));
+    }
+    parts
 }
 
 fn plans(scenarios: &Path) -> Vec<Plan> {
