@@ -249,13 +249,18 @@ impl Value {
         as_text(bytes).map_or_else(|| format!("hex:{}", hex(bytes)).into(), Self::from)
     }
 
-    /// The value of an extended attribute. Of those of overlays some are random or a file handle.
+    /// The value of an extended attribute.
     pub fn of_xattr(name: &str, value: &[u8]) -> Self {
+        Self::of_mark(name, value).unwrap_or_else(|| Self::of_bytes(value))
+    }
+
+    /// The value of an attribute of overlays that is random or a file handle, and so another one each time.
+    pub fn of_mark(name: &str, value: &[u8]) -> Option<Self> {
         let mark = name.strip_prefix("trusted.overlay.").or(name.strip_prefix("user.overlay."));
         match mark.filter(|_| !value.is_empty()) {
-            Some("uuid") => Self::Identity(Class::Uuid, hex(value)),
-            Some("origin" | "upper") => Self::Identity(Class::Handle, hex(value)),
-            _ => Self::of_bytes(value),
+            Some("uuid") => Some(Self::Identity(Class::Uuid, hex(value))),
+            Some("origin" | "upper") => Some(Self::Identity(Class::Handle, hex(value))),
+            _ => None,
         }
     }
 

@@ -129,10 +129,9 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
                     rustix::fs::lgetxattr(path, name, &mut value[..]).of("lgetxattr")?
                 }
             };
-            Ok(Outcome::values([
-                ("value", text(&value[..length]).into()),
-                ("length", Value::Number(length as i64)),
-            ]))
+            let value = &value[..length];
+            let value = Value::of_mark(name, value).unwrap_or_else(|| text(value).into());
+            Ok(Outcome::values([("value", value), ("length", Value::Number(length as i64))]))
         }
         Operation::Setxattr(step) => setxattr(state, step),
         Operation::Removexattr(step) => {

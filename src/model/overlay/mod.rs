@@ -26,7 +26,6 @@ use super::machine::{
 
 use options::{Config, Redirect};
 pub use options::{MountOptions, ParamValue};
-pub use xattrs::is_handle;
 
 /// An overlay that is mounted.
 #[derive(Clone, Debug)]

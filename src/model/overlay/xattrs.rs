@@ -43,12 +43,6 @@ impl Mark {
     }
 }
 
-/// Whether an attribute is a mark whose value is a file handle or a random number.
-pub fn is_handle(name: &str) -> bool {
-    let own = name.strip_prefix(TRUSTED).or_else(|| name.strip_prefix(USER));
-    matches!(own, Some("origin" | "upper" | "uuid"))
-}
-
 impl Overlay {
     fn prefix(&self) -> &'static str {
         if self.config.userxattr { USER } else { TRUSTED }

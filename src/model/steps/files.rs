@@ -6,7 +6,6 @@ use super::{Failure, Named, Performed, Step};
 use crate::model::halt::Halt;
 use crate::model::ids::IdKind;
 use crate::model::machine::{Atime, FileId, FsType, Lock, Machine, Place, ProcId, Time};
-use crate::model::overlay;
 use crate::model::rules::files as rules;
 use crate::model::vfs::{Access, Attr, How, NewKind, RenameHow, Walk};
 use crate::scenario::operation::{
@@ -103,10 +102,9 @@ impl Machine<'_> {
                 let cred = Rc::clone(&self.processes[who].cred);
                 let value = self.vfs_getxattr(&cred, place, &get.name).of(call)?;
                 let length = ("length", Value::Number(value.len() as i64));
-                if overlay::is_handle(&get.name) && !value.is_empty() {
-                    return Ok(Outcome::values([length]));
-                }
-                Ok(Outcome::values([("value", text(&value).into()), length]))
+                let mark = Value::of_mark(&get.name, &value);
+                let value = mark.unwrap_or_else(|| text(&value).into());
+                Ok(Outcome::values([("value", value), length]))
             }
             Operation::Setxattr(set) => self.step_setxattr(who, set),
             Operation::Removexattr(remove) => {
