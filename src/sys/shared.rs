@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
 /// Memory shared between a process and its children, appended to by one of them at a time.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct SharedBuffer {
 }
 
 const HEADER: usize = size_of::<AtomicUsize>();
+/// As many bytes are worth a system call.
+const MUCH: usize = 16 << 20;
 
 impl SharedBuffer {
     /// Maps a buffer that can hold this many bytes; memory is used only as it is filled.
@@ -50,9 +52,20 @@ impl SharedBuffer {
         self.len() == 0
     }
 
-    /// Forgets what was appended.
+    /// Whether half of it is filled.
+    pub fn is_half_full(&self) -> bool {
+        self.len() > self.capacity / 2
+    }
+
+    /// Forgets what was appended, and gives its memory back where that was much.
     pub fn clear(&self) {
-        self.length().store(0, Ordering::Release);
+        if self.length().swap(0, Ordering::AcqRel) > MUCH {
+            // SAFETY: the mapping is shared and anonymous, and nothing refers to what lies in it; the next
+            // who looks there finds zeros, and so the length that was just stored.
+            let _ = unsafe {
+                madvise(self.start.cast(), HEADER + self.capacity, MmapAdvise::MADV_REMOVE)
+            };
+        }
     }
 
     /// Appends all of the bytes, or nothing where they do not fit.

@@ -188,7 +188,7 @@ impl Arena {
     /// what they answer becomes too much.
     fn perform(&mut self, plans: &[Plan], check: Check, log: &Log<'_>) {
         for plan in plans {
-            if self.take_turn(plan, check, log).is_err() || log.is_half_full() {
+            if self.take_turn(plan, check, log).is_err() || log.buffer.is_half_full() {
                 return;
             }
         }

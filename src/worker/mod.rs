@@ -48,6 +48,8 @@ pub use credentials::{PROGRAM_NAME, run_program};
 
 /// Most bytes of outcomes and observations of one plan.
 const TRANSCRIPT_BYTES: usize = 64 << 20;
+/// The same of many plans together: one may make a tree of thousands of mounts.
+const ANSWERS_BYTES: usize = 4 * TRANSCRIPT_BYTES;
 
 /// How many sandboxes in which plans take turns there are at one time.
 const MOST_STANDING: usize = 4;
@@ -119,7 +121,7 @@ impl Worker {
             may_share,
             ids: IdSource::detect(),
             buffer: Rc::new(SharedBuffer::new(TRANSCRIPT_BYTES)?),
-            answers: SharedBuffer::new(TRANSCRIPT_BYTES)?,
+            answers: SharedBuffer::new(ANSWERS_BYTES)?,
             nfs: RefCell::default(),
             programs: RefCell::default(),
             standing: RefCell::default(),
@@ -366,11 +368,6 @@ impl Log<'_> {
             true => (ended + 1, false),
             false => (ended, true),
         })
-    }
-
-    /// Whether it is time to read what was written.
-    fn is_half_full(&self) -> bool {
-        self.buffer.len() > TRANSCRIPT_BYTES / 2
     }
 
     /// Adds one part. What does not fit breaks the scenario instead of being cut off silently.
