@@ -1,6 +1,6 @@
 //! Listings: fs/overlayfs/readdir.c.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{Child, Identity, Overlay};
@@ -18,6 +18,9 @@ struct Entry {
     /// May be a whiteout in the form of an attribute.
     may_be_whiteout: bool,
 }
+
+/// The first of several names that are refused decides, and each file system has an order of its own.
+const UNKNOWN_ORDER: &str = "in which order the names of a directory are read";
 
 impl Machine<'_> {
     /// The names that a directory of an overlay lists.
@@ -99,12 +102,19 @@ impl Machine<'_> {
         if !node.impure || node.upper.is_none() || fs.identity == Identity::Devices {
             return Ok(names);
         }
+        let mut refused = BTreeSet::new();
         for name in &names {
             if let Err(Halt::Refused(errno)) = self.name_of(dir, name) {
-                self.deny(true, &rules::LIST_IMPURE_FAILS, errno)?;
+                refused.insert(errno);
             }
         }
-        Ok(names)
+        if refused.len() > 1 {
+            return Err(Halt::Unknown(UNKNOWN_ORDER));
+        }
+        match refused.pop_first() {
+            Some(errno) => self.deny(true, &rules::LIST_IMPURE_FAILS, errno).map(|()| names),
+            None => Ok(names),
+        }
     }
 
     /// One name that is refused ends a call of getdents(2) early. A second one with no name between
@@ -113,7 +123,7 @@ impl Machine<'_> {
         match refused {
             [] | [_] => Ok(()),
             [.., last] if nothing_else => self.deny(true, &rules::LIST_FAILS, *last),
-            _ => Err(Halt::Unknown("in which order the names of a directory are read")),
+            _ => Err(Halt::Unknown(UNKNOWN_ORDER)),
         }
     }
 
