@@ -410,13 +410,15 @@ impl Machine<'_> {
         if !matches!(open.what, Opened::File) {
             return self.refuse_by(&rules::LIST_NOT_DIR, Errno::ENOTDIR);
         }
-        let place = open.place;
+        let (place, noatime) = (open.place, open.noatime);
         if !self.is_dir(place.dentry) {
             return self.refuse_by(&rules::LIST_NOT_DIR, Errno::ENOTDIR);
         }
         self.deny(self.dentries[place.dentry].unlinked, &rules::LIST_REMOVED, Errno::ENOENT)?;
         let mut names = self.fs_list(place.dentry)?;
-        self.touch_atime(place);
+        if !noatime {
+            self.touch_atime(place);
+        }
         names.sort();
         Ok(names)
     }
