@@ -10,9 +10,13 @@ use std::sync::OnceLock;
 
 use common::{Place, User, root, skip};
 use nsharness::model::predict;
+use nsharness::model::rules::Invariant;
 use nsharness::probe::{self, Environment};
 use nsharness::scenario::{self, Case, KnownNames, discover};
+use nsharness::search::keep::{Repro, reproduction};
 use nsharness::search::repro::{About, c, sh};
+use nsharness::search::write::Origin;
+use nsharness::search::{Cause, Deviation, Finding, Place as At};
 use nsharness::target::recording::Recording;
 use nsharness::transcript::{Outcome, Transcript};
 
@@ -250,4 +254,49 @@ fn what_a_reproduction_cannot_do_is_named() {
     let nfs = "title: N\nworld:\n  tree: { a: dir, b: dir }\n  nfs: { export: a, at: b, version: \"4.2\", squash: none }\nsteps:\n  - stat: { path: b }\n";
     let why = refused(nfs);
     assert!(why.starts_with("world: ") && why.contains("NFS"), "{why}");
+}
+
+#[test]
+fn what_fails_and_leaves_a_trace_is_reproduced() {
+    if !has_compiler() {
+        return;
+    }
+    let text = "\
+title: A call that fails copies a file up
+world:
+  tree: { lower/file: file, upper: dir, work: dir, merged: dir }
+  mounts:
+    - overlay: { at: merged, lower: [lower], upper: upper, work: work, options: [userxattr] }
+steps:
+  - stat: { path: merged/file }
+  - setxattr: { path: merged/file, name: user.k, value: v, flag: replace }
+observe:
+  - layer: { at: upper }
+";
+    let finding = |invariant| {
+        let place = At::Invariant(invariant, 1);
+        let (kernel, model) = ("has it".to_owned(), "does not".to_owned());
+        let cause = Cause {
+            what: "a trace of setxattr that fails".into(),
+            kernel: kernel.clone(),
+            model: model.clone(),
+            rules: Vec::new(),
+        };
+        let smallest = nsharness::search::document::read(text, "trace").expect("a scenario");
+        let deviation = Deviation { place, kernel, model, rules: Vec::new(), cause: cause.clone() };
+        Finding { cause, count: 1, first: 0, smallest, deviation }
+    };
+    let origin = Origin { target: "host", kernel: "6.18", seed: 1 };
+    let profile = environment().profile();
+    let finding = |invariant| reproduction(Repro::C, &finding(invariant), &origin, &profile);
+    let text = finding(Invariant::Trace).expect("a program");
+    let trial = Trial { id: "trace".into(), text, run: true };
+    let done = reproduce_c(&Place::new(), &trial).expect("it was run");
+    if done.code == Some(2) || done.said.contains("EOPNOTSUPP") {
+        return skip("overlay.userxattr", &done.said);
+    }
+    assert_eq!(done.code, Some(1), "{}", done.said);
+    assert!(done.said.contains("THIS DEVIATES"), "{}", done.said);
+    // Asked as real root and as another it would have to be.
+    assert!(finding(Invariant::Root).is_err());
 }

@@ -11,6 +11,9 @@ use super::write::{Origin, about, scenario};
 use super::{Finding, Place};
 use crate::model::predict;
 use crate::model::profile::Profile;
+use crate::model::rules::Invariant;
+use crate::scenario::observe::Observe;
+use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::transcript::Outcome;
 
@@ -117,21 +120,40 @@ pub fn reproduction(
     origin: &Origin<'_>,
     profile: &Profile,
 ) -> Result<String, Refusal> {
-    if let Place::Invariant(..) = finding.deviation.place {
-        let (what, why) = ("what holds of all operations", "it takes what was seen before");
-        return Err(Refusal { what: what.to_owned(), why: why.to_owned() });
-    }
-    let plan: Plan = match finding.deviation.place {
+    let mut plan: Plan = match finding.deviation.place {
         Place::World => world_as_steps(&finding.smallest).ok_or_else(|| Refusal {
             what: "world".to_owned(),
             why: "it has trees that are made after mounts".to_owned(),
         })?,
         _ => finding.smallest.clone(),
     };
-    let predicted = predict(&plan, profile).transcript;
+    let mut predicted = predict(&plan, profile).transcript;
+    if let Place::Invariant(invariant, step) = finding.deviation.place {
+        let before = before(invariant, step, &mut plan)?;
+        predicted.observations = predict(&before, profile).transcript.observations;
+    }
     let about = about(finding, origin);
     match kind {
         Repro::C => c::program(&plan, &predicted, &about),
         Repro::Sh => sh::script(&plan, &predicted, &about),
     }
+}
+
+/// The steps after which was seen what must be seen again at the end of a plan; nothing else is looked at then.
+fn before(invariant: Invariant, step: usize, plan: &mut Plan) -> Result<Plan, Refusal> {
+    let steps = match (invariant, &plan.steps[step].operation) {
+        (Invariant::Trace, _) => step,
+        (Invariant::Remount, Operation::Overlay(mount)) => {
+            let is_view = |item: &Observe| matches!(item, Observe::Tree(tree) if tree.at.as_str() == mount.at.as_str());
+            plan.observe.retain(is_view);
+            step.saturating_sub(1)
+        }
+        _ => {
+            let (what, why) = ("what holds of root and others", "it is asked twice");
+            return Err(Refusal { what: what.to_owned(), why: why.to_owned() });
+        }
+    };
+    let mut before = plan.clone();
+    before.steps.truncate(steps);
+    Ok(before)
 }
