@@ -141,11 +141,13 @@ pub fn reproduction(
 
 /// The steps after which was seen what must be seen again at the end of a plan; nothing else is looked at then.
 fn before(invariant: Invariant, step: usize, plan: &mut Plan) -> Result<Plan, Refusal> {
-    let steps = match (invariant, &plan.steps[step].operation) {
+    // Two answers can part in the world already, and then there need be no step.
+    let steps = match (invariant, plan.steps.get(step).map(|step| &step.operation)) {
         (Invariant::Trace, _) => step,
-        (Invariant::Remount, Operation::Overlay(mount)) => {
-            let is_view = |item: &Observe| matches!(item, Observe::Tree(tree) if tree.at.as_str() == mount.at.as_str());
-            plan.observe.retain(is_view);
+        (Invariant::Remount, Some(Operation::Overlay(mount))) => {
+            let at = mount.at.as_str();
+            plan.observe
+                .retain(|item| matches!(item, Observe::Tree(tree) if tree.at.as_str() == at));
             step.saturating_sub(1)
         }
         _ => {

@@ -412,11 +412,8 @@ impl Machine<'_> {
                 self.take(target);
                 self.let_go(target);
             }
-            let whiteout = if how.whiteout {
-                Some(self.new_whiteout(cred, how.mount, old_dir)?)
-            } else {
-                None
-            };
+            let whiteout =
+                if how.whiteout { Some(self.new_whiteout(cred, how, old_dir)?) } else { None };
             self.take(old);
             self.put(new_dir, new_name.into(), old);
             if let Some(whiteout) = whiteout {
@@ -429,8 +426,8 @@ impl Machine<'_> {
     }
 
     /// What a rename leaves under the old name: a file of whoever renames, as any new one.
-    fn new_whiteout(&mut self, cred: &Cred, mount: Option<MountId>, dir: DentryId) -> Res<InodeId> {
-        let mapped = mount.filter(|mount| self.mounts[*mount].idmap.is_some());
+    fn new_whiteout(&mut self, cred: &Cred, how: RenameHow, dir: DentryId) -> Res<InodeId> {
+        let mapped = how.mount.filter(|mount| self.mounts[*mount].idmap.is_some());
         let mapped = mapped.filter(|_| self.by(&rules::RENAME_WHITEOUT_MAPPED));
         let stored = |kind, id| mapped.map_or(id, |mount| self.stored_id(mount, kind, id));
         let uid = stored(IdKind::User, cred.fsuid);

@@ -195,23 +195,11 @@ impl Machine<'_> {
 
     fn dot_dot(&self, walker: &Walker, at: Place) -> Res<Place> {
         let above = self.above(at, walker.root);
-        let stays = at == walker.root;
-        self.deny(!stays && !self.is_connected(above), &rules::DISCONNECTED, Errno::ENOENT)?;
+        // At one's own root nothing is left, and so nothing is asked (`path_connected`).
+        let leaves = at != walker.root;
+        let lost = leaves && !self.is_below(above.dentry, self.mounts[above.mount].root);
+        self.deny(lost, &rules::DISCONNECTED, Errno::ENOENT)?;
         Ok(self.down(above))
-    }
-
-    /// Whether a directory is below the one that its mount shows (`path_connected`).
-    fn is_connected(&self, place: Place) -> bool {
-        let top = self.mounts[place.mount].root;
-        let mut at = place.dentry;
-        while at != top {
-            let above = self.dentries[at].parent;
-            if above == at {
-                return false;
-            }
-            at = above;
-        }
-        true
     }
 
     /// The child of a directory, or what is mounted there.
