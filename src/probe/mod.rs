@@ -146,6 +146,8 @@ impl Environment {
             };
             self.findings.insert(probe.name.to_owned(), finding);
         }
+        // In a guest that was just booted a server of NFS has to be waited for.
+        scenarios.sort_by_key(|(_, plan)| !plan.world.nfs.is_empty());
         self.findings.extend(ask_scenarios(&scenarios, witness)?);
         Ok(())
     }
