@@ -2,6 +2,7 @@
 //! target, in the order of the cases.
 
 mod evidence;
+mod places;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::exit_code::ExitCode;
 use crate::missing::Missing;
 use crate::model::predict;
+use crate::processor;
 use crate::report::{Judged, Reporter, Summary, Totals};
 use crate::scenario::Case;
 use crate::snapshot::{Mode, Shelf, render};
@@ -94,6 +96,7 @@ pub fn run(
         cases,
         sessions: sessions.collect(),
         options,
+        processors: processor::usable().len(),
         lacks: BTreeMap::new(),
         judged_records: BTreeSet::new(),
         telling: 0,
@@ -104,6 +107,7 @@ pub fn run(
         for index in 0..run.sessions.len() {
             run.advance(index)?;
         }
+        run.place_guests();
         run.tell(reporters)?;
         if sys::interrupted() || (0..run.sessions.len()).all(|index| run.is_over(index)) {
             break;
@@ -120,6 +124,8 @@ struct Run<'a> {
     cases: &'a [Case],
     sessions: Vec<Session>,
     options: Options,
+    /// How many processors there are for guests.
+    processors: usize,
     /// What a case lacks on the targets that passed it on.
     lacks: BTreeMap<usize, Vec<Missing>>,
     /// The records that another target has written or differs from.
@@ -156,11 +162,29 @@ impl Run<'_> {
             && (!opener.is_guest() || guests < self.options.guests)
     }
 
-    /// The first place that no guest has.
+    /// Where a guest is booted.
     fn free_place(&self) -> usize {
-        let guests = self.sessions.iter().filter(|session| session.is_guest());
-        let taken: BTreeSet<usize> = guests.map(|guest| guest.place).collect();
-        (0..).find(|place| !taken.contains(place)).unwrap_or(0)
+        let guests: Vec<_> = self.guests().map(|(_, guest)| guest).collect();
+        places::free(&guests, self.processors)
+    }
+
+    /// The guests that run, with the numbers of their sessions.
+    fn guests(&self) -> impl Iterator<Item = (usize, places::Guest)> {
+        let guests = self.sessions.iter().enumerate().filter(|(_, session)| session.is_guest());
+        guests.map(|(index, session)| {
+            (index, places::Guest { place: session.place, waiting: session.waiting.len() })
+        })
+    }
+
+    /// Has the guests share the processors so that they end at the same time.
+    fn place_guests(&mut self) {
+        let (sessions, mut guests): (Vec<_>, Vec<_>) = self.guests().unzip();
+        while let Some(moves) = places::better(&guests, self.processors) {
+            for (guest, place) in moves {
+                guests[guest].place = place;
+                self.sessions[sessions[guest]].move_to(place);
+            }
+        }
     }
 
     /// Whether a target is opened even where there is nothing to ask: a guest is not booted for that.

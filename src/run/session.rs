@@ -83,6 +83,14 @@ impl Session {
         self.guest && matches!(self.state, State::Opening(_) | State::Open)
     }
 
+    /// Moves a guest to another place; one that is being booted stays where it is.
+    pub fn move_to(&mut self, place: usize) {
+        self.place = place;
+        if let Some(witness) = &mut self.witness {
+            witness.move_to(place);
+        }
+    }
+
     /// Opens the target, or begins to; a guest at this place.
     pub fn open(&mut self, place: usize) -> Option<Result<Opened, Unopened>> {
         let State::Closed(opener) = std::mem::replace(&mut self.state, State::Over) else {

@@ -176,6 +176,9 @@ pub trait Witness {
     /// Where it cannot be asked anything any more.
     fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>>;
 
+    /// Has a guest that stays on one processor stay on another: see [`crate::processor::stay_on`].
+    fn move_to(&mut self, _processor: usize) {}
+
     /// What becomes readable when [`Witness::next`] has something to say, for those who wait for
     /// several witnesses at once. Nothing, where it never has to be waited for.
     fn sources(&self) -> Vec<BorrowedFd<'_>> {

@@ -16,6 +16,7 @@ use super::{Answer, Boot, Opened, Unopened, Witness};
 use crate::channel;
 use crate::missing::Missing;
 use crate::probe::Environment;
+use crate::processor;
 use crate::sandbox::die_with;
 use crate::scenario::plan::Plan;
 use crate::sys;
@@ -193,6 +194,10 @@ impl Witness for Remote {
         self.sent.remove(&ticket);
         self.send_held();
         Ok(Some((ticket, answer)))
+    }
+
+    fn move_to(&mut self, processor: usize) {
+        processor::move_to(self.pid, processor);
     }
 
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
