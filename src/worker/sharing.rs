@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::conduct::{of, stays_here};
+use crate::scenario::observe::Observe;
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::Name;
@@ -37,7 +38,7 @@ impl<'p> Sharing<'p> {
         let changing = |name: &Name, changes: fn(&Operation) -> bool| {
             plan.steps.iter().any(|step| step.actor == *name && changes(&step.operation))
         };
-        let alone = !plan.needs.proc && is_alone(plan);
+        let alone = !plan.needs.proc && (is_alone(plan) || nobody_looks(plan));
         let shares = |name: &&Name| {
             !changing(name, needs_own_memory) && (alone || !changing(name, shows_in_memory))
         };
@@ -64,15 +65,42 @@ fn is_alone(plan: &Plan) -> bool {
         && !plan.steps.iter().any(|step| of_first(&step.operation))
 }
 
+/// Whether nobody looks at a process in proc, not even at itself: there it shows whether one is dumpable
+/// (fs/proc/base.c task_dump_owner(), and kernel/ptrace.c ptrace_may_access()).
+fn nobody_looks(plan: &Plan) -> bool {
+    let looks = |operation: &Operation| {
+        matches!(operation, Operation::Setns(_) | Operation::OpenNamespace(_))
+            || matches!(operation, Operation::WriteUidMap(_) | Operation::WriteGidMap(_))
+            || matches!(operation, Operation::WriteSetgroups(_) | Operation::ReadMaps(_))
+    };
+    let looks_from_outside = |observe: &Observe| {
+        !matches!(observe, Observe::Tree(_) | Observe::Layer(_) | Observe::Credentials(_))
+    };
+    !plan.observe.iter().any(looks_from_outside)
+        && !plan.steps.iter().any(|step| looks(&step.operation))
+}
+
 /// Whether nothing runs in the sandbox but nsharness: a program could look into the memory of a process
 /// (ptrace(2)).
 fn is_own_code_alone(plan: &Plan) -> bool {
-    let brings_program = |setup: &Setup| match setup {
-        Setup::Tree(tree) => tree.values().any(|entry| matches!(entry.kind, EntryKind::Program(_))),
-        Setup::Mount { .. } => false,
-    };
-    !plan.world.setup.iter().any(brings_program)
-        && plan.steps.iter().all(|step| step.operation.described().family != Family::Exec)
+    let entries = plan.world.setup.iter().flat_map(|setup| match setup {
+        Setup::Tree(tree) => tree.values().collect(),
+        Setup::Mount { .. } => Vec::new(),
+    });
+    let (mut programs, mut others) = (false, false);
+    for entry in entries {
+        match &entry.kind {
+            EntryKind::Program(name) if name.is_own() => programs = true,
+            EntryKind::Program(_) => others = true,
+            // As an ELF file does. What `#!` names is one of the programs.
+            EntryKind::File(content) if content.starts_with('\x7f') => others = true,
+            _ => {}
+        }
+    }
+    let any = |is: fn(&Operation) -> bool| plan.steps.iter().any(|step| is(&step.operation));
+    let executes = any(|operation| operation.described().family == Family::Exec);
+    let writes = any(|operation| matches!(operation, Operation::Write(_)));
+    !others && (!executes || programs && !writes)
 }
 
 /// Whether a path or the target of a symbolic link in the plan leads by a file of a process's memory. What a
