@@ -24,7 +24,7 @@ use super::{Answer, Log, Part, Worker};
 use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS};
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::{Needs, Plan, PlanStep};
-use crate::scenario::scalar::StepPath;
+use crate::scenario::world::{EntryKind, Setup};
 use crate::sys::{self, Stack};
 use crate::transcript::{Breakage, End, Transcript};
 
@@ -302,11 +302,18 @@ fn kill_the_rest() -> Result<(), Errno> {
 }
 
 /// Whether a plan can be performed by one process that is in the sandbox and stays as it is.
+///
+/// The root mount of a sandbox is locked, and that of a process in a changed root is not: who would unmount or
+/// move it could tell.
 pub fn stays(plan: &Plan) -> bool {
+    let leads_below = symlinks(plan).all(is_below_root);
     let keeps_root = |step: &PlanStep| match &step.operation {
-        Operation::Umount(step) => is_below_root(&step.at),
-        Operation::Move(step) => is_below_root(&step.from),
-        Operation::MoveMount(step) => step.from.as_ref().is_none_or(is_below_root),
+        Operation::Umount(step) => leads_below && is_below_root(step.at.as_str()),
+        Operation::Move(step) => leads_below && is_below_root(step.from.as_str()),
+        Operation::MoveMount(step) => {
+            leads_below && step.from.as_ref().is_none_or(|from| is_below_root(from.as_str()))
+        }
+        Operation::OpenTree(step) => is_below_root(step.path.as_str()),
         // It takes a user namespace, which who is in a changed root may not make: user_namespaces(7).
         Operation::MountSetattr(step) => step.idmap.is_none(),
         _ => true,
@@ -314,11 +321,26 @@ pub fn stays(plan: &Plan) -> bool {
     plan.world.actors.keys().all(|name| stays_here(plan, name)) && plan.steps.iter().all(keeps_root)
 }
 
-/// Whether a path leads to something below the root for certain: the root mount of a sandbox is locked, and
-/// that of a process in a changed root is not.
-fn is_below_root(path: &StepPath) -> bool {
-    let mut parts = path.as_str().split('/').filter(|part| !matches!(*part, "" | "."));
-    parts.next().is_some() && !path.as_str().contains("..")
+/// What the symbolic links of a plan say.
+fn symlinks(plan: &Plan) -> impl Iterator<Item = &str> {
+    let in_world = plan.world.setup.iter().flat_map(|setup| match setup {
+        Setup::Tree(tree) => tree.values().collect(),
+        Setup::Mount { .. } => Vec::new(),
+    });
+    let in_world = in_world.filter_map(|entry| match &entry.kind {
+        EntryKind::Symlink(target) => Some(target.as_str()),
+        _ => None,
+    });
+    in_world.chain(plan.steps.iter().filter_map(|step| match &step.operation {
+        Operation::Symlink(step) => Some(step.target.as_str()),
+        _ => None,
+    }))
+}
+
+/// Whether a path leads to something below the root for certain, but for symbolic links.
+fn is_below_root(path: &str) -> bool {
+    let mut parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    parts.next().is_some() && !path.contains("..")
 }
 
 /// Mounts the root of a plan at its place, and goes there.

@@ -277,8 +277,17 @@ impl Machine<'_> {
             }
             let Some(at) = self.mounts[child].at else { continue };
             let seen = at.mount != old || self.is_below(at.dentry, root);
-            if !seen || !self.is_kept(child, keep)? {
+            if !seen {
                 continue;
+            }
+            match self.is_kept(child, keep) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(refused) => {
+                    // What is copied by then has joined its groups, and leaves them again.
+                    self.unmount(new, Apart::All, false);
+                    return Err(refused);
+                }
             }
             let shown = self.mounts[child].root;
             let twin = self.copy_mount(child, shown, copy);
