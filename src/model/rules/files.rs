@@ -47,7 +47,7 @@ rules! {
         "mkdir(2), open(2)";
     CREATE_DEAD "files.create.removed-directory"
         "Nothing is created in a directory that was removed: ENOENT."
-        "fs/namei.c may_create(), IS_DEADDIR";
+        "fs/namei.c lookup_one_qstr_excl(), lookup_open(), may_create(): IS_DEADDIR";
     CREATE_UNMAPPED "files.create.unmapped"
         "A file whose owner would have no id on the file system or in the mount's id map is not \
          created: EOVERFLOW."

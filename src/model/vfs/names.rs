@@ -127,7 +127,7 @@ impl Machine<'_> {
         let Last::Name(name) = last else {
             return self.refuse_by(&rules::CREATE_EXISTS, Errno::EEXIST);
         };
-        let found = self.child(dir, &name)?;
+        let found = self.child_to_be(dir, &name)?;
         if found.is_some() {
             return self.refuse_by(&rules::CREATE_EXISTS, Errno::EEXIST);
         }
@@ -142,6 +142,13 @@ impl Machine<'_> {
             return self.refuse_by(&rules::LONG_NAME, Errno::ENAMETOOLONG);
         }
         self.fs_lookup(dir.dentry, name)
+    }
+
+    /// The same of a name that is to be taken: before anything is asked of a directory it must still be there
+    /// (`lookup_one_qstr_excl`).
+    pub fn child_to_be(&mut self, dir: Place, name: &str) -> Res<Option<DentryId>> {
+        self.deny(self.dentries[dir.dentry].unlinked, &rules::CREATE_DEAD, Errno::ENOENT)?;
+        self.child(dir, name)
     }
 
     /// A mode without what the file mode creation mask of a process takes away.
@@ -338,7 +345,7 @@ impl Machine<'_> {
         let Some(source) = self.child(old.dir, &old_name)? else {
             return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
         };
-        let target = self.child(new.dir, &new_name)?;
+        let target = self.child_to_be(new.dir, &new_name)?;
         let taken = how.noreplace && target.is_some();
         self.deny(taken, &rules::RENAME_NOREPLACE, Errno::EEXIST)?;
         if how.exchange && target.is_none() {

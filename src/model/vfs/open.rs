@@ -178,7 +178,7 @@ impl Machine<'_> {
             if slash {
                 return self.refuse_by(&rules::OPEN_CREATE_DIR, Errno::EISDIR);
             }
-            let Some(found) = self.child(dir, &name)? else {
+            let Some(found) = self.child_to_be(dir, &name)? else {
                 return self.create(who, cred, dir, &name, mode).map(|place| (place, true));
             };
             let place = self.down(Place { mount: dir.mount, dentry: found });
