@@ -157,16 +157,22 @@ impl Recipe {
             let (actor, operation) = family.step(&mut random);
             let step = PlanStep { actor, operation, line };
             family.learn(&step, take(&mut simulation, &step, &mut prediction));
+            if simulation.machine.lost.is_some() {
+                break;
+            }
             steps.push(step);
             if self.check == Check::Step && line < length {
                 observe(&mut simulation, &plan, &family.observe(), &mut prediction);
             }
         }
         observe(&mut simulation, &plan, &family.observe(), &mut prediction);
+        let lost = simulation.machine.lost.is_some();
         drop(simulation);
         plan.steps = steps;
         plan.observe = family.observe();
-        if self.without.is_some() {
+        // A step that makes more mounts than are modelled makes so many that nothing is learnt of the kernel
+        // but its patience: the trial ends before it.
+        if lost || self.without.is_some() {
             prediction = self.predict(&plan, self.check);
         }
         Some(Made { trial: Trial { number, plan }, prediction, is_twin: false })
