@@ -4,7 +4,7 @@ mod common;
 
 use std::process::Stdio;
 
-use common::{FAILS, PASSES, Place, User, json_lines};
+use common::{FAILS, HANGS, PASSES, Place, User, json_lines};
 
 #[test]
 fn json_lines_can_be_read_back_and_tell_all() {
@@ -142,4 +142,125 @@ fn scenarios_are_selected_by_path_id_and_tag() {
     assert_eq!(ids(&["--id", "x/"]), ["x/one", "x/two"]);
     assert_eq!(ids(&["--tag", "fast"]), ["x/one"]);
     assert_eq!(ids(&["--skip-tag", "fast"]), ["x/two", "y/three"]);
+}
+
+/// A scenario of each status but `pass`, `fail` and `broken`.
+fn write_all_statuses(place: &Place) {
+    let known = "      known: { outcome: ENOENT, reason: \"as is <known>\", ref: \"https://example.org/1\" }\n";
+    let xfail = FAILS.replace(
+        "  - stat: { path: nobody, expect: ok }\n",
+        &format!("  - stat:\n      path: nobody\n      expect: ok\n{known}"),
+    );
+    let xpass = xfail.replace("path: nobody", "path: .");
+    place.write("scenarios/a/pass.yaml", PASSES);
+    place.write("scenarios/a/fail.yaml", FAILS);
+    place.write("scenarios/a/skip.yaml", &format!("requires: [aufs]\n{PASSES}"));
+    place.write("scenarios/a/timeout.yaml", HANGS);
+    place.write("scenarios/a/xfail.yaml", &xfail);
+    place.write("scenarios/a/xpass.yaml", &xpass);
+}
+
+#[test]
+fn junit_can_be_read_back_and_has_every_status_where_ci_systems_look_for_it() {
+    use quick_junit::{NonSuccessKind, Report, TestCaseStatus};
+    let place = Place::new();
+    write_all_statuses(&place);
+    place.run(User::Own, &["run", "--junit", "out.xml"]).expect_code(1);
+    let report = Report::deserialize_from_str(&place.read("out.xml")).unwrap();
+    assert_eq!((report.tests, report.failures, report.errors), (6, 2, 1));
+    assert_eq!(report.test_suites.len(), 1);
+    let suite = &report.test_suites[0];
+    assert_eq!(suite.name.as_str(), "host");
+    let found: Vec<_> = suite
+        .test_cases
+        .iter()
+        .map(|case| {
+            assert_eq!(case.classname.as_ref().unwrap().as_str(), "host.a");
+            let (what, kind, message) = match &case.status {
+                TestCaseStatus::Success { .. } => ("success", None, None),
+                TestCaseStatus::Skipped { ty, message, .. } => {
+                    ("skipped", ty.as_ref(), message.as_ref())
+                }
+                TestCaseStatus::NonSuccess {
+                    kind: NonSuccessKind::Failure, ty, message, ..
+                } => ("failure", ty.as_ref(), message.as_ref()),
+                TestCaseStatus::NonSuccess { kind: NonSuccessKind::Error, ty, message, .. } => {
+                    ("error", ty.as_ref(), message.as_ref())
+                }
+            };
+            let text = |text: Option<&quick_junit::XmlString>| {
+                text.map(|text| text.as_str().to_owned()).unwrap_or_default()
+            };
+            (case.name.as_str().to_owned(), what, text(kind), text(message))
+        })
+        .collect();
+    let statuses: Vec<_> =
+        found.iter().map(|(name, what, kind, _)| (name.as_str(), *what, kind.as_str())).collect();
+    assert_eq!(
+        statuses,
+        [
+            ("fail", "failure", "fail"),
+            ("pass", "success", ""),
+            ("skip", "skipped", "skip"),
+            ("timeout", "error", "timeout"),
+            ("xfail", "skipped", "xfail"),
+            ("xpass", "failure", "xpass"),
+        ]
+    );
+    assert!(found[0].3.starts_with("line 3: stat:"), "{}", found[0].3);
+    assert!(found[2].3.contains("aufs"), "{}", found[2].3);
+    assert!(found[4].3.contains("as is <known>"), "{}", found[4].3);
+    let extra = &suite.test_cases[0].extra;
+    let extra = |name: &str| {
+        extra
+            .iter()
+            .find(|(key, _)| key.as_str() == name)
+            .map(|(_, value)| value.as_str().to_owned())
+    };
+    assert_eq!(extra("file").as_deref(), Some("scenarios/a/fail.yaml"));
+    assert_eq!(extra("line").as_deref(), Some("3"));
+}
+
+#[test]
+fn ktap_has_a_test_a_target_and_a_subtest_a_scenario() {
+    let place = Place::new();
+    write_all_statuses(&place);
+    place.run(User::Own, &["run", "--ktap", "out.ktap"]).expect_code(1);
+    let text = place.read("out.ktap");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        &lines[..5],
+        ["KTAP version 1", "1..1", "    KTAP version 1", "    # Subtest: host", "    1..6"]
+    );
+    assert_eq!(lines.last(), Some(&"not ok 1 host"));
+    let results: Vec<_> = lines[5..lines.len() - 1]
+        .iter()
+        .filter(|line| !line.starts_with("    # "))
+        .map(|line| line.trim_start())
+        .collect();
+    assert_eq!(results[0], "not ok 1 a/fail");
+    assert_eq!(results[1], "ok 2 a/pass");
+    assert!(results[2].starts_with("ok 3 a/skip # SKIP needs aufs"), "{}", results[2]);
+    assert_eq!(results[3], "not ok 4 a/timeout # TIMEOUT");
+    assert!(results[4].starts_with("ok 5 a/xfail # XFAIL "), "{}", results[4]);
+    assert_eq!(results[5], "not ok 6 a/xpass");
+    assert_eq!(results.len(), 6);
+    let why = lines.iter().position(|line| line.starts_with("    # a/fail: line 3: stat:"));
+    assert_eq!(why, lines.iter().position(|line| line.trim_start() == results[0]).map(|at| at - 1));
+}
+
+#[test]
+fn a_target_that_cannot_be_had_is_in_every_report() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", PASSES);
+    let arguments = ["run", "--on", "host,uml:0.1", "--junit", "out.xml", "--ktap", "out.ktap"];
+    let done = place.run(User::Own, &arguments);
+    assert_eq!(done.code, Some(4), "{}", done.stdout);
+    let report = quick_junit::Report::deserialize_from_str(&place.read("out.xml")).unwrap();
+    let names: Vec<_> = report.test_suites.iter().map(|suite| suite.name.as_str()).collect();
+    assert_eq!(names, ["host", "uml:0.1"]);
+    let skipped = &report.test_suites[1].test_cases[0].status;
+    assert!(matches!(skipped, quick_junit::TestCaseStatus::Skipped { .. }), "{skipped:?}");
+    let text = place.read("out.ktap");
+    assert!(text.contains("\nok 2 uml:0.1 # SKIP 1 scenario not asked: "), "{text}");
 }

@@ -1,7 +1,8 @@
 //! Asks what was selected and reports it: what `run` and `simulate` share.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 
 use super::Trouble;
 use super::select::Selected;
@@ -9,6 +10,8 @@ use crate::exit_code::ExitCode;
 use crate::report::Reporter;
 use crate::report::console::{Console, Verbosity};
 use crate::report::json::Json;
+use crate::report::junit::Junit;
+use crate::report::ktap::Ktap;
 use crate::run::{Asked, Options, exit_code, run};
 
 /// The arguments that say what is reported, and where.
@@ -20,6 +23,12 @@ pub struct Reports {
     /// Writes JSON lines to this file; docs/json.md describes them
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Writes JUnit's XML to this file, for CI systems; docs/reports.md says what stands where
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Writes KTAP, version 1, to this file, as the kernel's own tests do
+    #[arg(long, value_name = "FILE")]
+    ktap: Option<PathBuf>,
     /// Says nothing of what passed, and one line a target of what was skipped
     #[arg(long, short)]
     quiet: bool,
@@ -33,19 +42,19 @@ impl Reports {
         asked: Vec<Asked>,
         options: Options,
     ) -> Result<ExitCode, Trouble> {
-        let mut console = Console::new(Verbosity { quiet: self.quiet });
-        let mut json = match &self.json {
-            Some(path) => {
-                let file =
-                    File::create(path).map_err(Trouble::environment(path.display().to_string()))?;
-                Some(Json::new(file))
-            }
-            None => None,
-        };
-        let mut reporters: Vec<&mut dyn Reporter> = vec![&mut console];
-        if let Some(json) = &mut json {
-            reporters.push(json);
+        let mut reporters: Vec<Box<dyn Reporter>> =
+            vec![Box::new(Console::new(Verbosity { quiet: self.quiet }))];
+        if let Some(path) = &self.json {
+            reporters.push(Box::new(Json::new(create(path)?)));
         }
+        if let Some(path) = &self.junit {
+            reporters.push(Box::new(Junit::new(BufWriter::new(create(path)?))));
+        }
+        if let Some(path) = &self.ktap {
+            reporters.push(Box::new(Ktap::new(create(path)?)));
+        }
+        let mut reporters: Vec<&mut dyn Reporter> =
+            reporters.iter_mut().map(|reporter| &mut **reporter as &mut dyn Reporter).collect();
         let written = || Trouble::environment("the report cannot be written to its end");
         let mut totals = run(&selected.cases, asked, options, &mut reporters).map_err(written())?;
         let strays = selected.strays().map_err(Trouble::environment("snapshots cannot be read"))?;
@@ -59,4 +68,8 @@ impl Reports {
         }
         Ok(exit_code(&totals))
     }
+}
+
+fn create(path: &Path) -> Result<File, Trouble> {
+    File::create(path).map_err(Trouble::environment(path.display().to_string()))
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Judged, Reporter, Start, Summary, Totals};
+use super::{Judged, Reporter, Start, Summary, Totals, count};
 use crate::diag::Diagnostic;
 use crate::probe::Environment;
 use crate::scenario::load::SCENARIOS;
@@ -248,10 +248,6 @@ impl Reporter for Console {
 fn in_short(summary: &Summary) -> String {
     let Summary { passed, failed, skipped, .. } = summary;
     format!("{passed} passed, {failed} failed, {skipped} skipped")
-}
-
-fn count(cases: usize) -> String {
-    format!("{cases} {}", if cases == 1 { "scenario" } else { "scenarios" })
 }
 
 /// What is missing most, first.

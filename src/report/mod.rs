@@ -3,6 +3,8 @@
 pub mod console;
 pub mod explain;
 pub mod json;
+pub mod junit;
+pub mod ktap;
 pub mod link;
 pub mod matrix;
 pub mod picture;
@@ -190,4 +192,9 @@ pub trait Reporter {
     /// # Errors
     /// Where the report cannot be written.
     fn end(&mut self, totals: &Totals) -> io::Result<()>;
+}
+
+/// A number of scenarios, in words.
+fn count(cases: usize) -> String {
+    format!("{cases} {}", if cases == 1 { "scenario" } else { "scenarios" })
 }

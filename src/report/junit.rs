@@ -1,0 +1,161 @@
+//! A report of JUnit's XML, as CI systems read it: a suite a target, a test case a case.
+//!
+//! There is no standard. What is written is what Jenkins, GitLab and their like take from it: a failure is what
+//! was not as expected, an error is what nobody could answer, and skipped is what needs something that is not
+//! there, or failed as it is known to.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
+
+use super::{Judged, Reporter, Start, Totals, count};
+use crate::target::Unopened;
+use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
+
+/// What test cases that are none of the scenarios are filed under.
+const OWN: &str = "nsharness";
+
+/// Writes a report when the run has ended.
+#[derive(Debug)]
+pub struct Junit<W: Write> {
+    out: W,
+    report: Report,
+    suite: Option<TestSuite>,
+    /// How long the cases of the suite took.
+    took: Duration,
+}
+
+impl<W: Write> Junit<W> {
+    /// A reporter that writes here.
+    pub fn new(out: W) -> Self {
+        Self { out, report: Report::new(OWN), suite: None, took: Duration::ZERO }
+    }
+
+    fn finish_suite(&mut self) {
+        if let Some(mut suite) = self.suite.take() {
+            suite.set_time(std::mem::take(&mut self.took));
+            self.report.add_test_suite(suite);
+        }
+    }
+}
+
+impl<W: Write> Reporter for Junit<W> {
+    fn start(&mut self, start: Start<'_>) -> io::Result<()> {
+        self.finish_suite();
+        let Start { environment, target, .. } = start;
+        let mut suite = TestSuite::new(target);
+        suite.add_properties([
+            ("nsharness", env!("CARGO_PKG_VERSION")),
+            ("kernel", &environment.release),
+            ("machine", &environment.machine),
+            ("uid", &environment.uid.to_string()),
+        ]);
+        self.suite = Some(suite);
+        Ok(())
+    }
+
+    fn unavailable(&mut self, target: &str, cases: usize, why: &Unopened) -> io::Result<()> {
+        self.finish_suite();
+        let mut status = match why {
+            Unopened::Missing(_) => TestCaseStatus::skipped(),
+            Unopened::Broken(_) => TestCaseStatus::non_success(NonSuccessKind::Error),
+        };
+        let kind = match why {
+            Unopened::Missing(_) => Status::Skip,
+            Unopened::Broken(_) => Status::Broken,
+        };
+        status.set_type(kind.word());
+        status.set_message(format!("{} not asked on {target}: {why}", count(cases)));
+        let mut suite = TestSuite::new(target);
+        let mut case = TestCase::new("the target can be asked", status);
+        case.set_classname(class(target, OWN));
+        suite.add_test_case(case);
+        self.report.add_test_suite(suite);
+        Ok(())
+    }
+
+    fn judged(&mut self, judged: Judged<'_>) -> io::Result<()> {
+        let Judged { case, target, verdict, took, .. } = judged;
+        let (family, name) = case.id.rsplit_once('/').unwrap_or((OWN, &case.id));
+        let mut test = TestCase::new(name, status(verdict));
+        test.set_classname(class(target, family)).set_time(took);
+        let mut extra = |name: &str, value: String| {
+            test.extra.insert(XmlString::new(name), XmlString::new(value));
+        };
+        extra("file", case.path.display().to_string());
+        extra("line", line(verdict).to_string());
+        test.add_property(("title", case.title.as_str()));
+        let notes = notes(verdict);
+        if !notes.is_empty() {
+            test.set_system_out(notes.join("\n"));
+        }
+        self.took += took;
+        if let Some(suite) = &mut self.suite {
+            suite.add_test_case(test);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, totals: &Totals) -> io::Result<()> {
+        self.finish_suite();
+        // Who reads this report alone would take for whole what is not.
+        let mut whole = TestSuite::new(OWN);
+        for (target, summary) in totals.targets.iter().filter(|(_, summary)| summary.not_run > 0) {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            let unasked = count(summary.not_run);
+            status.set_type("not_run");
+            status.set_message(format!("{unasked} not asked on {target}: the run ended before"));
+            let mut case = TestCase::new("every scenario is asked", status);
+            case.set_classname(class(target, OWN));
+            whole.add_test_case(case);
+        }
+        if !whole.test_cases.is_empty() {
+            self.report.add_test_suite(whole);
+        }
+        self.report.serialize(&mut self.out).map_err(io::Error::other)?;
+        self.out.flush()
+    }
+}
+
+/// The class of a test case: names of a case are the same on every target, and those of a class are parted by
+/// dots, of which the names of targets have some too.
+fn class(target: &str, family: &str) -> String {
+    format!("{}.{}", target.replace('.', "_"), family.replace('/', "."))
+}
+
+fn status(verdict: &Verdict) -> TestCaseStatus {
+    let mut status = match verdict.status {
+        Status::Pass => return TestCaseStatus::success(),
+        Status::Fail | Status::Xpass => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Status::Timeout | Status::Broken => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Status::Skip | Status::Xfail => TestCaseStatus::skipped(),
+    };
+    let reasons = &verdict.reasons;
+    status.set_type(verdict.status.word());
+    match verdict.status {
+        // Of what is skipped some read nothing but the message.
+        Status::Skip | Status::Xfail => status.set_message(reasons.join("; ")),
+        _ => status
+            .set_message(reasons.first().map_or(verdict.status.word(), String::as_str))
+            .set_description(reasons.join("\n")),
+    };
+    status
+}
+
+/// The line of the first step that is not as expected; the first one of the file where there is none.
+fn line(verdict: &Verdict) -> usize {
+    let failed = |step: &&StepVerdict| matches!(step.status, StepStatus::Fail | StepStatus::Xpass);
+    verdict.steps.iter().find(failed).map_or(1, |step| step.line)
+}
+
+/// What is to be known of a case besides its status.
+fn notes(verdict: &Verdict) -> Vec<String> {
+    let abstained = verdict.abstained.iter().map(|what| format!("the model abstains: {what}"));
+    let quirks = verdict.quirks.iter().map(|rule| format!("quirk {}: {}", rule.id, rule.statement));
+    let changed = match &verdict.recorded {
+        Recorded::Changed { diff, .. } => Some(diff.clone()),
+        _ => None,
+    };
+    abstained.chain(quirks).chain(changed).collect()
+}
