@@ -264,3 +264,21 @@ fn a_target_that_cannot_be_had_is_in_every_report() {
     let text = place.read("out.ktap");
     assert!(text.contains("\nok 2 uml:0.1 # SKIP 1 scenario not asked: "), "{text}");
 }
+
+#[test]
+fn half_a_run_is_green_in_no_report() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", FAILS);
+    for name in ["b", "c", "d", "e", "f", "g", "h", "i", "j", "k"] {
+        place.write(&format!("scenarios/{name}.yaml"), PASSES);
+    }
+    let arguments = ["run", "--fail-fast", "--jobs", "1", "--junit", "o.xml", "--ktap", "o.ktap"];
+    let done = place.run(User::Own, &arguments).expect_code(1);
+    assert!(done.stdout.contains("not run"), "{}", done.stdout);
+    let report = quick_junit::Report::deserialize_from_str(&place.read("o.xml")).unwrap();
+    let last = report.test_suites.last().and_then(|suite| suite.test_cases.last()).unwrap();
+    assert_eq!(last.name.as_str(), "every scenario is asked");
+    assert_eq!((report.failures, report.errors), (1, 1));
+    let text = place.read("o.ktap");
+    assert!(text.contains("every scenario is asked # ERROR "), "{text}");
+}
