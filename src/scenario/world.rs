@@ -53,13 +53,18 @@ pub struct World {
 }
 
 impl World {
-    /// The programs of the system that it has.
-    pub fn programs(&self) -> BTreeSet<&ProgramName> {
+    /// What its trees are made of.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         let trees = self.setup.iter().filter_map(|setup| match setup {
             Setup::Tree(tree) => Some(tree),
             Setup::Mount { .. } => None,
         });
-        let programs = trees.flat_map(BTreeMap::values).filter_map(|entry| match &entry.kind {
+        trees.flat_map(BTreeMap::values)
+    }
+
+    /// The programs of the system that it has.
+    pub fn programs(&self) -> BTreeSet<&ProgramName> {
+        let programs = self.entries().filter_map(|entry| match &entry.kind {
             EntryKind::Program(program) => Some(program),
             _ => None,
         });

@@ -24,7 +24,7 @@ use super::{Answer, Log, Part, Worker};
 use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS};
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::{Needs, Plan, PlanStep};
-use crate::scenario::world::{EntryKind, Setup};
+use crate::scenario::world::EntryKind;
 use crate::sys::{self, Stack};
 use crate::transcript::{Breakage, End, Transcript};
 
@@ -323,11 +323,7 @@ pub fn stays(plan: &Plan) -> bool {
 
 /// What the symbolic links of a plan say.
 fn symlinks(plan: &Plan) -> impl Iterator<Item = &str> {
-    let in_world = plan.world.setup.iter().flat_map(|setup| match setup {
-        Setup::Tree(tree) => tree.values().collect(),
-        Setup::Mount { .. } => Vec::new(),
-    });
-    let in_world = in_world.filter_map(|entry| match &entry.kind {
+    let in_world = plan.world.entries().filter_map(|entry| match &entry.kind {
         EntryKind::Symlink(target) => Some(target.as_str()),
         _ => None,
     });

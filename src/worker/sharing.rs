@@ -14,7 +14,7 @@ use crate::scenario::observe::Observe;
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::Name;
-use crate::scenario::world::{EntryKind, Setup};
+use crate::scenario::world::EntryKind;
 
 /// Files of a process in proc that change its memory, or what the kernel keeps with it: see proc(5).
 const FILES_OF_MEMORY: [&str; 5] =
@@ -83,12 +83,8 @@ fn nobody_looks(plan: &Plan) -> bool {
 /// Whether nothing runs in the sandbox but nsharness: a program could look into the memory of a process
 /// (ptrace(2)).
 fn is_own_code_alone(plan: &Plan) -> bool {
-    let entries = plan.world.setup.iter().flat_map(|setup| match setup {
-        Setup::Tree(tree) => tree.values().collect(),
-        Setup::Mount { .. } => Vec::new(),
-    });
     let (mut programs, mut others) = (false, false);
-    for entry in entries {
+    for entry in plan.world.entries() {
         match &entry.kind {
             EntryKind::Program(name) if name.is_own() => programs = true,
             EntryKind::Program(_) => others = true,
