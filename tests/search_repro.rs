@@ -225,6 +225,24 @@ fn has_tools() -> bool {
     missing.is_none()
 }
 
+/// A process that has answered its last step still has its root directory for a moment.
+#[test]
+fn what_follows_the_end_of_an_actor_waits_for_it() {
+    if !has_compiler() {
+        return;
+    }
+    let known = predicted();
+    let is_asked = |(case, _): &&(Case, Transcript)| case.plan.id == "bind/umount-busy";
+    let (case, predicted) = known.iter().find(is_asked).expect("the scenario");
+    let text = c::program(&case.plan, predicted, &about(case)).expect("a program");
+    let place = Place::new();
+    let program = place.path().join("program");
+    compile(&place.write("program.c", &text), Some(&program));
+    let trial = Trial { id: case.plan.id.clone(), text, run: true };
+    let done: Vec<_> = (0..30).map(|_| run(&trial, &mut Command::new(&program))).collect();
+    judge("agree", &done, 0, 30);
+}
+
 #[test]
 fn in_sh_nothing_deviates_where_kernel_and_model_agree() {
     if has_tools() {

@@ -22,7 +22,6 @@ const NEW_CALLS: &[(&str, u32)] = &[
     ("SYS_fsopen", 430),
     ("SYS_fsconfig", 431),
     ("SYS_fsmount", 432),
-    ("SYS_pidfd_open", 434),
     ("SYS_faccessat2", 439),
     ("SYS_mount_setattr", 442),
     ("STATX_ATTR_MOUNT_ROOT", 0x2000),
@@ -30,7 +29,6 @@ const NEW_CALLS: &[(&str, u32)] = &[
 const HEADERS: &[&str] = &[
     "errno.h",
     "fcntl.h",
-    "poll.h",
     "sched.h",
     "signal.h",
     "stdarg.h",

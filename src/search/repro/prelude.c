@@ -431,10 +431,25 @@ static void start(int actor, void (*become)(void), void (*maps)(int))
 /* Waits until a process that has answered its last step is gone, and its namespaces with it. */
 static void gone(int actor)
 {
-	struct pollfd ended = { .events = POLLIN, .fd = syscall(SYS_pidfd_open, pids[actor], 0) };
+	/* It is known by its number where proc was mounted, which need not be the number that pidfd_open() takes. */
+	char path[32], stat[256], state = 0;
 
-	if (ended.fd >= 0)
-		poll(&ended, 1, 5000);
+	snprintf(path, sizeof path, "%d/stat", pids[actor]);
+	for (int tries = 0; tries < 5000 && state != 'Z' && state != 'X'; tries++) {
+		int fd = openat(proc, path, O_RDONLY);
+		ssize_t length = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
+		const char *after;
+
+		if (fd >= 0)
+			close(fd);
+		if (length <= 0)
+			return;
+		stat[length] = 0;
+		after = strrchr(stat, ')');
+		state = after && after[1] ? after[2] : 0;
+		if (state != 'Z' && state != 'X')
+			usleep(1000);
+	}
 }
 //- show
 static void show(const struct answer *what)
