@@ -120,7 +120,7 @@ impl Tree<'_, '_> {
     }
 
     fn names(&mut self, place: Place) -> Res<Vec<Rc<str>>> {
-        let removed = self.machine.dentries[place.dentry].unlinked;
+        let removed = self.machine.is_dead(place.dentry);
         self.machine.deny(removed, &rules::LIST_REMOVED, Errno::ENOENT)?;
         let mut names = self.machine.fs_list(place.dentry)?;
         self.machine.touch_atime(place);

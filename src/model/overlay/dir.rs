@@ -296,6 +296,7 @@ impl Machine<'_> {
             (dentry.parent, Rc::clone(&dentry.name))
         };
         self.node_mut(dir)?.children.remove(&name);
+        self.node_mut(dentry)?.dead = self.is_dir(dentry);
         self.drop_link(dentry);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Child;
 use crate::model::machine::{Dentry, DentryId, InodeId, Kind, Machine, SuperId};
+use crate::model::rules::overlay as rules;
 
 impl Machine<'_> {
     /// Counts a name less that an inode of an overlay has (`ovl_drop_nlink`): layers that were changed behind
@@ -32,6 +33,17 @@ impl Machine<'_> {
     pub(super) fn is_remembered(&self, inode: InodeId) -> bool {
         let sb = self.inodes[inode].sb;
         self.is_named(inode) || self.held(sb).any(|dentry| self.inode(dentry) == inode)
+    }
+
+    /// Whether a directory has its name, and stands for one that was removed and is still held: a copy of that one
+    /// took the name, and the overlay knows directories by their lower ones.
+    pub fn ovl_is_found_dead(&self, dir: DentryId) -> bool {
+        match &self.inodes[self.inode(dir)].kind {
+            Kind::Overlay(node) => {
+                node.dead && !self.dentries[dir].unlinked && self.by(&rules::FOUND_DEAD)
+            }
+            _ => false,
+        }
     }
 
     /// Forgets every name of an overlay that nobody uses, and the inodes that were known by them alone.

@@ -43,6 +43,9 @@ impl Search {
 impl Machine<'_> {
     /// The child of a directory of an overlay.
     pub fn ovl_lookup(&mut self, dir: DentryId, name: &str) -> Res<Option<DentryId>> {
+        if self.ovl_is_found_dead(dir) {
+            return Ok(None);
+        }
         Ok(match self.name_of(dir, name)? {
             Child::There(dentry) => Some(dentry),
             Child::Missing { .. } => None,

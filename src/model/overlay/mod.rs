@@ -110,6 +110,8 @@ pub struct Node {
     named: bool,
     /// It has an entry in the index.
     indexed: bool,
+    /// It is a directory that was removed (`S_DEAD`).
+    dead: bool,
     /// What was looked up in it.
     children: BTreeMap<Rc<str>, Child>,
 }

@@ -68,8 +68,7 @@ impl Machine<'_> {
     /// Whether a directory of a layer can be listed: the mounter may, and nobody removed it there.
     fn may_list(&self, fs: &Overlay, dir: Place) -> Res<()> {
         self.may(&fs.mounter, dir, Access::READ)?;
-        let removed = self.dentries[dir.dentry].unlinked;
-        self.deny(removed, &rules::LIST_REMOVED_BELOW, Errno::ENOENT)
+        self.deny(self.is_dead(dir.dentry), &rules::LIST_REMOVED_BELOW, Errno::ENOENT)
     }
 
     /// What a layer itself lists, where there is nothing to merge (`ovl_iterate_real`).

@@ -218,6 +218,12 @@ rules! {
     ANOTHER_FILE "overlay.lookup.another-file"
         "A name that leads to a file which the overlay knows with other layers is not followed: ESTALE."
         "fs/overlayfs/inode.c ovl_verify_inode()";
+    FOUND_DEAD "overlay.lookup.removed-directory"
+        "Where the copy of a removed directory took a name, the name stands for the removed one once it is looked up \
+         anew, for as long as that one is held: nothing is found, listed or made in it: ENOENT."
+        "fs/overlayfs/inode.c ovl_get_inode(), ovl_hash_bylower(); fs/namei.c IS_DEADDIR()"
+        quirk "POSIX: a directory that has a name can be listed"
+        breaks Remount;
     STALE "overlay.layers.stale"
         "A name of the upper layer that is not what the overlay knows is not changed: ESTALE."
         "overlayfs.rst, Changes to underlying filesystems; fs/overlayfs/dir.c";

@@ -108,7 +108,9 @@ impl Machine<'_> {
             return;
         }
         let mode = self.mode(inode);
-        change.drop_setuid = mode & SETUID != 0 && self.by(&rules::CHOWN_SETUID);
+        // Asked for whatever the mode: below an overlay, what decides is the mode of the layer's file
+        // (`chown_common`, ATTR_KILL_SUID).
+        change.drop_setuid = mode & SETUID == 0 || self.by(&rules::CHOWN_SETUID);
         change.drop_setgid =
             self.setgid_goes(cred, idmap, inode, mode) && self.by(&rules::CHOWN_SETGID);
         change.drop_capabilities = true;

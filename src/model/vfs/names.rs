@@ -39,9 +39,14 @@ impl Machine<'_> {
             .all(|(kind, id)| self.id_in(userns, kind, self.stored_id(mount, kind, id)).is_some())
     }
 
+    /// Whether a directory was removed (`IS_DEADDIR`).
+    pub fn is_dead(&self, dir: DentryId) -> bool {
+        self.dentries[dir].unlinked || self.ovl_is_found_dead(dir)
+    }
+
     /// Whether something may be created in a directory (`may_create`).
     pub fn may_create(&self, cred: &Cred, dir: Place) -> Res<()> {
-        self.deny(self.dentries[dir.dentry].unlinked, &rules::CREATE_DEAD, Errno::ENOENT)?;
+        self.deny(self.is_dead(dir.dentry), &rules::CREATE_DEAD, Errno::ENOENT)?;
         self.deny(!self.can_own(cred, dir.mount), &rules::CREATE_UNMAPPED, Errno::EOVERFLOW)?;
         self.may(cred, dir, Access::CHANGE_DIR)
     }
@@ -115,7 +120,7 @@ impl Machine<'_> {
         if !as_dir && is_dir {
             return self.refuse_by(&rules::UNLINK_DIR, Errno::EISDIR);
         }
-        if self.dentries[dir.dentry].unlinked {
+        if self.is_dead(dir.dentry) {
             return self.refuse_by(&rules::NO_ENTRY, Errno::ENOENT);
         }
         Ok(())
@@ -147,7 +152,7 @@ impl Machine<'_> {
     /// The same of a name that is to be taken: before anything is asked of a directory it must still be there
     /// (`lookup_one_qstr_excl`).
     pub fn child_to_be(&mut self, dir: Place, name: &str) -> Res<Option<DentryId>> {
-        self.deny(self.dentries[dir.dentry].unlinked, &rules::CREATE_DEAD, Errno::ENOENT)?;
+        self.deny(self.is_dead(dir.dentry), &rules::CREATE_DEAD, Errno::ENOENT)?;
         self.child(dir, name)
     }
 

@@ -414,7 +414,7 @@ impl Machine<'_> {
         if !self.is_dir(place.dentry) {
             return self.refuse_by(&rules::LIST_NOT_DIR, Errno::ENOTDIR);
         }
-        self.deny(self.dentries[place.dentry].unlinked, &rules::LIST_REMOVED, Errno::ENOENT)?;
+        self.deny(self.is_dead(place.dentry), &rules::LIST_REMOVED, Errno::ENOENT)?;
         let mut names = self.fs_list(place.dentry)?;
         if !noatime {
             self.touch_atime(place);
