@@ -126,7 +126,7 @@ fn bare_rate(environment: &Environment, jobs: usize, trials: u64) -> f64 {
 /// Takes the steps of trials, and says how many a second that were. Only the taking is timed. No more plans
 /// are there at once than a search has: each process in a sandbox begins as a copy of the one that asks.
 fn replay(recipe: &Recipe, numbers: Range<u64>) -> f64 {
-    let worker = Worker::new().expect("memory");
+    let worker = Worker::sharing_memory().expect("memory");
     let (mut steps, mut time) = (0, Duration::ZERO);
     for first in numbers.clone().step_by(BATCH) {
         let batch = first..(first + BATCH as u64).min(numbers.end);

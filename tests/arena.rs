@@ -28,10 +28,10 @@ fn main() -> ExitCode {
     // Those that need the same sandbox stand together, each of them twice: beside others, and after itself.
     asked.sort_by_key(|(plan, _)| (plan.needs.ids.clone(), plan.needs.namespaces.clone()));
     let twice = asked.iter().flat_map(|(plan, _)| [plan.clone(), plan.clone()]).collect::<Vec<_>>();
-    // As here, and as in a guest, where processes share memory.
-    let guest = Worker::of_guest().expect("memory");
+    // As scenarios are on this machine, and as trials and all in guests are, which share memory.
+    let sharing = Worker::sharing_memory().expect("memory");
     let mut wrong = Vec::new();
-    for (how, worker) in [("together", worker), ("sharing memory", guest)] {
+    for (how, worker) in [("together", worker), ("sharing memory", sharing)] {
         let together = worker.run_all(&twice, Check::Sequence);
         for (index, (plan, alone)) in asked.iter().enumerate() {
             for answer in &together[2 * index..2 * index + 2] {

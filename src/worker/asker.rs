@@ -20,7 +20,7 @@ use crate::scenario::plan::Plan;
 use crate::sys;
 use crate::transcript::Transcript;
 
-/// A worker in a process of its own. Plans go there over a socket; what they answer comes back in memory that
+/// A worker in a process of its own, for plans that nsharness makes up: they share its memory. Plans go there over a socket; what they answer comes back in memory that
 /// the two share.
 #[derive(Debug)]
 pub struct Asker {
@@ -40,7 +40,7 @@ impl Asker {
     /// # Errors
     /// Those of mmap(2), socketpair(2) and fork(2).
     pub fn start() -> io::Result<Self> {
-        let worker = Worker::new()?;
+        let worker = Worker::sharing_memory()?;
         let process = Process::start(&worker)?;
         Ok(Self { worker, process })
     }

@@ -107,11 +107,12 @@ impl Worker {
         Self::with(false)
     }
 
-    /// A worker in a guest: sandboxes may share its memory, for in a guest there is nobody to harm.
+    /// A worker whose sandboxes may share its memory: in a guest, where there is nobody to harm, and for trials,
+    /// which nsharness makes up itself.
     ///
     /// # Errors
     /// Where the shared memory cannot be had.
-    pub fn of_guest() -> Result<Self, nix::errno::Errno> {
+    pub fn sharing_memory() -> Result<Self, nix::errno::Errno> {
         crate::sys::give_back_large_blocks();
         Self::with(true)
     }

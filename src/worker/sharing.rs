@@ -3,7 +3,8 @@
 //! Copies are what a sandbox costs most: in User-Mode Linux each is one more process of its host, and
 //! each page that is touched in it a few system calls there. But memory tells who has it, and where
 //! that could be seen nobody shares any. And memory that is shared can be written: that is for guests,
-//! which are thrown away: on this machine no actor and no sandbox shares any.
+//! which are thrown away, and for trials, which nsharness makes up itself: no actor and no sandbox of a
+//! scenario shares any on this machine.
 
 use std::collections::BTreeSet;
 
