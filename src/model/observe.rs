@@ -76,6 +76,9 @@ impl Machine<'_> {
         let mut tree = Tree { machine: self, who, fields, layer, plan, entries: Vec::new() };
         let found = tree.start(base, item.at.as_str());
         let entries = tree.entries;
+        if let Err(Failure { halt: Halt::Lost(why), .. }) = found {
+            self.lost = Some(why);
+        }
         Observation { title, found: found.map(|()| Value::List(entries)).map_err(Failure::outcome) }
     }
 }

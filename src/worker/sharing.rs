@@ -39,7 +39,8 @@ impl<'p> Sharing<'p> {
         let changing = |name: &Name, changes: fn(&Operation) -> bool| {
             plan.steps.iter().any(|step| step.actor == *name && changes(&step.operation))
         };
-        let alone = !plan.needs.proc && (is_alone(plan) || nobody_looks(plan));
+        let alone =
+            !plan.needs.proc && !maps_mounts(plan) && (is_alone(plan) || nobody_looks(plan));
         let shares = |name: &&Name| {
             !changing(name, needs_own_memory) && (alone || !changing(name, shows_in_memory))
         };
@@ -64,6 +65,12 @@ fn is_alone(plan: &Plan) -> bool {
     let of_first = |operation| of(operation).is_some_and(|name| stays_here(plan, name));
     others.next().is_none_or(|_| others.next().is_none())
         && !plan.steps.iter().any(|step| of_first(&step.operation))
+}
+
+/// Whether a mount is idmapped: by the namespace of a process with the same memory, opened in proc.
+fn maps_mounts(plan: &Plan) -> bool {
+    plan.operations()
+        .any(|operation| matches!(operation, Operation::MountSetattr(step) if step.idmap.is_some()))
 }
 
 /// Whether nobody looks at a process in proc, not even at itself: there it shows whether one is dumpable

@@ -80,13 +80,16 @@ impl Machine<'_> {
         let parent = self.node(dir)?;
         let (upper_dir, mut parents) = (parent.upper, parent.lower.clone());
         let root = self.supers[self.dentries[dir].sb].root;
+        let has_data_layers = fs.lower.len() > fs.merged;
+        // Where data-only layers may be led to, redirects are read though none between others is followed.
+        let reads_redirects = fs.follows_redirects() || has_data_layers;
         let mut search = Search {
             name: name.into(),
             is_dir: false,
             opaque: false,
             xwhiteouts: false,
             stop: false,
-            last: !fs.follows_redirects() && parents.is_empty(),
+            last: !reads_redirects && parents.is_empty(),
             redirect: None,
             metacopy: false,
             absolute: false,
@@ -104,19 +107,15 @@ impl Machine<'_> {
             }
             node.opaque = search.opaque;
         }
-        let has_data_layers = fs.lower.len() > fs.merged;
         let mut at_root = dir == root;
         let mut index = 0;
         while !search.stop && index < parents.len() {
             self.may_go_on(fs, &search)?;
             let (layer, base) = parents[index];
-            if has_data_layers && !search.is_dir {
-                // A redirect may lead from the last one into the data-only layers.
-                search.last = false;
-            } else if fs.follows_redirects() {
-                search.last = layer + 1 == fs.merged;
-            } else {
+            if !reads_redirects {
                 search.last = index == parents.len() - 1;
+            } else if search.is_dir || !has_data_layers {
+                search.last = layer + 1 == fs.merged;
             }
             index += 1;
             let Some(found) = self.look_in_layer(fs, Some(layer), base, &mut search)? else {

@@ -19,7 +19,8 @@ struct Entry {
     may_be_whiteout: bool,
 }
 
-/// The first of several names that are refused decides, and each file system has an order of its own.
+/// The first of several names that are refused decides, and each file system has an order of its own. It is not known
+/// either what else was looked up, which leaves marks in the upper layer.
 const UNKNOWN_ORDER: &str = "in which order the names of a directory are read";
 
 impl Machine<'_> {
@@ -108,7 +109,7 @@ impl Machine<'_> {
             }
         }
         if refused.len() > 1 {
-            return Err(Halt::Unknown(UNKNOWN_ORDER));
+            return Err(Halt::Lost(UNKNOWN_ORDER));
         }
         match refused.pop_first() {
             Some(errno) => self.deny(true, &rules::LIST_IMPURE_FAILS, errno).map(|()| names),
@@ -122,7 +123,7 @@ impl Machine<'_> {
         match refused {
             [] | [_] => Ok(()),
             [.., last] if nothing_else => self.deny(true, &rules::LIST_FAILS, *last),
-            _ => Err(Halt::Unknown(UNKNOWN_ORDER)),
+            _ => Err(Halt::Lost(UNKNOWN_ORDER)),
         }
     }
 
