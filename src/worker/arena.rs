@@ -349,6 +349,9 @@ fn make_root(plan: &Plan) -> Result<(), Errno> {
 
 /// In a process that was made for a plan: its root becomes the root of a mount namespace.
 fn enter(plan: &Plan, proc: &OwnedFd) -> Result<Sandbox, Breakage> {
+    // Memory that was shared with an actor of a plan before this one may not be any more.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+        .map_err(|errno| broke("prctl PR_SET_DUMPABLE", sandbox::errno(errno)))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| broke("unshare", errno))?;
     make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
     pivot_root(".", ".").map_err(|errno| broke("pivot_root", errno))?;

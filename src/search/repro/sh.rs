@@ -271,7 +271,12 @@ fn changing(operation: &Operation) -> Result<String, String> {
         O::Chmod(step) => format!("chmod 0{:o} {}", step.mode.0, named(step.path.as_ref())?),
         O::Chown(step) => {
             let id = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
-            let group = step.gid.map_or_else(String::new, |gid| format!(":{gid}"));
+            let group = match (step.uid, step.gid) {
+                (_, Some(gid)) => format!(":{gid}"),
+                // It has to be asked for, though neither changes.
+                (None, None) => ":".to_owned(),
+                (Some(_), None) => String::new(),
+            };
             let how = if step.follow { "" } else { "-h " };
             format!("chown {how}{}{group} {}", id(step.uid), named(step.path.as_ref())?)
         }
