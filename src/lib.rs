@@ -16,6 +16,7 @@ mod processor;
 pub mod programs;
 pub mod report;
 pub mod run;
+pub mod runtime;
 pub mod sandbox;
 pub mod scenario;
 pub mod search;

@@ -79,7 +79,17 @@ pub fn find(name: &str) -> Result<Program, Missing> {
         };
         return Err(Missing::new(what, "it is not in PATH", remedy));
     };
-    libraries(&path).map(|libraries| Program { path: path.clone(), libraries }).map_err(|why| {
+    at(&path).map_err(|missing| Missing { what, ..missing })
+}
+
+/// The program that is this file, and what it needs.
+///
+/// # Errors
+/// Where it cannot be run anywhere but where it is.
+pub fn at(path: &Path) -> Result<Program, Missing> {
+    let found = libraries(path).map(|libraries| Program { path: path.to_owned(), libraries });
+    found.map_err(|why| {
+        let what = format!("the program {}", name_of(path));
         Missing::new(what, format!("{}: {why}", path.display()), "use another build of it")
     })
 }

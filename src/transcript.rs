@@ -61,6 +61,13 @@ pub enum Outcome {
         /// The kernel's own message, where it gave one.
         message: Option<String>,
     },
+    /// A container runtime does not do it.
+    Refused {
+        /// Which, and its command, as in `runc create`.
+        by: String,
+        /// What it says.
+        message: String,
+    },
     /// The witness does not answer, and says why.
     Abstained(String),
 }
@@ -358,6 +365,7 @@ impl fmt::Display for Outcome {
             Self::Failed { errno, syscall, message: Some(text) } => {
                 write!(f, "{errno} from {syscall} (the kernel says: {})", escape(text))
             }
+            Self::Refused { by, message } => write!(f, "refused by {by}: {message}"),
             Self::Abstained(why) => write!(f, "no answer: {why}"),
         }
     }

@@ -32,9 +32,9 @@ pub struct Arguments {
 type Known = (String, Result<Environment, Unopened>);
 
 impl Arguments {
-    fn targets(&self, host: Option<Host>, cases: &[Case]) -> Result<Vec<Known>, Trouble> {
+    fn targets(&self, hosts: Vec<Host>, cases: &[Case]) -> Result<Vec<Known>, Trouble> {
         let probes = probe::wanted(cases);
-        let means = Means { host, privileged: self.privileged, probes: probes.clone() };
+        let means = Means { hosts, privileged: self.privileged, probes: probes.clone() };
         let asked = self.on.asked(means, cases)?.into_iter().map(|asked| {
             let opened = asked.opener.open(&probes).map(|opened| opened.environment);
             (asked.target, opened)
@@ -68,9 +68,9 @@ impl Arguments {
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    let host = arguments.on.workers(1)?;
+    let hosts = arguments.on.workers(1, 1)?;
     let cases = arguments.selection.cases()?.cases;
-    let targets = arguments.targets(host, &cases)?;
+    let targets = arguments.targets(hosts, &cases)?;
     for case in &cases {
         let missing = arguments.missing(&targets, case);
         let mut text;

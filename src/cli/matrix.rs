@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use super::on::{On, cores, guests_at_once};
+use super::on::{On, Runtimes, cores, guests_at_once};
 use super::select::Selection;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
@@ -30,6 +30,8 @@ pub struct Arguments {
     /// Where it is asked, as for `run`; this machine and every User-Mode Linux in the cache if left out
     #[arg(long, value_name = "TARGET,...")]
     on: Option<Targets>,
+    #[command(flatten)]
+    runtimes: Runtimes,
     /// Shows the rows that do not differ too
     #[arg(long)]
     all: bool,
@@ -51,9 +53,11 @@ impl Arguments {
     fn on(&self) -> Result<On, Trouble> {
         let targets = match &self.on {
             Some(targets) => targets.clone(),
+            // Runtimes are columns enough.
+            None if self.runtimes.count() > 0 => Targets(vec![Target::Host]),
             None => every_kernel(),
         };
-        if targets.0 == [Target::Auto] || targets.0.len() < 2 {
+        if targets.0 == [Target::Auto] || targets.0.len() + self.runtimes.count() < 2 {
             return Err(Trouble::Usage(
                 "a matrix needs two targets or more: name them with --on, or fill the cache with \
                  `nsharness kernel fetch`"
@@ -88,7 +92,9 @@ pub fn width() -> usize {
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let on = arguments.on()?;
-    let host = on.workers(arguments.jobs.map_or_else(cores, usize::from))?;
+    let runtimes = arguments.runtimes.find()?;
+    let jobs = arguments.jobs.map_or_else(cores, usize::from);
+    let hosts = on.workers(jobs, 1 + runtimes.len())?;
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let selected = arguments.selection.cases()?;
@@ -104,8 +110,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         guests: guests_at_once(),
         share: Share::Every,
     };
-    let means = Means { host, privileged: arguments.privileged, probes };
-    let asked = on.asked(means, &selected.cases)?;
+    let means = Means { hosts, privileged: arguments.privileged, probes };
+    let asked = on.asked_through(&runtimes, means, &selected.cases)?;
     let mut json = match &arguments.json {
         Some(path) => {
             let file = File::create(path).map_err(Trouble::environment(path.display().to_string()));

@@ -1,8 +1,10 @@
 //! `--on`: where it is asked.
 
 use super::Trouble;
-use crate::run::{Asked, Share};
+use crate::run::{Asked, Share, Takes};
+use crate::runtime::Named;
 use crate::scenario::Case;
+use crate::scenario::container::Runtime;
 use crate::target::host::Host;
 use crate::target::open::{Means, candidates, opener};
 use crate::target::{Target, Targets};
@@ -48,25 +50,101 @@ impl On {
         self.on.0.iter().all(|target| matches!(target, Target::Recorded(_)))
     }
 
-    /// The workers for the host, where it is asked: they are copies of this process and are made while
-    /// it is small.
-    pub fn workers(&self, jobs: usize) -> Result<Option<Host>, Trouble> {
-        let start = || Host::start(jobs).map_err(Trouble::environment("workers cannot be started"));
-        self.has_host().then(start).transpose()
+    /// The workers for the host, where it is asked, for this many times that it is: they are copies of this
+    /// process and are made while it is small.
+    pub fn workers(&self, jobs: usize, times: usize) -> Result<Vec<Host>, Trouble> {
+        let start =
+            |_| Host::start(jobs).map_err(Trouble::environment("workers cannot be started"));
+        let times = if self.has_host() { times } else { 0 };
+        (0..times).map(start).collect()
     }
 
     /// How each of the targets is got.
     pub fn asked(&self, mut means: Means, cases: &[Case]) -> Result<Vec<Asked>, Trouble> {
-        let targets = if self.is_auto() { candidates() } else { self.on.0.clone() };
-        let asked = targets.iter().map(|target| {
-            let what = match target {
-                Target::Recorded(file) => format!("{} is no recording", file.display()),
-                other => other.to_string(),
-            };
-            let opener = opener(target, &mut means, cases).map_err(Trouble::environment(what))?;
-            Ok(Asked { target: target.to_string(), opener })
-        });
-        asked.collect()
+        let one = |target| asked(target, &mut means, cases, None, Takes::All);
+        self.targets().iter().map(one).collect()
+    }
+
+    /// How each of the targets is got, and each of them with each of the runtimes.
+    pub fn asked_through(
+        &self,
+        runtimes: &[Runtime],
+        mut means: Means,
+        cases: &[Case],
+    ) -> Result<Vec<Asked>, Trouble> {
+        if runtimes.is_empty() {
+            return self.asked(means, cases);
+        }
+        let mut all = Vec::new();
+        for target in self.targets() {
+            if cases.iter().any(|case| case.plan.world.container.is_none()) {
+                all.push(asked(&target, &mut means, cases, None, Takes::Plain)?);
+            }
+            for runtime in runtimes {
+                let through = asked(&target, &mut means, cases, Some(runtime), Takes::Containers)?;
+                all.push(through);
+            }
+        }
+        Ok(all)
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        if self.is_auto() { candidates() } else { self.on.0.clone() }
+    }
+}
+
+fn asked(
+    target: &Target,
+    means: &mut Means,
+    cases: &[Case],
+    runtime: Option<&Runtime>,
+    takes: Takes,
+) -> Result<Asked, Trouble> {
+    let what = match target {
+        Target::Recorded(file) => format!("{} is no recording", file.display()),
+        other => other.to_string(),
+    };
+    let opener = opener(target, means, cases, runtime).map_err(Trouble::environment(what))?;
+    let target = match runtime {
+        Some(runtime) if *target == Target::Host => runtime.program.to_string(),
+        Some(runtime) => format!("{}@{target}", runtime.program),
+        None => target.to_string(),
+    };
+    Ok(Asked { target, opener, takes })
+}
+
+/// `--runtime`: what makes containers.
+#[derive(Debug, clap::Args)]
+pub struct Runtimes {
+    /// Who makes the containers of scenarios that have one, one after the other: runc, crun, youki, or the file of
+    /// another runtime with the same command line. All other scenarios are asked of the kernel alone
+    #[arg(long, value_name = "RUNTIME,...", value_delimiter = ',')]
+    runtime: Vec<Named>,
+}
+
+impl Runtimes {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.runtime.len()
+    }
+
+    /// Finds all of them.
+    ///
+    /// # Errors
+    /// The first that is not there: who names one wants it asked.
+    pub fn find(&self) -> Result<Vec<Runtime>, Trouble> {
+        let mut found: Vec<Runtime> = Vec::new();
+        for named in &self.runtime {
+            let runtime = named.find().map_err(|missing| {
+                let why = std::io::Error::other(format!("{} ({})", missing.why, missing.remedy));
+                Trouble::Environment(missing.what, why)
+            })?;
+            if found.iter().any(|other| other.program == runtime.program) {
+                return Err(Trouble::Usage(format!("two runtimes are called {}", runtime.program)));
+            }
+            found.push(runtime);
+        }
+        Ok(found)
     }
 }
 

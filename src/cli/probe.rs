@@ -24,9 +24,9 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     if arguments.on.is_auto() {
         return Err(Trouble::Usage("`auto` chooses by scenario: name what is to be probed".into()));
     }
-    let host = arguments.on.workers(1)?;
+    let hosts = arguments.on.workers(1, 1)?;
     let probes: BTreeSet<String> = probe::names().into_iter().map(str::to_owned).collect();
-    let means = Means { host, privileged: false, probes: probes.clone() };
+    let means = Means { hosts, privileged: false, probes: probes.clone() };
     let mut codes = Vec::new();
     for asked in arguments.on.asked(means, &[])? {
         let code = match asked.opener.open(&probes) {

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use super::Trouble;
-use super::on::{On, cores, guests_at_once};
+use super::on::{On, Runtimes, cores, guests_at_once};
 use super::reports::Reports;
 use super::select::Selection;
 use crate::exit_code::ExitCode;
@@ -65,6 +65,8 @@ pub struct Arguments {
     unlike: Option<PathBuf>,
     #[command(flatten)]
     on: On,
+    #[command(flatten)]
+    runtimes: Runtimes,
     #[command(flatten)]
     reports: Reports,
 }
@@ -127,6 +129,12 @@ impl Arguments {
         if self.on.is_recorded() && (self.keep.is_some() || self.timeout.is_some()) {
             return wrong("--keep and --timeout change nothing of what was recorded");
         }
+        if self.runtimes.count() > 0 && (self.on.is_auto() || self.on.is_recorded()) {
+            return wrong("--runtime needs targets that are named with --on, and no recordings");
+        }
+        if self.record.is_some() && self.runtimes.count() > 0 {
+            return wrong("--record writes the answers of one kernel, without --runtime");
+        }
         if self.record.is_some() && (self.on.is_auto() || self.on.named().len() > 1) {
             return wrong("--record writes the answers of one target: name one with --on");
         }
@@ -143,7 +151,9 @@ fn recording(path: &Path) -> Result<Recording, Trouble> {
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     arguments.check()?;
     let jobs = arguments.jobs.unwrap_or_else(cores).min(MOST_JOBS);
-    let host = arguments.on.workers(jobs)?;
+    let runtimes = arguments.runtimes.find()?;
+    // Beside the runtimes the kernel itself is asked.
+    let hosts = arguments.on.workers(jobs, 1 + runtimes.len())?;
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let mut selected = arguments.selection.cases()?;
@@ -155,7 +165,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     }
     let options = arguments.options(&selected.cases)?;
     let (privileged, probes) = (arguments.privileged, options.probes.clone());
-    let means = Means { host, privileged, probes };
-    let asked = arguments.on.asked(means, &selected.cases)?;
+    let means = Means { hosts, privileged, probes };
+    let asked = arguments.on.asked_through(&runtimes, means, &selected.cases)?;
     arguments.reports.of(&selected, asked, options)
 }

@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::missing::Missing;
 use crate::model::profile::{NEWEST, OLDEST, Profile};
 use crate::probe::{self, Environment};
-use crate::run::{Asked, Options, Share};
+use crate::run::{Asked, Options, Share, Takes};
 use crate::scenario::condition::KernelVersion;
 use crate::snapshot::Mode;
 use crate::sys;
@@ -141,7 +141,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
             }
             Err(missing) => Opener::Never(Unopened::Missing(missing)),
         };
-        asked.push(Asked { target, opener });
+        asked.push(Asked { target, opener, takes: Takes::All });
     }
     let options = Options {
         // What is recorded is what kernels answered.

@@ -47,6 +47,8 @@ pub(super) fn shown_outcome(step: Option<&Step>) -> String {
     match step.and_then(|step| step.outcome.as_deref()) {
         None => NOTHING.to_owned(),
         Some(outcome) if is_ok(outcome) => "ok".to_owned(),
+        // Each runtime says it in its own words.
+        Some(outcome) if outcome.starts_with("refused by ") => "refused".to_owned(),
         // What the kernel says of itself is worded anew from version to version.
         Some(outcome) => outcome.split(" (the kernel says").next().unwrap_or(outcome).to_owned(),
     }

@@ -171,7 +171,7 @@ impl Machine<'_> {
             Outcome::Failed { errno, .. } => {
                 Err(Broken { what: operation.word(), halt: Halt::Refused(errno) })
             }
-            Outcome::Abstained(_) => {
+            Outcome::Refused { .. } | Outcome::Abstained(_) => {
                 let halt = Halt::Unknown("what the world needs is not modelled");
                 Err(Broken { what: operation.word(), halt })
             }

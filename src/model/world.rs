@@ -11,7 +11,7 @@ use super::machine::{
 };
 use super::profile::Profile;
 use super::rules::Citations;
-use super::steps::{Failure, Named, Step};
+use super::steps::{Failure, Named, OF_RUNTIMES, Step};
 use super::vfs::{Change, How, New, NewKind, Walk};
 use crate::scenario::operation::Namespace;
 use crate::scenario::plan::{Needs, Plan};
@@ -59,7 +59,9 @@ pub fn set_up<'p>(
                     Outcome::Failed { errno, .. } => {
                         return Err(broke(outcome.to_string(), Some(errno)));
                     }
-                    Outcome::Abstained(why) => return Err(broke(why, None)),
+                    Outcome::Refused { message: why, .. } | Outcome::Abstained(why) => {
+                        return Err(broke(why, None));
+                    }
                 }
             }
         }
@@ -68,6 +70,9 @@ pub fn set_up<'p>(
         machine.nfs_mount(first, nfs).map_err(|halt| breakage("world: nfs".into(), halt))?;
     }
     machine.processes[first].umask = UMASK;
+    if plan.world.container.is_some() {
+        machine.lost = Some(OF_RUNTIMES);
+    }
     for (name, actor) in &plan.world.actors {
         machine.start_actor(name, actor, first)?;
     }

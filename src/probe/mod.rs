@@ -18,6 +18,7 @@ use crate::diag::Source;
 use crate::missing::Missing;
 use crate::model::profile::Settings;
 use crate::scenario::condition::{Answers, Condition, KernelVersion};
+use crate::scenario::container::Runtime;
 use crate::scenario::expect::Expect;
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
@@ -77,6 +78,9 @@ pub struct Environment {
     /// What is to be known of how it runs, as that its processor is emulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The container runtime that is asked, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
     /// What is set on it, as far as the model has to know.
     pub settings: Settings,
     /// What the probes found, by name.
@@ -107,6 +111,7 @@ impl Environment {
             privileged,
             simulated: false,
             note: None,
+            runtime: None,
             settings: profile::settings(),
             findings: BTreeMap::new(),
         }
@@ -134,7 +139,7 @@ impl Environment {
             let finding = match &probe.how {
                 How::Host(ask) => ask(self),
                 How::Scenario(text) => match plan(probe.name, text) {
-                    Ok(plan) => match self.missing_root(&plan) {
+                    Ok(plan) => match self.missing_root(&plan).or(self.missing_runtime(&plan)) {
                         Some(missing) => missing,
                         None => {
                             scenarios.push((probe.name, plan));
@@ -159,6 +164,12 @@ impl Environment {
             let missing = missing_probe("root", root.evidence.clone());
             Finding { missing: vec![missing], ..Finding::none(root.evidence) }
         })
+    }
+
+    /// Why a scenario with a container is not asked where no runtime was named.
+    fn missing_runtime(&self, plan: &Plan) -> Option<Finding> {
+        let lacks = plan.world.container.is_some() && self.runtime.is_none();
+        lacks.then(|| Finding::none("none was named"))
     }
 
     /// Why a case cannot be asked here; empty where it can.
@@ -203,6 +214,17 @@ impl Environment {
                 "run it on another kernel",
             ));
         }
+        if let Some(range) = &condition.runtime
+            && !self.runtime.as_ref().is_some_and(|this| range.holds(&this.name, this.version))
+        {
+            let why =
+                self.runtime.as_ref().map_or("none was named".to_owned(), ToString::to_string);
+            missing.push(Missing::new(
+                format!("the runtime {range}"),
+                why,
+                "name another one with --runtime",
+            ));
+        }
         for (name, wanted) in &condition.probe {
             if *wanted {
                 missing.extend(self.missing_probe(name));
@@ -244,6 +266,10 @@ impl Answers for Environment {
 
     fn probe(&self, name: &str) -> Option<bool> {
         self.findings.get(name).and_then(|finding| finding.value)
+    }
+
+    fn runtime(&self) -> Option<(&str, KernelVersion)> {
+        self.runtime.as_ref().map(|runtime| (runtime.name.as_str(), runtime.version))
     }
 }
 
@@ -317,7 +343,7 @@ fn conditions(expect: &Expect, of: &mut impl FnMut(&Condition)) {
             }
         }
         Expect::AnyOf(several) => several.iter().for_each(|expect| conditions(expect, of)),
-        Expect::Ok | Expect::Errno(_) | Expect::Values(_) => {}
+        Expect::Ok | Expect::Errno(_) | Expect::Refused | Expect::Values(_) => {}
     }
 }
 
@@ -378,6 +404,10 @@ fn finding(plan: &Plan, answer: Answer) -> Finding {
     match (&transcript.end, last) {
         (End::Completed, Some(Outcome::Ok(_))) => Finding::answer(true, format!("{word} gives ok")),
         (End::Completed, Some(Outcome::Abstained(why))) => Finding::none(why),
+        (End::Completed, Some(Outcome::Refused { .. })) => {
+            let refused = transcript.outcomes.iter().find(|one| !matches!(one, Outcome::Ok(_)));
+            Finding::answer(false, refused.map_or_else(String::new, ToString::to_string))
+        }
         (End::Completed, Some(outcome)) => {
             Finding::answer(false, format!("{word} gives {outcome}"))
         }

@@ -200,6 +200,12 @@ pub const ALL: &[Probe] = &[
             overlay: {at: m, lower: [l], data: [d], options: [userxattr]}]}",
     ),
     scenario(
+        "runtime",
+        "Does the container runtime that was named by --runtime make a container, and run a program in it?",
+        "name a runtime that does, as by `--runtime runc`",
+        "{title: runtime, world: {container: {}}, steps: [create: {}, start: {}]}",
+    ),
+    scenario(
         "mount_setattr",
         "Is there mount_setattr(2)? (Linux 5.12)",
         NEWER,

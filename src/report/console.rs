@@ -135,8 +135,9 @@ impl Reporter for Console {
             return Ok(());
         }
         let style = style(verdict.status);
-        let mut text =
-            format!("{style}{:<8}{style:#}{}  {}\n", verdict.status.word(), case.id, case.title);
+        let level = case.level.map_or_else(String::new, |level| format!("{level}: "));
+        let (word, id, title) = (verdict.status.word(), &case.id, &case.title);
+        let mut text = format!("{style}{word:<8}{style:#}{id}  {level}{title}\n");
         match verdict.status {
             Status::Pass => {}
             Status::Skip if verdict.reasons == self.skipped_for => {}

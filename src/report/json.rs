@@ -115,6 +115,7 @@ pub fn scenario(judged: Judged<'_>) -> Value {
         "id": case.id,
         "file": case.path.display().to_string(),
         "title": case.title,
+        "level": case.level,
         "tags": case.tags,
         "target": target,
         "witness": witness,

@@ -260,6 +260,20 @@ fn predicate(operation: &Operation) -> String {
         O::NoNewPrivs(_) => "gives up to gain privileges by execve(2)".to_owned(),
         O::Umask(s) => format!("sets its umask to {}", s.mode),
         O::Exec(s) => format!("runs {}{}", s.path, with(" ", &s.args)),
+        O::Create(s) => {
+            let how = if s.no_pivot { " without pivot_root" } else { "" };
+            format!("has the runtime make the container{how}")
+        }
+        O::Start(_) => "has the runtime start the container".to_owned(),
+        O::State(_) => "asks the runtime for the state of the container".to_owned(),
+        O::Kill(s) => {
+            let signal = s.signal.as_deref().unwrap_or("TERM");
+            format!("has the runtime send {} to the container", brief(signal))
+        }
+        O::Delete(s) => {
+            let how = if s.force { ", whatever its state" } else { "" };
+            format!("has the runtime delete the container{how}")
+        }
     }
 }
 

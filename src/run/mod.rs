@@ -76,6 +76,29 @@ pub struct Asked {
     pub target: String,
     /// How it is got.
     pub opener: Opener,
+    /// What it is asked.
+    pub takes: Takes,
+}
+
+/// Which cases a target is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// All of them.
+    All,
+    /// Those without a container.
+    Plain,
+    /// Those with a container.
+    Containers,
+}
+
+impl Takes {
+    fn takes(self, case: &Case) -> bool {
+        match self {
+            Self::All => true,
+            Self::Plain => case.plan.world.container.is_none(),
+            Self::Containers => case.plan.world.container.is_some(),
+        }
+    }
 }
 
 /// Asks all cases and tells the reporters, target after target, each in the order of the cases.
@@ -90,7 +113,9 @@ pub fn run(
 ) -> io::Result<Totals> {
     let sessions = asked.into_iter().enumerate().map(|(index, asked)| {
         let all = index == 0 || options.share == Share::Every;
-        Session::new(asked, if all { cases.len() } else { 0 })
+        let taken = |number: &usize| all && asked.takes.takes(&cases[*number]);
+        let waiting = (0..cases.len()).filter(taken).collect();
+        Session::new(asked, waiting)
     });
     let mut run = Run {
         cases,

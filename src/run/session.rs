@@ -59,7 +59,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub fn new(asked: Asked, cases: usize) -> Self {
+    pub fn new(asked: Asked, waiting: BTreeSet<usize>) -> Self {
         Self {
             target: asked.target,
             guest: asked.opener.is_guest(),
@@ -69,7 +69,7 @@ impl Session {
             witness_name: "kernel",
             environment: None,
             profile: None,
-            waiting: (0..cases).collect(),
+            waiting,
             started: BTreeMap::new(),
             finished: BTreeMap::new(),
             summary: Summary::default(),
@@ -122,6 +122,8 @@ impl Session {
 
     pub fn start(&mut self, opened: Opened, model: bool) {
         self.witness_name = opened.witness.name();
+        // What a runtime does is not modelled.
+        let model = model && opened.environment.runtime.is_none();
         self.profile = model.then(|| opened.environment.profile());
         self.environment = Some(opened.environment);
         self.witness = Some(opened.witness);

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::container::CONTAINER;
 use super::decode::Errors;
 use super::observe::Observe;
-use super::operation::{Described, MAX_READ, MountApi, Operation};
+use super::operation::{Described, Family, MAX_READ, MountApi, Operation};
 use super::scalar::{Name, StepPath};
 use super::world::MAX_ACTORS;
 use super::yaml::Node;
@@ -16,6 +17,18 @@ pub struct Seen {
     /// Actors that exist, with the names of their open files.
     pub actors: BTreeMap<Name, SeenActor>,
     pub labels: BTreeMap<Name, &'static Described>,
+    /// Whether the world has a container.
+    pub has_container: bool,
+}
+
+impl Seen {
+    /// The process of the container takes steps from here on.
+    pub fn begin_container(&mut self) {
+        if let Ok(name) = CONTAINER.parse() {
+            // To climb is how one would get out of it.
+            self.actors.insert(name, SeenActor { moved: true, ..SeenActor::default() });
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -99,7 +112,20 @@ impl Checker<'_> {
             Operation::Fsconfig(_) => exactly_one("key", "command"),
             _ => {}
         }
+        if operation.described().family == Family::Container {
+            if !known.has_container {
+                errors
+                    .at(&body.span, format!("`{word}`, and the world has no container"))
+                    .hint("describe it in `container:` of the world");
+            }
+            if actor.as_str() != "main" {
+                errors
+                    .at(&body.span, format!("`{word}` is taken by `main`"))
+                    .hint("leave `as` out");
+            }
+        }
         match operation {
+            Operation::Start(_) => known.begin_container(),
             Operation::Exit(_) => {
                 if let Some(state) = known.actors.get_mut(actor) {
                     state.ended = true;

@@ -132,6 +132,76 @@ impl JsonSchema for KernelRange {
     }
 }
 
+/// A container runtime, of any version or of some: `runc`, `crun <1.9`.
+#[derive(Clone, Debug)]
+pub struct RuntimeRange {
+    name: String,
+    versions: Option<KernelRange>,
+}
+
+impl RuntimeRange {
+    /// Whether a runtime of this name and version is meant.
+    pub fn holds(&self, name: &str, version: KernelVersion) -> bool {
+        self.name == name && self.versions.as_ref().is_none_or(|range| range.holds(version))
+    }
+}
+
+impl FromStr for RuntimeRange {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, versions) = match text.trim().split_once(' ') {
+            Some((name, versions)) => (name, Some(versions.trim())),
+            None => (text.trim(), None),
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let versions = versions.map(str::parse).transpose();
+        match versions {
+            Ok(versions) if !name.is_empty() && name.chars().all(is_name) => {
+                Ok(Self { name: name.to_owned(), versions })
+            }
+            _ => Err(format!(
+                "`{}` is no runtime\nexpected its name and bounds on its version, as in runc or \"crun <1.9\"",
+                text.escape_debug()
+            )),
+        }
+    }
+}
+
+impl fmt::Display for RuntimeRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        self.versions.as_ref().map_or(Ok(()), |versions| write!(f, " {versions}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for RuntimeRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for RuntimeRange {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for RuntimeRange {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RuntimeRange".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A container runtime by its name, and bounds on its version: runc, \"crun <1.9\"",
+            "type": "string",
+            "pattern": "^[A-Za-z0-9._-]+( +[<>]=? *[0-9.]+ *(, *[<>]=? *[0-9.]+ *)*)?$"
+        })
+    }
+}
+
+/// The keys of a condition.
+pub const CONDITION_KEYS: &[&str] = &["kernel", "probe", "runtime"];
+
 /// A condition on the environment that answers; all parts must hold.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -142,6 +212,9 @@ pub struct Condition {
     /// Values that probes must have, by the names that `nsharness probe` lists.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub probe: BTreeMap<String, bool>,
+    /// The container runtime that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeRange>,
 }
 
 impl Condition {
@@ -149,6 +222,9 @@ impl Condition {
     pub fn holds(&self, environment: &dyn Answers) -> bool {
         self.kernel.as_ref().is_none_or(|range| range.holds(environment.kernel()))
             && self.probe.iter().all(|(name, wanted)| environment.probe(name) == Some(*wanted))
+            && self.runtime.as_ref().is_none_or(|range| {
+                environment.runtime().is_some_and(|(name, version)| range.holds(name, version))
+            })
     }
 }
 
@@ -158,6 +234,10 @@ pub trait Answers {
     fn kernel(&self) -> KernelVersion;
     /// What a probe found; `None` where it could not be asked.
     fn probe(&self, name: &str) -> Option<bool>;
+    /// The name and version of the container runtime, where one is asked.
+    fn runtime(&self) -> Option<(&str, KernelVersion)> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::json;
 
-use super::condition::Condition;
+use super::condition::{CONDITION_KEYS, Condition};
 use super::decode::Errors;
 use super::operation::Described;
 use super::scalar::{Errno, Mode, Name};
@@ -18,6 +18,8 @@ pub enum Expect {
     Ok,
     /// This error.
     Errno(Errno),
+    /// The container runtime refuses it.
+    Refused,
     /// Success with these values; others are not looked at.
     Values(BTreeMap<String, Matcher>),
     /// One of several outcomes that the rules leave open.
@@ -137,6 +139,7 @@ impl Scope<'_> {
         }
         match node.text().unwrap_or_default() {
             "ok" => Some(Expect::Ok),
+            "refused" => Some(Expect::Refused),
             word @ ("true" | "false") => {
                 if self.operation.word == "mounted" {
                     let wanted = Matcher::Is(Wanted::Text(word.to_owned()));
@@ -184,7 +187,7 @@ impl Scope<'_> {
                 .at(&node.span, "a condition without branches")
                 .hint("as in `when: [ { kernel: \">=6.6\", then: ok }, { then: EINVAL } ]`");
         }
-        let open = |item: &Node| item.get("kernel").is_none() && item.get("probe").is_none();
+        let open = |item: &Node| CONDITION_KEYS.iter().all(|key| item.get(key).is_none());
         if let Some(index) = items.iter().position(open)
             && let Some(behind) = items.get(index + 1)
         {
@@ -193,7 +196,7 @@ impl Scope<'_> {
                 .label("the one before it has no condition");
         }
         for item in items {
-            errors.known_keys(item, &["kernel", "probe", "then"]);
+            errors.known_keys(item, &[CONDITION_KEYS, &["then"]].concat());
             let condition = self.condition(item, errors);
             let Some(then) = item.get("then") else {
                 errors.at(&item.span, "`then` is missing").label("needs `then:`");
@@ -223,7 +226,8 @@ impl Scope<'_> {
                 probe.insert(name.to_owned(), wanted);
             }
         }
-        Condition { kernel, probe }
+        let runtime = node.get("runtime").and_then(|runtime| errors.decode(runtime));
+        Condition { kernel, probe, runtime }
     }
 
     fn values(&self, node: &Node, errors: &Errors) -> Expect {
@@ -335,7 +339,7 @@ impl Scope<'_> {
             }
         };
         let when = node.get("when").map(|when| {
-            errors.known_keys(when, &["kernel", "probe"]);
+            errors.known_keys(when, CONDITION_KEYS);
             self.condition(when, errors)
         });
         let (reason, reference) = (text("reason"), text("ref"));
@@ -365,6 +369,7 @@ impl fmt::Display for Expect {
         match self {
             Self::Ok => f.write_str("ok"),
             Self::Errno(errno) => errno.fmt(f),
+            Self::Refused => f.write_str("refused"),
             Self::Values(values) => {
                 f.write_str("ok")?;
                 for (index, (name, matcher)) in values.iter().enumerate() {
@@ -407,7 +412,8 @@ impl fmt::Display for ValueOf {
 
 /// The JSON schema of what may stand behind `expect:`.
 pub fn schema() -> serde_json::Value {
-    let words: Vec<_> = ["ok", "true", "false"].into_iter().chain(Errno::names()).collect();
+    let words: Vec<_> =
+        ["ok", "true", "false", "refused"].into_iter().chain(Errno::names()).collect();
     json!({
         "description": "What the step gives. Without it kernel and model decide: they must agree, and where one of them says nothing the step must succeed.",
         "anyOf": [
@@ -422,6 +428,7 @@ pub fn schema() -> serde_json::Value {
                   "properties": {
                       "kernel": { "$ref": "#/$defs/KernelRange" },
                       "probe": { "type": "object", "additionalProperties": { "type": "boolean" } },
+                      "runtime": { "$ref": "#/$defs/RuntimeRange" },
                       "then": { "$ref": "#/$defs/Expect" }
                   } } } } },
             { "description": "Success with these values; or an outcome for each case", "type": "object",

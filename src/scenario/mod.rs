@@ -3,6 +3,7 @@
 mod cases;
 mod check;
 pub mod condition;
+pub mod container;
 mod decode;
 pub mod expect;
 pub mod load;

@@ -1,5 +1,6 @@
 //! What a plan needs of the place where it runs: ids, namespaces, /proc, probes.
 
+use super::container::IdMapping;
 use super::operation::{Namespace, Operation};
 use super::plan::{COMMON_IDS, Needs};
 use super::world::{EntryKind, Setup, World};
@@ -106,6 +107,18 @@ pub fn of_world(world: &World, needs: &mut Needs) {
                 needs.probes.extend(["root", "loop"].map(str::to_owned));
             }
             Setup::Mount { .. } => {}
+        }
+    }
+    if let Some(container) = &world.container {
+        needs.proc = true;
+        needs.dev = true;
+        needs.probes.extend(["cgroup2", "runtime"].map(str::to_owned));
+        needs.namespaces.extend([Namespace::Ipc, Namespace::Uts, Namespace::Cgroup]);
+        let mapped = |map: &IdMapping| (map.container_id, map.host_id, map.size);
+        need_maps(needs, &container.id_mappings().map(mapped).collect::<Vec<_>>());
+        if let Some(user) = container.process.as_ref().and_then(|process| process.user.as_ref()) {
+            let ids = [user.uid, user.gid].into_iter().chain(user.additional_gids.iter().copied());
+            ids.for_each(|id| need_id(needs, Some(id)));
         }
     }
     if !world.nfs.is_empty() {

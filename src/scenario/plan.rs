@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::container::Runtime;
 use super::observe::Observe;
 use super::operation::{Namespace, Operation};
 use super::scalar::Name;
@@ -26,6 +27,9 @@ pub struct Plan {
     pub timeout_ms: u64,
     /// Whether the sandbox's own mount table is kept as evidence.
     pub keep: bool,
+    /// The runtime that makes the container of the world; the target sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
 }
 
 /// What it takes to serve NFS and to mount it.

@@ -82,10 +82,24 @@ pub fn reference(
     page.say("One export or a list of them, set up after the trees and mounts and before the actors. A kernel NFS server and its clients run in a network namespace of their own; each export has a client of its own, whose address is `127.0.0.1`, `127.0.0.2` and so on, and sees the exported directory as the root of the server. The clients keep no attributes and no names (`actimeo=0,lookupcache=none`). It takes real root, so such a scenario runs in a guest kernel, or on a host with `--privileged`.");
     page.table(&schema["$defs"]["Nfs"]);
     page.example("nfs");
+    page.heading(3, "container");
+    page.say("A container that a runtime makes, as `nsharness run --runtime runc,crun` names it; without one the scenario is skipped. The keys are those of the [OCI runtime specification](https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md), with its own words for values, so that what it forbids can be said too. What stands here is merged upon what every container has: `mounts` behind /proc and a tmpfs at /dev, all else in the place of what was there. The runtime runs in the sandbox, as its root; the bundle is the directory `bundle` of the sandbox, with the root file system `bundle/rootfs`, into which `tree` may put files. Unless the scenario has a step `create`, it begins with `create` and `start`; from then on the actor `container` takes steps in the container. The model says nothing of such scenarios: steps without `expect` must succeed.");
+    page.table(&schema["$defs"]["Container"]);
+    for (key, of) in [
+        ("root", "Root"),
+        ("mounts", "Mount"),
+        ("process", "Process"),
+        ("process.user", "User"),
+        ("linux", "Linux"),
+    ] {
+        page.say(&format!("`{key}` holds:"));
+        page.table(&schema["$defs"][of]);
+    }
+    page.example("container");
     page.heading(2, "Fields that all steps share");
     page.say("| field | type | meaning |\n|---|---|---|\n| `as` | name | the actor that takes the step; `main` if left out |\n| `id` | name | a name by which later steps refer to the values of this one |\n| `expect` | outcome | what the step gives |\n| `known` | mapping | an expected failure: `outcome`, `reason`, `ref`, and `when` it applies |");
     page.heading(3, "expect");
-    page.say("| form | meaning |\n|---|---|\n| `ok` | it succeeds |\n| `ENOENT` | it fails with this errno |\n| `true`, `false` | of `mounted` |\n| `{ type: dir, mode: 0755 }` | it succeeds with these values |\n| `[EPERM, EACCES]` | one of several outcomes that the rules leave open |\n| `{ local: ok, remote: EPERM }` | an outcome for each case |\n| `{ when: [ { kernel: \">=6.6\", then: ok }, { then: EINVAL } ] }` | the first branch whose condition holds |\n\nA value is compared with a word, a list, or one of `{ not: x }`, `{ contains: [x] }`, `{ lacks: [x] }`, `{ same_as: STEP }`, `{ differs_from: STEP }`, where `STEP` is the `id` of an earlier step, or `STEP.VALUE`.");
+    page.say("| form | meaning |\n|---|---|\n| `ok` | it succeeds |\n| `ENOENT` | it fails with this errno |\n| `true`, `false` | of `mounted` |\n| `refused` | of a container runtime: it does not do it |\n| `{ type: dir, mode: 0755 }` | it succeeds with these values |\n| `[EPERM, EACCES]` | one of several outcomes that the rules leave open |\n| `{ local: ok, remote: EPERM }` | an outcome for each case |\n| `{ when: [ { kernel: \">=6.6\", then: ok }, { then: EINVAL } ] }` | the first branch whose condition holds |\n\nA value is compared with a word, a list, or one of `{ not: x }`, `{ contains: [x] }`, `{ lacks: [x] }`, `{ same_as: STEP }`, `{ differs_from: STEP }`, where `STEP` is the `id` of an earlier step, or `STEP.VALUE`.");
     page.example("expect");
     page.heading(3, "known");
     page.say("A strict expected failure: the outcome that is named counts as `xfail`, success as `xpass`, which is a failure, and any other outcome as `fail`.");
@@ -137,6 +151,7 @@ impl Page<'_> {
             (Family::Namespaces, "Steps: namespaces"),
             (Family::Credentials, "Steps: credentials"),
             (Family::Exec, "Steps: exec"),
+            (Family::Container, "Steps: containers"),
         ];
         let schema = self.schema;
         let steps = schema["properties"]["steps"]["items"]["anyOf"]

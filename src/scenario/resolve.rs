@@ -7,21 +7,22 @@ use std::sync::Arc;
 
 use super::cases::{case_table, substitute, without_cases};
 use super::check::{Checker, Seen, SeenActor};
-use super::condition::Condition;
+use super::condition::{CONDITION_KEYS, Condition};
+use super::container::Level;
 use super::decode::Errors;
 use super::expect::{Expect, Known, Scope};
 use super::needs;
 use super::observe::Observe;
-use super::operation::{Described, Operation};
+use super::operation::{Create, Described, Operation, Start};
 use super::plan::{Needs, Plan, PlanStep};
 use super::scalar::Name;
-use super::world::{self, MAX_ACTORS};
+use super::world::{self, MAX_ACTORS, World};
 use super::yaml::{self, Kind, Node};
 use crate::diag::{Diagnostic, Source};
 
 /// The keys at the top of a scenario.
 pub const SCENARIO_KEYS: &[&str] = &[
-    "title", "refs", "tags", "requires", "timeout", "cases", "variants", "world", "steps",
+    "title", "refs", "level", "tags", "requires", "timeout", "cases", "variants", "world", "steps",
     "observe",
 ];
 /// The keys that every step may have beside its operation's own.
@@ -65,6 +66,8 @@ pub struct Case {
     pub title: String,
     /// Where that can be read.
     pub refs: Vec<String>,
+    /// How the specification that it refers to demands that fact.
+    pub level: Option<Level>,
     /// Words to select by.
     pub tags: Vec<String>,
     /// What must be there, as the author says.
@@ -173,6 +176,7 @@ impl Resolver<'_> {
         let errors = self.errors;
         let title = self.title(root);
         let refs = self.texts(root, "refs");
+        let level = root.get("level").and_then(|node| errors.decode(node));
         let tags = self.texts(root, "tags");
         let world = world::decode(root.get("world"), errors);
         let requires = self.requires(root);
@@ -180,7 +184,7 @@ impl Resolver<'_> {
         for (key, value) in
             errors.mapping(root.get("variants"), "a mapping from names to conditions")
         {
-            errors.known_keys(value, &["kernel", "probe"]);
+            errors.known_keys(value, CONDITION_KEYS);
             let none = BTreeMap::new();
             let condition = self.scope(&Operation::ALL[0], &none).condition(value, errors);
             if let Some(name) = errors.decode::<Name>(key) {
@@ -201,6 +205,7 @@ impl Resolver<'_> {
                 })
                 .collect(),
             labels: BTreeMap::new(),
+            has_container: world.container.is_some(),
         };
         let step_nodes = errors.list(root.get("steps"), "a list of steps");
         if root.get("steps").is_none() {
@@ -221,8 +226,7 @@ impl Resolver<'_> {
                 .hint("divide the scenario, or use `cases`");
             return None;
         }
-        let mut steps = Vec::new();
-        let mut infos = Vec::new();
+        let (mut steps, mut infos) = self.first_steps(root, &world, &mut known);
         let mut needs = Needs::default();
         for node in step_nodes {
             if let Some((step, info, body)) = self.step(node, &mut known) {
@@ -260,13 +264,56 @@ impl Resolver<'_> {
             base: self.file.base.clone(),
             title,
             refs,
+            level,
             tags,
             requires,
             variants,
-            plan: Plan { id: id.clone(), needs, world, steps, observe, timeout_ms, keep: false },
+            plan: Plan {
+                id: id.clone(),
+                needs,
+                world,
+                steps,
+                observe,
+                timeout_ms,
+                keep: false,
+                runtime: None,
+            },
             steps: infos,
             id,
         })
+    }
+
+    /// What a scenario with a container begins with, unless it says itself how that is made.
+    fn first_steps(
+        &self,
+        root: &Node,
+        world: &World,
+        known: &mut Seen,
+    ) -> (Vec<PlanStep>, Vec<StepInfo>) {
+        let says = |node: &Node| node.get("create").is_some();
+        let steps = root.get("steps").map_or(&[][..], Node::items);
+        let container = root.get("world").and_then(|world| world.get("container"));
+        let (Some(node), Some(_)) = (container, &world.container) else {
+            return Default::default();
+        };
+        if steps.iter().any(says) {
+            return Default::default();
+        }
+        known.begin_container();
+        let (line, _) = self.errors.source().line_column(node.span.start);
+        let operations =
+            [Operation::Create(Create { no_pivot: false }), Operation::Start(Start {})];
+        let first = operations.into_iter().filter_map(|operation| {
+            let step = PlanStep { actor: "main".parse().ok()?, operation, line };
+            let info = StepInfo {
+                span: node.span.clone(),
+                label: None,
+                expect: Some(Expect::Ok),
+                known: None,
+            };
+            Some((step, info))
+        });
+        first.unzip()
     }
 
     fn title(&self, root: &Node) -> String {
@@ -320,7 +367,7 @@ impl Resolver<'_> {
                     requires.push(Requirement::Probe(text.clone()));
                 }
                 Kind::Mapping(_) => {
-                    self.errors.known_keys(node, &["kernel", "probe"]);
+                    self.errors.known_keys(node, CONDITION_KEYS);
                     if node.entries().is_empty() {
                         self.errors
                             .at(&node.span, "an empty requirement")

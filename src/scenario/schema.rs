@@ -4,7 +4,8 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::condition::{Condition, KernelRange};
+use super::condition::{Condition, KernelRange, RuntimeRange};
+use super::container::{Container, Level};
 use super::expect;
 use super::observe::Observe;
 use super::operation::Operation;
@@ -89,7 +90,10 @@ pub fn plain(probes: &[&str]) -> Value {
     let nfs = generator.subschema_for::<Nfs>();
     let several_nfs = json!({ "type": "array", "items": nfs, "maxItems": MAX_EXPORTS });
     let condition = generator.subschema_for::<Condition>();
+    let container = generator.subschema_for::<Container>();
+    let level = generator.subschema_for::<Level>();
     generator.subschema_for::<KernelRange>();
+    generator.subschema_for::<RuntimeRange>();
     generator.subschema_for::<Name>();
     generator.subschema_for::<WorldPath>();
     let mut definitions = generator.take_definitions(true);
@@ -119,6 +123,7 @@ pub fn plain(probes: &[&str]) -> Value {
         "properties": {
             "title": { "description": "The fact that the scenario shows, in one sentence.", "type": "string", "maxLength": 200 },
             "refs": texts("Where the fact can be read: kernel documentation, man pages, commits."),
+            "level": level,
             "tags": texts("Words to select by: `nsharness run --tag WORD`."),
             "requires": {
                 "description": "What must be there; otherwise the scenario is skipped with the reason.",
@@ -160,7 +165,8 @@ pub fn plain(probes: &[&str]) -> Value {
                     "nfs": {
                         "description": "A directory exported over NFS and mounted back, or several of them.",
                         "anyOf": [nfs, several_nfs]
-                    }
+                    },
+                    "container": container
                 }
             },
             "steps": { "description": "What happens, in order.", "type": "array", "items": { "anyOf": steps } },

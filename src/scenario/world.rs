@@ -6,6 +6,7 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::container::{Container, RUNTIME_DIRECTORIES};
 use super::decode::Errors;
 use super::operation::{Namespace, Operation};
 use super::scalar::{
@@ -14,7 +15,7 @@ use super::scalar::{
 use super::yaml::{Kind, Node};
 
 /// The keys of `world:`.
-pub const WORLD_KEYS: &[&str] = &["tree", "mounts", "actors", "nfs"];
+pub const WORLD_KEYS: &[&str] = &["tree", "mounts", "actors", "nfs", "container"];
 /// The operations that `world.mounts` may hold; `tree` stands there too.
 pub const WORLD_MOUNTS: &[&str] = &[
     "tree",
@@ -50,6 +51,9 @@ pub struct World {
     /// The exports that stand beside the world.
     #[serde(with = "nothing_if_empty")]
     pub nfs: Vec<Nfs>,
+    /// The container that a runtime makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
 }
 
 impl World {
@@ -406,8 +410,15 @@ pub fn decode(node: Option<&Node>, errors: &Errors) -> World {
         }
     }
     world.nfs = decode_nfs(node.get("nfs"), errors);
-    if !world.programs().is_empty() {
-        no_library_directories(node, errors);
+    if let Some(container) = node.get("container") {
+        world.container = Some(errors.decode(container).unwrap_or_default());
+        let used = RUNTIME_DIRECTORIES;
+        nothing_in(used, node, errors, |top| format!("/{top} is the runtime's"));
+    }
+    if !world.programs().is_empty() || world.container.is_some() {
+        nothing_in(LIBRARY_DIRECTORIES, node, errors, |top| {
+            format!("/{top} has the libraries of the programs of this world")
+        });
     }
     world
 }
@@ -450,17 +461,15 @@ fn is_served(nfs: &Node, errors: &Errors) -> bool {
 /// The keys of ids of an actor and of an entry.
 const OWN_IDS: [&str; 2] = ["uid", "gid"];
 
-/// Reports entries where the libraries of programs are.
-fn no_library_directories(world: &Node, errors: &Errors) {
+/// Reports entries in directories of the root that are not for the world.
+fn nothing_in(used: &[&str], world: &Node, errors: &Errors, why: impl Fn(&str) -> String) {
     let mounts = world.get("mounts").map_or(&[][..], Node::items);
     let trees = mounts.iter().chain([world]).filter_map(|node| node.get("tree"));
     for (key, _) in trees.flat_map(Node::entries) {
         let top =
             key.text().and_then(|path| path.split('/').find(|part| !matches!(*part, "" | ".")));
-        if let Some(top) = top.filter(|top| LIBRARY_DIRECTORIES.contains(top)) {
-            errors
-                .at(&key.span, format!("/{top} has the libraries of the programs of this world"))
-                .hint("give the entry another place");
+        if let Some(top) = top.filter(|top| used.contains(top)) {
+            errors.at(&key.span, why(top)).hint("give the entry another place");
         }
     }
 }

@@ -58,6 +58,7 @@ impl Summary {
                     OK
                 }
                 Outcome::Failed { errno, .. } => errno.name(),
+                Outcome::Refused { .. } => "refused",
                 Outcome::Abstained(_) => continue,
             };
             count(entry(&mut self.outcomes, step.operation.word()), word, 1);

@@ -141,6 +141,7 @@ impl Recipe {
             observe: Vec::new(),
             timeout_ms: 1000 * DEFAULT_TIMEOUT,
             keep: false,
+            runtime: None,
         };
         let length = random.between(STEPS.0, STEPS.1);
         let mut prediction = nothing();

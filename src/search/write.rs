@@ -163,6 +163,7 @@ fn expectation(
                 .collect();
             Some(if values.is_empty() { json!("ok") } else { Json::Object(values) })
         }
+        Some(Outcome::Refused { .. }) => Some(json!("refused")),
         Some(Outcome::Abstained(_)) | None => None,
     }
 }

@@ -11,26 +11,32 @@ use crate::kernel::cache::Cache;
 use crate::kernel::{self, Flavour};
 use crate::probe::{self, Environment};
 use crate::scenario::Case;
+use crate::scenario::container::Runtime;
 
 /// What targets are opened with.
 #[derive(Debug, Default)]
 pub struct Means {
-    /// The workers of this machine's kernel: they are made before anything else.
-    pub host: Option<Host>,
+    /// Workers of this machine's kernel, for each time that it is asked: they are made before anything else.
+    pub hosts: Vec<Host>,
     /// Whether scenarios may run as real root on this machine.
     pub privileged: bool,
     /// What is asked of every target first.
     pub probes: BTreeSet<String>,
 }
 
-/// How a target is got for these cases.
+/// How a target is got for these cases, through a container runtime or without one.
 ///
 /// # Errors
 /// Where a recording cannot be read, or [`Target::Auto`] was not put into other words before.
-pub fn opener(target: &Target, means: &mut Means, cases: &[Case]) -> io::Result<Opener> {
-    Ok(match target {
+pub fn opener(
+    target: &Target,
+    means: &mut Means,
+    cases: &[Case],
+    runtime: Option<&Runtime>,
+) -> io::Result<Opener> {
+    let opener = match target {
         Target::Host => {
-            let host = means.host.take();
+            let host = means.hosts.pop();
             let host = host.ok_or_else(|| io::Error::other("there are no workers for the host"))?;
             Opener::at(host, Environment::of_host(means.privileged))
         }
@@ -39,14 +45,20 @@ pub fn opener(target: &Target, means: &mut Means, cases: &[Case]) -> io::Result<
             let environment = recording.environment.clone();
             Opener::at(recording, environment)
         }
-        Target::Uml(_) | Target::Qemu(_) => guest(target, means, cases),
+        Target::Uml(_) | Target::Qemu(_) => guest(target, means, cases, runtime),
         Target::Auto => return Err(io::Error::other("`auto` is several targets")),
+    };
+    Ok(match runtime {
+        Some(runtime) => opener.through(runtime.clone()),
+        None => opener,
     })
 }
 
-fn guest(target: &Target, means: &Means, cases: &[Case]) -> Opener {
+fn guest(target: &Target, means: &Means, cases: &[Case], runtime: Option<&Runtime>) -> Opener {
     let questions = probe::plans(&means.probes);
-    let wanted = Wanted::by(cases.iter().map(|case| &case.plan).chain(&questions));
+    let mut wanted = Wanted::by(cases.iter().map(|case| &case.plan).chain(&questions));
+    let runtime = runtime.map(|runtime| (runtime.program.clone(), runtime.path.clone()));
+    wanted.runtimes.extend(runtime);
     guest_with(target, &wanted, &means.probes)
 }
 

@@ -28,6 +28,7 @@ pub fn matches<'o>(
     match (expect, outcome) {
         (Expect::Ok, Outcome::Ok(_)) => Ok(()),
         (Expect::Errno(wanted), Outcome::Failed { errno, .. }) if wanted == errno => Ok(()),
+        (Expect::Refused, Outcome::Refused { .. }) => Ok(()),
         (Expect::Values(wanted), Outcome::Ok(values)) => {
             for (name, matcher) in wanted {
                 let value = values.get(name);
@@ -43,7 +44,10 @@ pub fn matches<'o>(
                 Err(format!("expected {expect}, found {outcome}"))
             }
         }
-        (Expect::Ok | Expect::Errno(_) | Expect::Values(_) | Expect::When(_), _) => {
+        (
+            Expect::Ok | Expect::Errno(_) | Expect::Refused | Expect::Values(_) | Expect::When(_),
+            _,
+        ) => {
             let found = match outcome {
                 Outcome::Ok(_) => "ok".to_owned(),
                 other => other.to_string(),

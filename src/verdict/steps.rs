@@ -124,6 +124,7 @@ struct Said<'a> {
     kernel: Option<Witness<'a>>,
     model: Option<Witness<'a>>,
     agrees: Option<&'a Agrees>,
+    through_runtime: bool,
 }
 
 type Judgement = (StepStatus, Option<String>);
@@ -139,6 +140,7 @@ pub fn judge(case: &Case, environment: &dyn Answers, voices: &Voices) -> Vec<Ste
             kernel: Witness::at(case, voices.kernel.as_ref(), index),
             model: Witness::at(case, model.map(|model| &model.transcript), index),
             agrees: voices.agreement.as_ref().and_then(|all| all.steps.get(index)),
+            through_runtime: environment.runtime().is_some(),
         };
         let first = if voices.kernel.is_some() { said.kernel } else { said.model };
         let (status, why) = match (said.kernel, said.model) {
@@ -208,6 +210,7 @@ impl Said<'_> {
                 "the kernel disagrees with expect and model"
             }
             (Some(Agrees::No(_)), _) => "kernel, model and expect all disagree",
+            _ if self.through_runtime => "runtime and expect disagree",
             _ => "kernel and expect disagree",
         }
     }

@@ -278,6 +278,14 @@ impl<'p> Process<'p> {
     }
 }
 
+/// Takes the steps of an actor in this process, which is as it should be already, until nobody asks any more.
+pub fn serve(plan: &Plan, sandbox: &Sandbox, name: &Name, socket: UnixStream) {
+    let (name, children, state) = (name.clone(), BTreeMap::new(), State::default());
+    let process = Process { plan, sandbox, name, socket, children, state };
+    let pid = process.pid();
+    process.take_steps(Reply::Ready(pid));
+}
+
 /// Whether a process is an actor, or was only there to make one.
 enum Life {
     Begins,

@@ -141,10 +141,11 @@ pub fn fits(plan: &Plan) -> bool {
     let keeps = [Namespace::Uts, Namespace::Ipc, Namespace::Cgroup];
     let runs_nothing = || {
         let mut families = plan.steps.iter().map(|step| step.operation.described().family);
-        families.all(|family| family != Family::Exec)
+        families.all(|family| !matches!(family, Family::Exec | Family::Container))
     };
     !(needs.proc || needs.sys || needs.dev || plan.keep)
         && plan.world.nfs.is_empty()
+        && plan.world.container.is_none()
         && plan.world.programs().is_empty()
         && !plan.has_loop_devices()
         && !keeps.iter().any(|namespace| needs.namespaces.contains(namespace))

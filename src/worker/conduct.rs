@@ -9,12 +9,14 @@ use rustix::fs::{Mode, OFlags};
 
 use super::actor::{Process, Reply, Request};
 use super::arena::Check;
+use super::container::Running;
 use super::observe::{self, Item};
 use super::perform::{State, Step, perform};
 use super::sharing::Sharing;
-use super::{Log, Part, world};
+use super::{Log, Part, container, world};
 use crate::channel;
 use crate::sandbox::Sandbox;
+use crate::scenario::container::CONTAINER;
 use crate::scenario::operation::{Family, Operation};
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::scalar::{Errno, Name};
@@ -65,6 +67,9 @@ pub fn play(
 /// Sets up the world; what it was made from is closed then. What it holds open is in what this gives.
 fn set_up(plan: &Plan, sandbox: &mut Sandbox) -> Result<State, Breakage> {
     rustix::process::umask(Mode::empty());
+    if let (Some(container), Some(runtime)) = (&plan.world.container, &plan.runtime) {
+        container::prepare(container, runtime, sandbox)?;
+    }
     let world = world::set_up(&plan.world, sandbox)?;
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     sandbox.programs.clear();
@@ -83,6 +88,7 @@ struct Conductor<'p> {
     plan: &'p Plan,
     sandbox: &'p Sandbox,
     actors: BTreeMap<Name, Place>,
+    container: Running,
     /// Sockets of actors that are forked later.
     unborn: BTreeMap<Name, UnixStream>,
     /// What the world holds open.
@@ -97,8 +103,14 @@ impl<'p> Conductor<'p> {
         sharing: &Sharing<'_>,
         stacks: &[Stack],
     ) -> Result<Self, Breakage> {
-        let mut conductor =
-            Self { plan, sandbox, actors: BTreeMap::new(), unborn: BTreeMap::new(), _world: world };
+        let mut conductor = Self {
+            plan,
+            sandbox,
+            actors: BTreeMap::new(),
+            container: Running::default(),
+            unborn: BTreeMap::new(),
+            _world: world,
+        };
         let mut theirs = BTreeMap::new();
         let mut connect = |conductor: &mut Self, name: &Name| -> Result<(), Breakage> {
             let (socket, other) = pair()?;
@@ -263,6 +275,9 @@ impl<'p> Conductor<'p> {
     }
 
     fn take(&mut self, index: usize, step: &PlanStep) -> Result<Outcome, Breakage> {
+        if step.operation.described().family == Family::Container {
+            return self.have_runtime(&step.operation);
+        }
         let of = match of(&step.operation).map(|name| (name, self.actors.get(name))) {
             None => None,
             Some((_, Some(Place::There { pid, .. }))) => Some(*pid),
@@ -282,6 +297,10 @@ impl<'p> Conductor<'p> {
                     other => return Err(breakage(&step.actor, &format!("answered {other:?}"))),
                 }
             }
+            None if step.actor.as_str() == CONTAINER => Outcome::Refused {
+                by: CONTAINER.to_owned(),
+                message: "it was not started".to_owned(),
+            },
             None => return Err(breakage(&step.actor, "it is not there")),
         };
         match (&step.operation, &mut outcome) {
@@ -293,6 +312,15 @@ impl<'p> Conductor<'p> {
                 }
             }
             _ => {}
+        }
+        Ok(outcome)
+    }
+
+    /// A step of the container's runtime; a process that it starts is an actor from then on.
+    fn have_runtime(&mut self, operation: &Operation) -> Result<Outcome, Breakage> {
+        let (outcome, started) = self.container.perform(self.plan, operation)?;
+        if let (Some((socket, pid)), Ok(name)) = (started, CONTAINER.parse()) {
+            self.actors.insert(name, Place::There { socket, pid });
         }
         Ok(outcome)
     }
@@ -346,7 +374,7 @@ pub fn stays_here(plan: &Plan, name: &Name) -> bool {
     let is_plain = plan.world.actors.get(name).is_some_and(|actor| *actor == Actor::default());
     let changes = |step: &PlanStep| {
         let family = step.operation.described().family;
-        !matches!(family, Family::Files | Family::Mounts)
+        !matches!(family, Family::Files | Family::Mounts | Family::Container)
             && !matches!(step.operation, Operation::Getcred(_))
     };
     is_plain

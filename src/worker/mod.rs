@@ -9,6 +9,7 @@ mod actor;
 pub mod arena;
 pub mod asker;
 mod conduct;
+mod container;
 mod credentials;
 mod devices;
 mod exec;
@@ -248,6 +249,17 @@ impl Worker {
             let program = known.entry(name.to_string());
             match program.or_insert_with(|| programs::find(name.as_str())) {
                 Ok(program) => drop(found.insert(name.clone(), program.clone())),
+                Err(reason) => missing.push(reason.clone()),
+            }
+        }
+        if let Some(runtime) = &plan.runtime {
+            let find = || match runtime.path.is_file() {
+                true => programs::at(&runtime.path),
+                // In a guest it may have another place.
+                false => programs::find(runtime.program.as_str()),
+            };
+            match known.entry(runtime.path.display().to_string()).or_insert_with(find) {
+                Ok(program) => drop(found.insert(runtime.program.clone(), program.clone())),
                 Err(reason) => missing.push(reason.clone()),
             }
         }

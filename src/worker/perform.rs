@@ -117,6 +117,8 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Outcome {
         Family::Namespaces => namespaces::perform(state, step),
         Family::Credentials => credentials::perform(step.operation),
         Family::Exec => exec::perform(step.operation),
+        // The first process of the sandbox takes these steps: see `conduct`.
+        Family::Container => Err(failure("", Errno::ENOSYS)),
     };
     performed.unwrap_or_else(|failure| Outcome::Failed {
         errno: ErrnoName(failure.errno as i32),

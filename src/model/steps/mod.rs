@@ -31,6 +31,9 @@ impl Failure {
     }
 }
 
+/// A runtime may change everything.
+pub const OF_RUNTIMES: &str = "what a container runtime does is not modelled";
+
 /// What a step comes to.
 pub type Performed = Result<Outcome, Failure>;
 
@@ -68,6 +71,7 @@ impl Machine<'_> {
             Family::Namespaces => self.namespace_step(step),
             Family::Credentials => self.credential_step(step),
             Family::Exec => Err(Failure { halt: self.of_exec(), syscall: "execve" }),
+            Family::Container => Err(Failure { halt: Halt::Lost(OF_RUNTIMES), syscall: "" }),
         };
         if let Err(Failure { halt: Halt::Lost(why), .. }) = performed {
             self.lost = Some(why);

@@ -47,6 +47,7 @@ macro_rules! operations {
     };
 }
 
+mod container;
 mod credentials;
 mod exec;
 mod files;
@@ -54,6 +55,7 @@ mod mounts;
 mod namespaces;
 mod roots;
 
+pub use container::*;
 pub use credentials::*;
 pub use exec::*;
 pub use files::*;
@@ -100,6 +102,8 @@ operation! {
     NoNewPrivs Umask
 
     Exec
+
+    Create Start State Kill Delete
 }
 
 impl Operation {
@@ -124,6 +128,8 @@ pub enum Family {
     Credentials,
     /// Running a program.
     Exec,
+    /// What a container runtime is told to do.
+    Container,
 }
 
 /// What the language knows of one operation.

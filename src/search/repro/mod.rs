@@ -138,7 +138,7 @@ fn of_outcome<'p>(step: std::borrow::Cow<'p, PlanStep>, outcome: &Outcome) -> Ex
     let (outcome, anything) = match outcome {
         Outcome::Ok(values) => (Ok(values.clone()), false),
         Outcome::Failed { errno, syscall, .. } => (Err((*errno, syscall.clone())), false),
-        Outcome::Abstained(_) => (Ok(Values::new()), true),
+        Outcome::Refused { .. } | Outcome::Abstained(_) => (Ok(Values::new()), true),
     };
     Expected { step, outcome, anything, outside: false }
 }

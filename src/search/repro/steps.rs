@@ -122,6 +122,7 @@ pub fn statements(operation: &Operation, context: &Context<'_>) -> Result<Vec<St
         Family::Mounts => mounts(operation, context),
         Family::Roots | Family::Namespaces | Family::Credentials => process(operation, context),
         Family::Exec => Err("programs are not run".to_owned()),
+        Family::Container => Err("no container runtime is called".to_owned()),
     }
 }
 

@@ -47,8 +47,10 @@ fn chosen(modules: &Modules, drivers: &[&str], wanted: &Wanted) -> Result<Vec<Mo
 /// does not find, and says so.
 fn programs(wanted: &Wanted) -> BTreeMap<PathBuf, PathBuf> {
     let mut files = BTreeMap::new();
-    for name in &wanted.programs {
-        if let Ok(program) = programs::find(name.as_str()) {
+    let programs = wanted.programs.iter().map(|name| (name, programs::find(name.as_str())));
+    let runtimes = wanted.runtimes.iter().map(|(name, file)| (name, programs::at(file)));
+    for (name, program) in programs.chain(runtimes) {
+        if let Ok(program) = program {
             files.insert(programs::in_guest(name.as_str(), &program.path), program.path);
             files.extend(program.libraries);
         }

@@ -12,10 +12,11 @@ mod qemu;
 mod trouble;
 mod uml;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -65,6 +66,8 @@ pub struct Wanted {
     pub loop_devices: bool,
     /// Programs of the system that nsharness runs on.
     pub programs: BTreeSet<ProgramName>,
+    /// Container runtimes, with their files.
+    pub runtimes: BTreeMap<ProgramName, PathBuf>,
 }
 
 impl Wanted {

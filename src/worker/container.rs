@@ -1,0 +1,310 @@
+//! The container of a world: the bundle, the runtime that makes it, and the process in it that takes steps.
+//!
+//! The runtime runs in the sandbox, as its root. The process in the container is this very program; it is asked over
+//! its standard input, a socket, which every runtime passes on to what it starts.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use rustix::fs::{Mode, OFlags};
+
+use super::actor::{self, Reply};
+use super::credentials::PROGRAM_NAME;
+use crate::channel;
+use crate::runtime::{bundle, options};
+use crate::sandbox::{Sandbox, ready_by};
+use crate::scenario::container::{BUNDLE, CONTAINER, Container, Runtime};
+use crate::scenario::operation::Operation;
+use crate::scenario::plan::Plan;
+use crate::scenario::scalar::{Errno, Name};
+use crate::transcript::{Breakage, Outcome, Values};
+
+/// What the program of a container is called in its environment: see [`PROGRAM_NAME`].
+pub const IN_CONTAINER: &str = "container";
+/// Where the runtime's program and its state are.
+const RUN: &str = "/run";
+/// What runtimes look at for the mode of the cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// How long a process that was started may take until it says so, and one that was killed until it is gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How much of what a runtime says is kept, from its end.
+const SAID_BYTES: u64 = 4096;
+
+/// Makes the bundle of a container and brings its runtime. The working directory is the root of the sandbox.
+///
+/// # Errors
+/// The first part that could not be made: then nobody was asked.
+pub fn prepare(
+    container: &Container,
+    runtime: &Runtime,
+    sandbox: &Sandbox,
+) -> Result<(), Breakage> {
+    let rootfs = Path::new(BUNDLE).join("rootfs");
+    for directory in [&rootfs.join("proc"), &rootfs.join("dev"), Path::new(RUN), Path::new(CGROUPS)]
+    {
+        fs::create_dir_all(directory).map_err(at("mkdir"))?;
+    }
+    let config = bundle::config(container, &format!("{PROGRAM_NAME}={IN_CONTAINER}"));
+    let text = serde_json::to_string_pretty(&config).unwrap_or_default();
+    fs::write(Path::new(BUNDLE).join("config.json"), text).map_err(at("write config.json"))?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let own = rustix::fs::openat(&sandbox.proc, "self/exe", flags, Mode::empty());
+    let mut own = File::from(own.map_err(io::Error::from).map_err(at("open /proc/self/exe"))?);
+    copy_program(&mut own, &rootfs.join(bundle::PROGRAM)).map_err(at("copy the program"))?;
+    let program = sandbox.programs.get(&runtime.program);
+    let program = program.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+    let program = program.and_then(OwnedFd::try_clone).map_err(at("open the runtime"))?;
+    copy_program(&mut File::from(program), &of_runtime(runtime)).map_err(at("copy the runtime"))?;
+    // A hierarchy of the sandbox's own, so that the mode of the host's is no matter.
+    mount(Some("cgroup"), CGROUPS, Some("cgroup2"), MsFlags::empty(), None::<&str>)
+        .map_err(io::Error::from)
+        .map_err(at("mount cgroup2"))
+}
+
+fn of_runtime(runtime: &Runtime) -> std::path::PathBuf {
+    Path::new(RUN).join(runtime.program.as_str())
+}
+
+fn copy_program(from: &mut File, to: &Path) -> io::Result<()> {
+    from.rewind()?;
+    let mut to = OpenOptions::new().write(true).create_new(true).mode(0o755).open(to)?;
+    io::copy(from, &mut to).map(drop)
+}
+
+fn at(what: &str) -> impl Fn(io::Error) -> Breakage {
+    move |error| Breakage {
+        stage: format!("world: container: {what}"),
+        detail: error.to_string(),
+        errno: error.raw_os_error().map(Errno),
+    }
+}
+
+/// The container while the steps are taken.
+#[derive(Debug, Default)]
+pub struct Running {
+    /// Where its process is asked, once it is made.
+    socket: Option<UnixStream>,
+    /// That process, in the sandbox.
+    pid: Option<i32>,
+}
+
+/// What a command of the runtime came to.
+enum Said {
+    Done(String),
+    Refused(Outcome),
+}
+
+impl Running {
+    /// Has the runtime do something. A process that was started is given beside the outcome.
+    ///
+    /// # Errors
+    /// Where the runtime could not be asked.
+    pub fn perform(
+        &mut self,
+        plan: &Plan,
+        operation: &Operation,
+    ) -> Result<(Outcome, Option<(UnixStream, i32)>), Breakage> {
+        let Some(runtime) = &plan.runtime else {
+            return Err(at("call the runtime")(io::ErrorKind::NotFound.into()));
+        };
+        reap();
+        let command = operation.word();
+        let id = CONTAINER.to_owned();
+        let call = |arguments: Vec<String>, input: Stdio| call(runtime, command, &arguments, input);
+        let said = match operation {
+            Operation::Create(step) => {
+                let (ours, theirs) = UnixStream::pair().map_err(at("socketpair"))?;
+                let pid_file = format!("{RUN}/pid");
+                let options = ["--bundle", &format!("/{BUNDLE}"), "--pid-file", &pid_file];
+                let mut arguments: Vec<String> =
+                    options.iter().map(|&word| word.to_owned()).collect();
+                arguments.extend(step.no_pivot.then(|| "--no-pivot".to_owned()));
+                arguments.push(id);
+                let said = call(arguments, OwnedFd::from(theirs).into())?;
+                if let Said::Done(_) = said {
+                    let pid = fs::read_to_string(&pid_file).map_err(at("read the pid file"))?;
+                    self.pid = pid.trim().parse().ok();
+                    self.socket = Some(ours);
+                }
+                said
+            }
+            Operation::Kill(step) => {
+                let signal = step.signal.clone().unwrap_or_else(|| "TERM".to_owned());
+                let said = call(vec![id, signal.clone()], Stdio::null())?;
+                if signal.trim_start_matches("SIG") == "KILL" && matches!(said, Said::Done(_)) {
+                    self.wait_for_end();
+                }
+                said
+            }
+            Operation::Delete(step) => {
+                let force = step.force.then(|| "--force".to_owned());
+                call(force.into_iter().chain([id]).collect(), Stdio::null())?
+            }
+            _ => call(vec![id], Stdio::null())?,
+        };
+        let text = match said {
+            Said::Refused(outcome) => return Ok((outcome, None)),
+            Said::Done(text) => text,
+        };
+        Ok(match operation {
+            Operation::Start(_) => match self.welcome(plan) {
+                Ok(process) => (Outcome::done(), Some(process)),
+                Err(why) => {
+                    let message = format!("{why}: {}", in_short(&said_so_far()));
+                    (Outcome::Refused { by: format!("the process of {runtime}"), message }, None)
+                }
+            },
+            Operation::State(_) => (state(&text, runtime), None),
+            _ => (Outcome::done(), None),
+        })
+    }
+
+    /// Tells the process that was started what its steps are.
+    fn welcome(&mut self, plan: &Plan) -> Result<(UnixStream, i32), String> {
+        let (Some(mut socket), Some(pid)) = (self.socket.take(), self.pid) else {
+            return Err("it was not made".to_owned());
+        };
+        channel::send(&mut socket, plan).map_err(|error| format!("it cannot be asked: {error}"))?;
+        if !ready_by(&socket, Instant::now() + PATIENCE) {
+            return Err(format!("it said nothing for {} s", PATIENCE.as_secs()));
+        }
+        match channel::receive(&mut socket) {
+            Ok(Some(Reply::Ready(_))) => Ok((socket, pid)),
+            Ok(None) => Err("it ended before it said anything".to_owned()),
+            other => Err(format!("it answered {other:?}")),
+        }
+    }
+
+    fn wait_for_end(&self) {
+        let Some(pid) = self.pid.and_then(rustix::process::Pid::from_raw) else { return };
+        if let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            ready_by(&pidfd, Instant::now() + PATIENCE);
+        }
+        reap();
+    }
+}
+
+/// Takes the status of processes that have ended: what a runtime leaves behind has this one for its parent, and a
+/// process of which nobody takes the status is still there.
+fn reap() {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            return;
+        }
+    }
+}
+
+/// Calls the runtime. What it and the container print goes to a file: a pipe would be open as long as the
+/// container is.
+fn call(
+    runtime: &Runtime,
+    command: &str,
+    arguments: &[String],
+    input: Stdio,
+) -> Result<Said, Breakage> {
+    let printed = File::create(printed()).map_err(at("create a file"))?;
+    let errors = printed.try_clone().map_err(at("dup"))?;
+    let program = of_runtime(runtime);
+    let status: ExitStatus = Command::new(&program)
+        .args(options(runtime))
+        .args(["--root", &format!("{RUN}/state"), command])
+        .args(arguments)
+        .env_clear()
+        .envs([("PATH", "/run"), ("XDG_RUNTIME_DIR", RUN), ("HOME", "/")])
+        .current_dir("/")
+        .stdin(input)
+        .stdout(printed)
+        .stderr(errors)
+        .status()
+        .map_err(at(&format!("run {}", program.display())))?;
+    let text = said_so_far();
+    Ok(match status.success() {
+        true => Said::Done(text),
+        false => {
+            let by = format!("{} {command}", runtime.name);
+            let message = if text.is_empty() { status.to_string() } else { in_short(&text) };
+            Said::Refused(Outcome::Refused { by, message })
+        }
+    })
+}
+
+fn printed() -> String {
+    format!("{RUN}/printed")
+}
+
+/// What the runtime and the container have printed since the last call, from its end.
+fn said_so_far() -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(printed())?;
+        let length = file.metadata()?.len();
+        file.seek(io::SeekFrom::Start(length.saturating_sub(SAID_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(SAID_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+    };
+    read().unwrap_or_default()
+}
+
+/// What a runtime says of an error, in one line: without the time and the level that some write before it.
+fn in_short(text: &str) -> String {
+    let message = |line: &str| match line
+        .split_once(" level=")
+        .and_then(|(_, rest)| rest.split_once(" msg="))
+    {
+        Some((_, message)) => message.trim_matches('"').replace("\\\"", "\""),
+        None => line.to_owned(),
+    };
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(message)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// The status in what `state` prints.
+fn state(text: &str, runtime: &Runtime) -> Outcome {
+    let state: Option<serde_json::Value> = serde_json::from_str(text).ok();
+    match state.as_ref().and_then(|state| state["status"].as_str()) {
+        Some(status) => Outcome::Ok(Values::from([("status".to_owned(), status.into())])),
+        None => Outcome::Refused {
+            by: format!("{} state", runtime.name),
+            message: format!("it prints no state: {text}"),
+        },
+    }
+}
+
+/// The process of a container: it takes steps until nobody asks any more.
+///
+/// # Errors
+/// Where it is not asked by nsharness.
+pub fn serve() -> io::Result<()> {
+    let input = rustix::stdio::stdin().try_clone_to_owned()?;
+    let mut socket = UnixStream::from(input);
+    let Some(plan) = channel::receive::<Plan>(&mut socket)? else { return Ok(()) };
+    let open = |path: &str| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty())
+    };
+    let root = open("/")?;
+    // Without one there is none for steps either.
+    let proc = open("/proc")
+        .or_else(|_| root.as_fd().try_clone_to_owned().map_err(|_| rustix::io::Errno::MFILE))?;
+    let sandbox = Sandbox {
+        root,
+        proc,
+        programs: std::collections::BTreeMap::new(),
+        program_sizes: Vec::new(),
+    };
+    let name: Name = CONTAINER.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    actor::serve(&plan, &sandbox, &name, socket);
+    Ok(())
+}
