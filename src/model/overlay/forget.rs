@@ -20,13 +20,17 @@ impl Machine<'_> {
 
     /// Whether a name is known that leads to an inode of an overlay.
     fn is_named(&self, inode: InodeId) -> bool {
-        let is_known =
-            |(id, name): (DentryId, &Dentry)| match &self.inodes[self.inode(name.parent)].kind {
-                Kind::Overlay(node) => node.children.get(&name.name) == Some(&Child::There(id)),
-                _ => false,
-            };
-        let names = self.dentries.iter().filter(|(_, d)| d.inode == inode && !d.unlinked);
-        names.into_iter().any(is_known)
+        let mut names = self.dentries.iter().filter(|(_, d)| d.inode == inode && !d.unlinked);
+        names.any(|(id, _)| self.is_known_name(id))
+    }
+
+    /// Whether the directory of a name knows it.
+    pub(super) fn is_known_name(&self, dentry: DentryId) -> bool {
+        let Dentry { parent, name, .. } = &self.dentries[dentry];
+        match &self.inodes[self.inode(*parent)].kind {
+            Kind::Overlay(node) => node.children.get(name) == Some(&Child::There(dentry)),
+            _ => false,
+        }
     }
 
     /// Whether an overlay still has one of its inodes: it keeps those that have a name or are held.
@@ -67,7 +71,7 @@ impl Machine<'_> {
     }
 
     /// The names that open files, processes and mounts hold, with those above them.
-    fn used_names(&self, sb: SuperId) -> BTreeSet<DentryId> {
+    pub(super) fn used_names(&self, sb: SuperId) -> BTreeSet<DentryId> {
         let mut used = BTreeSet::new();
         for held in self.held(sb) {
             let mut at = held;

@@ -61,8 +61,12 @@ impl Machine<'_> {
         let child = match self.resolve_name(&fs, dir, name)? {
             Ok(node) => {
                 let named = node.named;
-                let inode = self.node_inode(&fs, dir, node)?;
-                let dentry = self.new_name(dir, name, inode)?;
+                let (inode, is_known) = self.node_inode(&fs, dir, node)?;
+                let other = if is_known { self.other_name(inode) } else { None };
+                let dentry = match other.filter(|_| self.by(&rules::ONE_NAME)) {
+                    Some(other) => self.move_name(other, dir, name)?,
+                    None => self.new_name(dir, name, inode)?,
+                };
                 if fs.indexed && named {
                     fs.aliased.borrow_mut().insert(dentry);
                 }
@@ -230,8 +234,8 @@ impl Machine<'_> {
         !breaks && !unindexed_export
     }
 
-    /// The inode for a file of an overlay: names of one upper file share it.
-    fn node_inode(&mut self, fs: &Overlay, dir: DentryId, node: Node) -> Res<InodeId> {
+    /// The inode for a file of an overlay, and whether it was known: names of one upper file share it.
+    fn node_inode(&mut self, fs: &Overlay, dir: DentryId, node: Node) -> Res<(InodeId, bool)> {
         let key = match (node.upper, node.top_lower()) {
             (_, Some((_, lower))) if node.constant_ino => Some(self.inode(lower)),
             (Some(upper), _) => Some(self.inode(upper)),
@@ -241,7 +245,7 @@ impl Machine<'_> {
         let known = key.and_then(|key| fs.inodes.borrow().get(&key).copied());
         if let Some(known) = known.filter(|known| self.is_remembered(*known)) {
             self.must_be_as_known(known, &node)?;
-            return Ok(known);
+            return Ok((known, true));
         }
         let nlink = self.union_nlink(fs, &node);
         let inode = self.new_node(self.dentries[dir].sb, node);
@@ -249,7 +253,35 @@ impl Machine<'_> {
             self.inodes[inode].nlink = nlink;
             fs.inodes.borrow_mut().insert(key, inode);
         }
-        Ok(inode)
+        Ok((inode, false))
+    }
+
+    /// The name that a directory has already, also where it was removed and is held.
+    fn other_name(&self, inode: InodeId) -> Option<DentryId> {
+        if self.file_type(inode) != FileType::Dir {
+            return None;
+        }
+        let used = self.used_names(self.inodes[inode].sb);
+        let names = self.dentries.iter().filter(|(_, dentry)| dentry.inode == inode);
+        let mut names = names.map(|(id, _)| id);
+        names.find(|id| used.contains(id) || self.is_known_name(*id))
+    }
+
+    /// Moves a directory to the name by which it was found (`d_splice_alias`).
+    fn move_name(&mut self, dentry: DentryId, dir: DentryId, name: &str) -> Res<DentryId> {
+        if dir == dentry || self.is_below(dir, dentry) {
+            return refuse(Errno::ELOOP);
+        }
+        if self.is_known_name(dentry) {
+            let (parent, old) =
+                (self.dentries[dentry].parent, Rc::clone(&self.dentries[dentry].name));
+            self.node_mut(parent)?.children.remove(&old);
+        }
+        let name: Rc<str> = name.into();
+        self.node_mut(dir)?.children.insert(Rc::clone(&name), Child::There(dentry));
+        let moved = &mut self.dentries[dentry];
+        (moved.parent, moved.name, moved.unlinked) = (dir, name, false);
+        Ok(dentry)
     }
 
     /// What an inode is known by must be what was found for another name of it (`ovl_verify_inode`).

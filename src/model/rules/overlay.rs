@@ -218,6 +218,12 @@ rules! {
     ANOTHER_FILE "overlay.lookup.another-file"
         "A name that leads to a file which the overlay knows with other layers is not followed: ESTALE."
         "fs/overlayfs/inode.c ovl_verify_inode()";
+    ONE_NAME "overlay.lookup.one-name"
+        "A directory of a lower layer to which two names lead has one of them: it is moved to that by which it was \
+         looked up last, with all processes in it."
+        "fs/overlayfs/inode.c ovl_get_inode(); fs/dcache.c d_splice_alias()"
+        quirk "POSIX: a path leads to the same file until it is renamed, whoever looks up another"
+        breaks Remount;
     FOUND_DEAD "overlay.lookup.removed-directory"
         "Where the copy of a removed directory took a name, the name stands for the removed one once it is looked up \
          anew, for as long as that one is held: nothing is found, listed or made in it: ENOENT."
