@@ -249,6 +249,90 @@ fn ktap_has_a_test_a_target_and_a_subtest_a_scenario() {
     assert_eq!(why, lines.iter().position(|line| line.trim_start() == results[0]).map(|at| at - 1));
 }
 
+/// What a reader counts: passed, failed, skipped.
+#[derive(Debug, Default, PartialEq)]
+struct Counts(usize, usize, usize);
+
+/// A line of a result: whether it is `ok`, its number, name and directive.
+fn ktap_result(line: &str) -> Option<(bool, usize, &str, Option<&str>)> {
+    let (ok, rest) = match line.trim_start().strip_prefix("ok ") {
+        Some(rest) => (true, rest),
+        None => (false, line.trim_start().strip_prefix("not ok ")?),
+    };
+    let (number, rest) = rest.split_once(' ')?;
+    let (name, directive) = match rest.split_once(" # ") {
+        Some((name, directive)) => (name, Some(directive)),
+        None => (rest, None),
+    };
+    (!name.contains('#')).then_some((ok, number.parse().ok()?, name, directive))
+}
+
+/// Reads a report as the kernel's own reader does: it knows a result by its name alone, looks for the last
+/// ` # SKIP` of a line, and ends where the log of a kernel would.
+#[track_caller]
+fn expect_ktap(text: &str) -> Counts {
+    let ends = ["List of all partitions:", "Kernel panic - not syncing: VFS:", "reboot: System"];
+    assert!(!ends.iter().any(|end| text.contains(end)), "{text}");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("KTAP version 1"));
+    let plan = |line: Option<&str>| -> usize {
+        line.and_then(|line| line.trim_start().strip_prefix("1..")).unwrap().parse().unwrap()
+    };
+    let tests = plan(lines.next());
+    let mut counts = Counts::default();
+    let mut count = |ok: bool, line: &str| match (line.contains(" # SKIP"), ok) {
+        (true, _) => counts.2 += 1,
+        (false, true) => counts.0 += 1,
+        (false, false) => counts.1 += 1,
+    };
+    for number in 1..=tests {
+        let mut line = lines.next().unwrap();
+        if line == "    KTAP version 1" {
+            let header = lines.next().unwrap().strip_prefix("    # Subtest: ").unwrap();
+            let subtests = plan(lines.next());
+            assert!(subtests > 0, "a plan of no tests:\n{text}");
+            let mut all_ok = true;
+            for number in 1..=subtests {
+                let result = lines.by_ref().find(|line| !line.starts_with("    # ")).unwrap();
+                let (ok, found, name, _) =
+                    ktap_result(result).unwrap_or_else(|| panic!("{result}"));
+                assert_eq!(found, number, "{text}");
+                assert_ne!(name, header, "a result that ends the test:\n{text}");
+                all_ok &= ok;
+                count(ok, result);
+            }
+            line = lines.next().unwrap();
+            let result = ktap_result(line).unwrap();
+            assert_eq!((result.0, result.2), (all_ok, header), "{text}");
+        } else {
+            count(ktap_result(line).unwrap().0, line);
+        }
+        assert_eq!(ktap_result(line).unwrap().1, number);
+    }
+    assert_eq!(lines.next(), None);
+    let headers = text.lines().filter(|line| line.trim_start().starts_with("# Subtest: ")).count();
+    assert!(headers <= tests, "a reason that is taken for a header:\n{text}");
+    counts
+}
+
+#[test]
+fn no_name_or_reason_is_taken_for_a_line_of_ktap() {
+    let place = Place::new();
+    write_all_statuses(&place);
+    for name in ["host", "Subtest", "a # SKIP b", "reboot: System halted", "x\nok 1 y"] {
+        place.write(&format!("scenarios/{name}.yaml"), FAILS);
+    }
+    let known = place.read("scenarios/a/xfail.yaml").replace("as is", "as is # SKIP");
+    place.write("scenarios/a/xfail.yaml", &known);
+    let arguments = ["run", "--on", "host,uml:0.1", "--ktap", "out.ktap"];
+    place.run(User::Own, &arguments).expect_code(1);
+    let text = place.read("out.ktap");
+    // Of the first six, beside `pass` `xfail` passes; the target that is not there is skipped.
+    assert_eq!(expect_ktap(&text), Counts(2, 3 + 5, 1 + 1), "{text}");
+    place.run(User::Own, &["run", "--tag", "none", "--ktap", "out.ktap"]).expect_code(4);
+    assert_eq!(expect_ktap(&place.read("out.ktap")), Counts(0, 0, 1));
+}
+
 #[test]
 fn a_target_that_cannot_be_had_is_in_every_report() {
     let place = Place::new();
@@ -281,4 +365,5 @@ fn half_a_run_is_green_in_no_report() {
     assert_eq!((report.failures, report.errors), (1, 1));
     let text = place.read("o.ktap");
     assert!(text.contains("every scenario is asked # ERROR "), "{text}");
+    expect_ktap(&text);
 }

@@ -1,7 +1,7 @@
 //! A report of KTAP, version 1, as the kernel's own tests write it: a test a target, a subtest a case.
 //!
-//! Source: Documentation/dev-tools/ktap.rst of the kernel. How many tests there are stands before them: it is
-//! written when the run has ended.
+//! Source: Documentation/dev-tools/ktap.rst of the kernel, and what its reader tools/testing/kunit/kunit_parser.py
+//! takes a line for. How many tests there are stands before them: it is written when the run has ended.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -11,6 +11,12 @@ use crate::target::Unopened;
 use crate::verdict::{Status, Verdict};
 
 const VERSION: &str = "KTAP version 1";
+/// What stands before the name of a test that has subtests.
+const HEADER: &str = "Subtest";
+/// Where the kernel's reader takes the log of a kernel for ended, wherever in a line it stands. A guest that broke
+/// has them in its console.
+const ENDS: [&str; 3] =
+    ["List of all partitions:", "Kernel panic - not syncing: VFS:", "reboot: System halted"];
 
 /// Writes a report when the run has ended.
 #[derive(Debug)]
@@ -31,12 +37,12 @@ struct Test {
 /// A case.
 #[derive(Debug)]
 struct Subtest {
-    name: String,
+    id: String,
     ok: bool,
     /// What stands behind the name: a directive and what is to be said of it.
     directive: String,
-    /// What stands before the result.
-    diagnostics: Vec<String>,
+    /// What stands before the result, in lines.
+    reasons: Vec<String>,
 }
 
 impl<W: Write> Ktap<W> {
@@ -49,20 +55,29 @@ impl<W: Write> Ktap<W> {
         let mut text = format!("{VERSION}\n1..{}\n", self.tests.len());
         for (test, number) in self.tests.iter().zip(1..) {
             let Test { target, result, subtests } = test;
-            if result.is_none() {
-                let _ = writeln!(text, "    {VERSION}\n    # Subtest: {target}");
+            let target = name(target);
+            if !subtests.is_empty() {
+                let _ = writeln!(text, "    {VERSION}\n    # {HEADER}: {target}");
                 let _ = writeln!(text, "    1..{}", subtests.len());
             }
             for (subtest, number) in subtests.iter().zip(1..) {
-                for line in &subtest.diagnostics {
-                    let _ = writeln!(text, "    # {line}");
+                let Subtest { id, ok, directive, reasons } = subtest;
+                let name = name_below(&target, id);
+                for line in reasons {
+                    let _ = writeln!(text, "    # {name}: {line}");
                 }
-                let Subtest { name, ok, directive, .. } = subtest;
                 let _ = writeln!(text, "    {} {number} {name}{directive}", word(*ok));
             }
-            let all = || (subtests.iter().all(|subtest| subtest.ok), String::new());
-            let (ok, directive) = result.clone().unwrap_or_else(all);
+            let (ok, directive) = match result {
+                Some(result) => result.clone(),
+                // A plan of no tests is an error to the kernel's reader, and a success to others.
+                None if subtests.is_empty() => (true, directive("SKIP", "no scenario was asked")),
+                None => (subtests.iter().all(|subtest| subtest.ok), String::new()),
+            };
             let _ = writeln!(text, "{} {number} {target}{directive}", word(ok));
+        }
+        for end in ENDS {
+            text = text.replace(end, &end.replace(' ', "\u{a0}"));
         }
         text
     }
@@ -97,10 +112,10 @@ impl<W: Write> Reporter for Ktap<W> {
         for (target, summary) in totals.targets.iter().filter(|(_, summary)| summary.not_run > 0) {
             let why = format!("{} not asked: the run ended before", count(summary.not_run));
             let unasked = Subtest {
-                name: "every scenario is asked".to_owned(),
+                id: "every scenario is asked".to_owned(),
                 ok: false,
                 directive: directive("ERROR", &why),
-                diagnostics: Vec::new(),
+                reasons: Vec::new(),
             };
             match self.tests.iter_mut().find(|test| test.target == *target) {
                 Some(test) => test.subtests.push(unasked),
@@ -131,16 +146,28 @@ fn subtest(id: &str, verdict: &Verdict) -> Subtest {
         Status::Broken => (directive("ERROR", ""), true),
     };
     let reasons = verdict.reasons.iter().filter(|_| told);
-    let lines =
-        reasons.flat_map(|reason| reason.lines().map(|line| format!("{id}: {}", plain(line))));
-    let ok = !verdict.status.is_failure();
-    Subtest { name: id.to_owned(), ok, directive, diagnostics: lines.collect() }
+    let reasons = reasons.flat_map(|reason| reason.lines().map(plain)).collect();
+    Subtest { id: id.to_owned(), ok: !verdict.status.is_failure(), directive, reasons }
 }
 
-/// A directive, in one line.
+/// A name, which ends where a directive begins.
+fn name(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().map(plain).collect();
+    words.join(" ").replace('#', "_")
+}
+
+/// The name of a subtest. By that of its test a reader knows that the test has ended, and by the word of a header
+/// that another begins.
+fn name_below(test: &str, id: &str) -> String {
+    let name = name(id);
+    if name == test || name == HEADER { format!("{name} (scenario)") } else { name }
+}
+
+/// A directive, in one line, in which no other begins.
 fn directive(word: &str, why: &str) -> String {
     let line: Vec<_> = why.lines().map(plain).collect();
-    format!(" # {word} {}", line.join(" ")).trim_end().to_owned()
+    let line = line.join(" ").replace(" #", "\u{a0}#");
+    format!(" # {word} {line}").trim_end().to_owned()
 }
 
 /// A line without what would move a terminal's cursor.
