@@ -219,6 +219,112 @@ fn junit_can_be_read_back_and_has_every_status_where_ci_systems_look_for_it() {
     };
     assert_eq!(extra("file").as_deref(), Some("scenarios/a/fail.yaml"));
     assert_eq!(extra("line").as_deref(), Some("3"));
+    let told = suite.test_cases[0].system_out.as_ref().unwrap();
+    assert_eq!(told.as_str(), "A file that nobody wrote is there");
+}
+
+/// What an element of JUnit's XML may have, as the plugins of Jenkins and GitLab want it.
+struct Element {
+    needs: &'static [&'static str],
+    may_have: &'static [&'static str],
+    children: &'static [&'static str],
+}
+
+fn element_of_junit(name: &str) -> Element {
+    let (needs, may_have, children): (&'static [_], &'static [_], &'static [_]) = match name {
+        // `skipped` is beyond junit-10.xsd, as are `file` and `line`.
+        "testsuites" => {
+            (&["name", "tests", "failures", "errors"], &["skipped", "time"], &["testsuite"])
+        }
+        "testsuite" => (
+            &["name", "tests", "failures", "errors", "skipped", "time"],
+            &["timestamp", "hostname"],
+            &["properties", "testcase"],
+        ),
+        "properties" => (&[], &[], &["property"]),
+        "property" => (&["name", "value"], &[], &[]),
+        "testcase" => (
+            &["name", "classname", "time"],
+            &["file", "line"],
+            &["skipped", "error", "failure", "system-out"],
+        ),
+        "skipped" | "error" | "failure" => (&["type", "message"], &[], &[]),
+        "system-out" => (&[], &[], &[]),
+        other => panic!("no element {other} is in the schemas"),
+    };
+    Element { needs, may_have, children }
+}
+
+/// Reads the report as one who knows the schemas: elements, their order, their attributes, and the sums.
+#[track_caller]
+fn expect_junit(xml: &str) {
+    use quick_xml::events::Event;
+    let mut reader = quick_xml::Reader::from_str(xml);
+    let mut open: Vec<(String, usize)> = Vec::new();
+    let mut roots = 0;
+    loop {
+        let (start, is_empty) = match reader.read_event().unwrap() {
+            Event::Start(start) => (start, false),
+            Event::Empty(start) => (start, true),
+            Event::End(_) => {
+                open.pop();
+                continue;
+            }
+            Event::Eof => break,
+            _ => continue,
+        };
+        let name = String::from_utf8(start.name().as_ref().to_vec()).unwrap();
+        let element = element_of_junit(&name);
+        match open.last_mut() {
+            None => {
+                assert_eq!(name, "testsuites");
+                roots += 1;
+            }
+            Some((above, last)) => {
+                let order = element_of_junit(above).children;
+                let at = order.iter().position(|child| *child == name);
+                let at = at.unwrap_or_else(|| panic!("{name} stands in {above}:\n{xml}"));
+                assert!(at >= *last, "{name} comes too late in {above}:\n{xml}");
+                *last = at;
+            }
+        }
+        let attributes: Vec<(String, String)> = start
+            .attributes()
+            .map(|attribute| {
+                let attribute = attribute.unwrap();
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                (text(attribute.key.as_ref()), text(&attribute.value))
+            })
+            .collect();
+        for needed in element.needs {
+            assert!(attributes.iter().any(|(key, _)| key == needed), "{name} lacks {needed}");
+        }
+        for (key, value) in &attributes {
+            let known = element.needs.iter().chain(element.may_have).any(|known| known == key);
+            assert!(known, "{name} has {key}");
+            if key == "time" {
+                let (whole, part) = value.split_once('.').unwrap();
+                assert!(part.len() == 3 && format!("{whole}{part}").parse::<u64>().is_ok());
+            }
+        }
+        if !is_empty {
+            open.push((name, 0));
+        }
+    }
+    assert_eq!(roots, 1);
+}
+
+#[test]
+fn junit_is_what_the_schemas_say() {
+    let place = Place::new();
+    write_all_statuses(&place);
+    let hostile = FAILS.replace("A file", "\"]]> \\e[2J \\u202e & <failure/>");
+    place.write("scenarios/a/hostile.yaml", &hostile.replace("there\n", "there\"\n"));
+    let arguments = ["run", "--on", "host,uml:0.1", "--junit", "out.xml"];
+    place.run(User::Own, &arguments).expect_code(1);
+    expect_junit(&place.read("out.xml"));
+    place.run(User::Own, &["simulate", "--tag", "none", "--junit", "out.xml"]).expect_code(4);
+    expect_junit(&place.read("out.xml"));
 }
 
 #[test]
@@ -366,4 +472,5 @@ fn half_a_run_is_green_in_no_report() {
     let text = place.read("o.ktap");
     assert!(text.contains("every scenario is asked # ERROR "), "{text}");
     expect_ktap(&text);
+    expect_junit(&place.read("o.xml"));
 }

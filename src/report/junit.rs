@@ -2,7 +2,7 @@
 //!
 //! There is no standard. What is written is what Jenkins, GitLab and their like take from it: a failure is what
 //! was not as expected, an error is what nobody could answer, and skipped is what needs something that is not
-//! there, or failed as it is known to.
+//! there, or failed as it is known to. docs/reports.md says which schema that is, and where it goes beyond.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -68,9 +68,11 @@ impl<W: Write> Reporter for Junit<W> {
         status.set_type(kind.word());
         status.set_message(format!("{} not asked on {target}: {why}", count(cases)));
         let mut suite = TestSuite::new(target);
-        let mut case = TestCase::new("the target can be asked", status);
-        case.set_classname(class(target, OWN));
-        suite.add_test_case(case);
+        suite.set_time(Duration::ZERO).add_test_case(own_case(
+            "the target can be asked",
+            target,
+            status,
+        ));
         self.report.add_test_suite(suite);
         Ok(())
     }
@@ -85,11 +87,10 @@ impl<W: Write> Reporter for Junit<W> {
         };
         extra("file", case.path.display().to_string());
         extra("line", line(verdict).to_string());
-        test.add_property(("title", case.title.as_str()));
-        let notes = notes(verdict);
-        if !notes.is_empty() {
-            test.set_system_out(notes.join("\n"));
-        }
+        // Properties of a test case are in no schema that is common.
+        let mut told = vec![case.title.clone()];
+        told.extend(notes(verdict));
+        test.set_system_out(told.join("\n"));
         self.took += took;
         if let Some(suite) = &mut self.suite {
             suite.add_test_case(test);
@@ -106,16 +107,22 @@ impl<W: Write> Reporter for Junit<W> {
             let unasked = count(summary.not_run);
             status.set_type("not_run");
             status.set_message(format!("{unasked} not asked on {target}: the run ended before"));
-            let mut case = TestCase::new("every scenario is asked", status);
-            case.set_classname(class(target, OWN));
-            whole.add_test_case(case);
+            whole.add_test_case(own_case("every scenario is asked", target, status));
         }
         if !whole.test_cases.is_empty() {
+            whole.set_time(Duration::ZERO);
             self.report.add_test_suite(whole);
         }
         self.report.serialize(&mut self.out).map_err(io::Error::other)?;
         self.out.flush()
     }
+}
+
+/// A test case that is none of the scenarios.
+fn own_case(name: &str, target: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(name, status);
+    case.set_classname(class(target, OWN)).set_time(Duration::ZERO);
+    case
 }
 
 /// The class of a test case: names of a case are the same on every target, and those of a class are parted by
@@ -143,10 +150,15 @@ fn status(verdict: &Verdict) -> TestCaseStatus {
     status
 }
 
-/// The line of the first step that is not as expected; the first one of the file where there is none.
-fn line(verdict: &Verdict) -> usize {
-    let failed = |step: &&StepVerdict| matches!(step.status, StepStatus::Fail | StepStatus::Xpass);
-    verdict.steps.iter().find(failed).map_or(1, |step| step.line)
+/// The line of the first step that is not as expected, or that took too long; the first one of the file where
+/// there is none.
+pub(super) fn line(verdict: &Verdict) -> usize {
+    let told = |step: &&StepVerdict| match step.status {
+        StepStatus::Fail | StepStatus::Xpass => true,
+        StepStatus::NotReached => verdict.status == Status::Timeout,
+        _ => false,
+    };
+    verdict.steps.iter().find(told).map_or(1, |step| step.line)
 }
 
 /// What is to be known of a case besides its status.
