@@ -474,3 +474,55 @@ fn half_a_run_is_green_in_no_report() {
     expect_ktap(&text);
     expect_junit(&place.read("o.xml"));
 }
+
+#[test]
+fn a_summary_in_markdown_has_failures_first_and_both_voices() {
+    let place = Place::new();
+    write_all_statuses(&place);
+    place.run(User::Own, &["run", "--markdown", "out.md"]).expect_code(1);
+    let text = place.read("out.md");
+    let mut from = 0;
+    for shown in [
+        "## nsharness: 3 failed, 2 passed, 1 skipped\n\n",
+        "| 3 | 2 | 1 | 1 timeout, 1 xpass, 1 xfail |\n",
+        "### Failures\n\n**fail** <code>a/fail</code> A file that nobody wrote is there<br><code>scenarios/a/fail.yaml:3</code>\n",
+        "| line | step | author | kernel | model |\n|--:|---|---|---|---|\n",
+        "| 3 | <code>stat</code> | <code>ok</code> | <code>ENOENT from statx</code> | <code>ENOENT from statx</code> |\n",
+        "- rule [<code>files.path.missing</code>](https://",
+        "**timeout** <code>a/timeout</code>",
+        "- ended after 1 s; line 7: open was running\n",
+        "**xpass** <code>a/xpass</code>",
+        "### Skipped: 1\n\n",
+        "| 1 | aufs | not in /proc/filesystems | ",
+        "<details><summary>Failed as known: 1 scenario</summary>\n\n- <code>a/xfail</code>: line 3: stat: as is &#60;known&#62;",
+    ] {
+        let at = text[from..].find(shown);
+        from += at.unwrap_or_else(|| panic!("{shown} is not in its place in:\n{text}"));
+    }
+    place.run(User::Own, &["simulate", "--tag", "none", "--markdown", "out.md"]).expect_code(4);
+    let text = place.read("out.md");
+    assert!(text.starts_with("## nsharness: nothing was executed\n"), "{text}");
+}
+
+#[test]
+fn no_scenario_breaks_out_of_the_markdown() {
+    let place = Place::new();
+    let title = "\"a | b \\\\| c `d` <img src=x> @all #1 [e](https://f.g) **h** </details>\"";
+    for number in 10..90 {
+        let text = FAILS.replace("A file that nobody wrote is there", title);
+        let steps = "  - readlink: { path: 'x|`y`\\|<z>', expect: { target: '|\\|`</code>' } }\n"
+            .repeat(20);
+        place.write(&format!("scenarios/<b>|`{number}.yaml"), &format!("{text}{steps}"));
+    }
+    place.run(User::Own, &["simulate", "--markdown", "out.md"]).expect_code(1);
+    let text = place.read("out.md");
+    assert!(text.len() < 65_536, "{}", text.len());
+    assert!(text.contains(" more**, which the log has."), "{text}");
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let cells = line.matches('|').count();
+        assert!([5, 7].contains(&cells), "{line}");
+    }
+    for forged in ["<img", "<b>", "@all", "#1 ", "](https://f", "**h", "`", "\\"] {
+        assert!(!text.contains(forged), "{forged} is in:\n{text}");
+    }
+}

@@ -1,10 +1,10 @@
 //! `nsharness matrix`
 
-use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::on::{On, Runtimes, cores, guests_at_once};
+use super::reports::create;
 use super::select::Selection;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
@@ -35,9 +35,9 @@ pub struct Arguments {
     /// Shows the rows that do not differ too
     #[arg(long)]
     all: bool,
-    /// Prints a table of Markdown
-    #[arg(long)]
-    markdown: bool,
+    /// Writes the table in Markdown to this file, with what came of each target
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Writes JSON lines to this file, as `run` does, with the differences
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -112,13 +112,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     };
     let means = Means { hosts, privileged: arguments.privileged, probes };
     let asked = on.asked_through(&runtimes, means, &selected.cases)?;
-    let mut json = match &arguments.json {
-        Some(path) => {
-            let file = File::create(path).map_err(Trouble::environment(path.display().to_string()));
-            Some(Json::new(file?))
-        }
-        None => None,
-    };
+    let mut json = arguments.json.as_deref().map(create).transpose()?.map(Json::new);
+    let mut markdown = arguments.markdown.as_deref().map(create).transpose()?;
     let mut collector = Collector::new(io::stderr().is_terminal());
     let mut reporters: Vec<&mut dyn Reporter> = vec![&mut collector];
     if let Some(json) = &mut json {
@@ -136,7 +131,10 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         events.iter().try_for_each(|event| json.line(event)).map_err(written())?;
         json.end(&totals).map_err(written())?;
     }
-    print(&if arguments.markdown { matrix.markdown() } else { matrix.text(width()) })?;
+    if let Some(file) = &mut markdown {
+        file.write_all(matrix.page(&totals).as_bytes()).map_err(written())?;
+    }
+    print(&matrix.text(width()))?;
     if totals.all.interrupted {
         print(&format!("interrupted: {} answers are missing\n", totals.all.not_run))?;
     }

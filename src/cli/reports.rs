@@ -12,6 +12,7 @@ use crate::report::console::{Console, Verbosity};
 use crate::report::json::Json;
 use crate::report::junit::Junit;
 use crate::report::ktap::Ktap;
+use crate::report::markdown::Markdown;
 use crate::run::{Asked, Options, exit_code, run};
 
 /// The arguments that say what is reported, and where.
@@ -29,6 +30,9 @@ pub struct Reports {
     /// Writes KTAP, version 1, to this file, as the kernel's own tests do
     #[arg(long, value_name = "FILE")]
     ktap: Option<PathBuf>,
+    /// Writes a summary in Markdown to this file, to be read below a change that is proposed
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Says nothing of what passed, and one line a target of what was skipped
     #[arg(long, short)]
     quiet: bool,
@@ -53,6 +57,9 @@ impl Reports {
         if let Some(path) = &self.ktap {
             reporters.push(Box::new(Ktap::new(create(path)?)));
         }
+        if let Some(path) = &self.markdown {
+            reporters.push(Box::new(Markdown::new(create(path)?)));
+        }
         let mut reporters: Vec<&mut dyn Reporter> =
             reporters.iter_mut().map(|reporter| &mut **reporter as &mut dyn Reporter).collect();
         let written = || Trouble::environment("the report cannot be written to its end");
@@ -70,6 +77,7 @@ impl Reports {
     }
 }
 
-fn create(path: &Path) -> Result<File, Trouble> {
+/// A report's file.
+pub fn create(path: &Path) -> Result<File, Trouble> {
     File::create(path).map_err(Trouble::environment(path.display().to_string()))
 }

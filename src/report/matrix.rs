@@ -4,7 +4,8 @@ use std::io;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Judged, Reporter, Start, Totals, json};
+use super::escape::{code, cut, harmless, prose};
+use super::{Judged, Reporter, Start, Totals, json, markdown};
 use crate::comparison::{Cause, Column, Line, Reader, Row, Skips, rows, skips};
 use crate::target::Unopened;
 
@@ -112,7 +113,7 @@ impl Footnotes {
                 marks.push_str(&format!(" [line {line}]"));
                 continue;
             }
-            let sentence = escape(&cause.sentence());
+            let sentence = harmless(&cause.sentence());
             let known = self.0.iter().position(|note| *note == sentence);
             let number = known.unwrap_or_else(|| {
                 self.0.push(sentence);
@@ -239,7 +240,7 @@ impl<'c> Matrix<'c> {
             let status = row.status.cells.first().filter(|_| same);
             let status = status.map(|status| format!("  {status}")).unwrap_or_default();
             let mark = if same { notes.mark(&row.status.causes) } else { String::new() };
-            text.push_str(&format!("{}{status}{mark}\n", escape(&row.id)));
+            text.push_str(&format!("{}{status}{mark}\n", harmless(&row.id)));
             let (lines, more) = self.lines(row);
             let status = Some(&row.status).filter(|_| !same);
             for line in status.into_iter().chain(lines) {
@@ -282,7 +283,7 @@ impl<'c> Matrix<'c> {
             }
             wants.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
             let named = wants.iter().take(NAMED).map(|(what, count)| format!("{what} ({count})"));
-            let named = escape(&named.collect::<Vec<_>>().join(", "));
+            let named = harmless(&named.collect::<Vec<_>>().join(", "));
             let more = wants.len().saturating_sub(NAMED);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let line = format!("{name} skips {total}, for want of: {named}{more}");
@@ -294,9 +295,16 @@ impl<'c> Matrix<'c> {
         let mut text = String::new();
         for (column, name) in self.columns.iter().zip(&self.names) {
             if let Some(why) = &column.unavailable {
-                text.push_str(&format!("{name} was not asked: {}\n", escape(why)));
+                text.push_str(&format!("{name} was not asked: {}\n", harmless(why)));
             }
         }
+        text.push_str(&self.in_short());
+        text.push('\n');
+        text
+    }
+
+    /// How many differ.
+    fn in_short(&self) -> String {
         let counts = |row: &&Row| match self.shown {
             Shown::Changed => row.is_changed(),
             Shown::All | Shown::Differing => row.differs(),
@@ -309,15 +317,49 @@ impl<'c> Matrix<'c> {
             count => format!(", {count} skips beside (--all shows them)"),
         };
         let verb = if differing == 1 { "differs" } else { "differ" };
-        text.push_str(&format!("{differing} of {} scenarios {verb}{skipped}\n", self.asked));
-        text
+        format!("{differing} of {} scenarios {verb}{skipped}", self.asked)
+    }
+
+    /// As a page of Markdown: what came of each target, and where they differ.
+    pub fn page(&self, totals: &Totals) -> String {
+        let columns = self.columns.iter();
+        let targets: Vec<_> =
+            columns.map(|column| (column.target.clone(), kernel(column))).collect();
+        let figures = markdown::figures(&targets, totals);
+        let mut headline = self.in_short();
+        // Where all fail alike, nothing differs.
+        if totals.all.failed > 0 {
+            headline = format!("{} failed, {headline}", totals.all.failed);
+        }
+        if totals.all.interrupted {
+            headline = format!("interrupted, {headline}");
+        }
+        format!("## nsharness: {headline}\n\n{figures}{}", self.markdown())
     }
 
     /// As a table of Markdown, with its footnotes.
     pub fn markdown(&self) -> String {
         let mut notes = Footnotes::default();
+        let mut text = self.table_of_markdown(&mut notes);
+        for (index, note) in notes.0.iter().enumerate() {
+            text.push_str(&format!("{}. {}\n", index + 1, prose(note)));
+        }
+        if !notes.0.is_empty() {
+            text.push('\n');
+        }
+        let mut skips = String::new();
+        self.tell_skips(&mut skips, usize::MAX);
+        let lines = skips + &self.summary();
+        lines.lines().for_each(|line| text.push_str(&format!("- {}\n", prose(line))));
+        text
+    }
+
+    fn table_of_markdown(&self, notes: &mut Footnotes) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
         let row = |label: &str, cells: &[String], mark: &str| {
-            let cells: Vec<_> = cells.iter().map(|cell| pipe(cell)).collect();
+            let cells: Vec<_> = cells.iter().map(|cell| prose(cell)).collect();
             format!(
                 "| {label} | {} |{}\n",
                 cells.join(" | "),
@@ -328,21 +370,21 @@ impl<'c> Matrix<'c> {
         for (name, column) in self.names.iter().zip(&self.columns) {
             let kernel = kernel(column);
             let kernel =
-                if kernel == *name { String::new() } else { format!("<br>{}", pipe(&kernel)) };
-            text.push_str(&format!(" {}{kernel} |", pipe(name)));
+                if kernel == *name { String::new() } else { format!("<br>{}", prose(&kernel)) };
+            text.push_str(&format!(" {}{kernel} |", prose(name)));
         }
         text.push_str(" cause |\n|---|");
         text.push_str(&"---|".repeat(self.names.len() + 1));
         text.push('\n');
         for one in &self.rows {
             let mark = notes.mark(&one.status.causes);
-            let id = format!("`{}`", pipe(&one.id));
+            let id = code(&one.id);
             text.push_str(&row(&id, &one.status.cells, &pad(&mark)));
             let (lines, more) = self.lines(one);
             for line in lines {
                 let cells: Vec<_> = line.cells.iter().map(|cell| cut(cell, LONG_CELL)).collect();
                 let mark = notes.mark(&line.causes);
-                let label = format!("&emsp;{}", pipe(&label(line)));
+                let label = format!("&emsp;{}", prose(&label(line)));
                 text.push_str(&row(&label, &cells, &pad(&mark)));
             }
             if more > 0 {
@@ -351,16 +393,6 @@ impl<'c> Matrix<'c> {
             }
         }
         text.push('\n');
-        for (index, note) in notes.0.iter().enumerate() {
-            text.push_str(&format!("{}. {}\n", index + 1, note.replace('<', "&lt;")));
-        }
-        if !notes.0.is_empty() {
-            text.push('\n');
-        }
-        let mut skips = String::new();
-        self.tell_skips(&mut skips, usize::MAX);
-        skips.lines().for_each(|line| text.push_str(&format!("- {line}\n")));
-        self.summary().lines().for_each(|line| text.push_str(&format!("- {line}\n")));
         text
     }
 }
@@ -372,7 +404,7 @@ fn pad(mark: &str) -> String {
 }
 
 fn kernel(column: &Column) -> String {
-    if column.unavailable.is_some() { "not asked".to_owned() } else { escape(&column.kernel) }
+    if column.unavailable.is_some() { "not asked".to_owned() } else { harmless(&column.kernel) }
 }
 
 fn label(line: &Line) -> String {
@@ -381,38 +413,6 @@ fn label(line: &Line) -> String {
         Some(number) => format!("line {number}: {what}"),
         None => what,
     }
-}
-
-/// A text that cannot write to a terminal, and is not too long.
-fn cut(text: &str, most: usize) -> String {
-    let text = escape(text);
-    if text.chars().count() <= most {
-        return text;
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    format!("{kept}…")
-}
-
-fn escape(text: &str) -> String {
-    let harmless = |c: char| {
-        !c.is_control()
-            && !('\u{202a}'..='\u{202e}').contains(&c)
-            && !('\u{2066}'..='\u{2069}').contains(&c)
-    };
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if harmless(c) {
-            escaped.push(c);
-        } else {
-            escaped.extend(c.escape_default());
-        }
-    }
-    escaped
-}
-
-/// A text for a cell of Markdown.
-fn pipe(text: &str) -> String {
-    escape(text).replace('|', "\\|").replace('<', "&lt;")
 }
 
 /// A text in lines of this width, all but the first indented.
@@ -443,12 +443,5 @@ mod tests {
     fn long_texts_are_broken_between_words() {
         assert_eq!(wrap("one two three four", 9, "  "), "one two\n  three\n  four\n");
         assert_eq!(wrap("word", 2, "  "), "word\n");
-    }
-
-    #[test]
-    fn nothing_writes_to_a_terminal_or_breaks_a_table() {
-        assert_eq!(cut("\u{1b}[2J", 20), "\\u{1b}[2J");
-        assert_eq!(pipe("a|b<c"), "a\\|b&lt;c");
-        assert_eq!(cut("abcdef", 4), "abc…");
     }
 }

@@ -1,11 +1,13 @@
 //! Reporters: everything that is said of a run, from one stream of events.
 
 pub mod console;
+mod escape;
 pub mod explain;
 pub mod json;
 pub mod junit;
 pub mod ktap;
 pub mod link;
+pub mod markdown;
 pub mod matrix;
 pub mod picture;
 pub mod rules;
