@@ -475,6 +475,128 @@ fn half_a_run_is_green_in_no_report() {
     expect_junit(&place.read("o.xml"));
 }
 
+/// Runs as in a step of GitHub's actions.
+fn run_on_github(place: &Place, arguments: &[&str]) -> common::Done {
+    let mut command = place.command(User::Own);
+    command.env("GITHUB_ACTIONS", "true").env("GITHUB_WORKSPACE", place.path());
+    command.env("GITHUB_STEP_SUMMARY", place.path().join("step.md"));
+    common::Done::of(command.args(arguments).output().unwrap())
+}
+
+/// The workflow commands that GitHub's runner takes from what was printed.
+fn workflow_commands(stdout: &str) -> Vec<&str> {
+    let mut commands = Vec::new();
+    let mut until = None;
+    for line in stdout.lines() {
+        match (until, line.strip_prefix("::stop-commands::")) {
+            (None, Some(token)) => until = Some(token),
+            (None, None) if line.trim_start().starts_with("::") || line.contains("##[") => {
+                commands.push(line);
+            }
+            (Some(token), _) if line == format!("::{token}::") => until = None,
+            _ => {}
+        }
+    }
+    assert_eq!(until, None, "commands are not taken any more after this:\n{stdout}");
+    commands
+}
+
+#[test]
+fn github_is_told_of_what_failed_at_its_line_and_of_nothing_else() {
+    let place = Place::new();
+    write_all_statuses(&place);
+    place.write("step.md", "before");
+    let done = run_on_github(&place, &["run"]).expect_code(1);
+    assert_eq!(
+        workflow_commands(&done.stdout),
+        [
+            "::error file=scenarios/a/fail.yaml,line=3,title=fail%3A a/fail (host)::A file that nobody wrote is \
+             there%0Aline 3: stat: kernel and model disagree with expect: expected ok, found ENOENT from statx",
+            "::error file=scenarios/a/timeout.yaml,line=7,title=timeout%3A a/timeout (host)::Opening a pipe that \
+             nobody writes to waits%0Aended after 1 s; line 7: open was running",
+            "::error file=scenarios/a/xpass.yaml,line=3,title=xpass%3A a/xpass (host)::A file that nobody wrote is \
+             there%0Aline 3: stat: no longer deviates as known (as is <known>; https://example.org/1)",
+        ]
+    );
+    let summary = place.read("step.md");
+    assert!(
+        summary.starts_with("before\n## nsharness: 3 failed, 2 passed, 1 skipped\n"),
+        "{summary}"
+    );
+    place.write("scenarios/a/fail.yaml", PASSES);
+    for name in ["timeout", "xpass"] {
+        std::fs::remove_file(place.path().join(format!("scenarios/a/{name}.yaml"))).unwrap();
+    }
+    let done = run_on_github(&place, &["run"]).expect_code(0);
+    assert_eq!(workflow_commands(&done.stdout), [""; 0]);
+}
+
+#[test]
+fn github_is_told_from_the_root_of_the_repository_and_only_where_it_listens() {
+    let place = Place::new();
+    place.write("deep/scenarios/a.yaml", FAILS);
+    let mut command = place.command(User::Own);
+    command.current_dir(place.path().join("deep")).env("GITHUB_WORKSPACE", place.path());
+    command.args(["simulate", "scenarios/../scenarios", "--github", "always"]);
+    let done = common::Done::of(command.output().unwrap()).expect_code(1);
+    assert!(done.stdout.contains("::error file=deep/scenarios/a.yaml,line=3,"), "{}", done.stdout);
+    let quiet = place.run(User::Own, &["run", "deep"]).expect_code(1);
+    assert!(!quiet.stdout.contains("::"), "{}", quiet.stdout);
+    let never = run_on_github(&place, &["run", "deep", "--github", "never"]).expect_code(1);
+    assert!(!never.stdout.contains("::"), "{}", never.stdout);
+    assert!(!place.exists("step.md"));
+}
+
+#[test]
+fn no_scenario_gives_github_a_command() {
+    let place = Place::new();
+    let title = "\"::set-output name=a::b ##[add-mask]c %0A::error::d\"";
+    place.write(
+        "scenarios/::error::e.yaml",
+        &FAILS.replace("A file that nobody wrote is there", title),
+    );
+    let known = format!(
+        "title: {title}\nsteps:\n  - stat: {{ path: nobody, expect: ok, known: {{ outcome: ENOENT, reason: {title}, ref: {title} }} }}\n"
+    );
+    place.write("scenarios/x.yaml", &known);
+    let done = run_on_github(&place, &["run"]).expect_code(1);
+    let commands = workflow_commands(&done.stdout);
+    assert_eq!(commands.len(), 1, "{commands:?}");
+    let expected = "::error file=scenarios/%3A%3Aerror%3A%3Ae.yaml,line=3,title=fail%3A %3A%3Aerror%3A%3Ae (host)\
+                    ::::set-output name=a::b ##[add-mask]c %250A::error::d%0A";
+    assert!(commands[0].starts_with(expected), "{}", commands[0]);
+}
+
+#[test]
+fn github_is_told_how_many_annotations_it_does_not_show() {
+    let place = Place::new();
+    for number in 10..22 {
+        place.write(&format!("scenarios/{number}.yaml"), FAILS);
+    }
+    let done = run_on_github(&place, &["run", "--on", "host,uml:0.1"]).expect_code(1);
+    let commands = workflow_commands(&done.stdout);
+    let errors: Vec<_> = commands.iter().filter(|line| line.starts_with("::error ")).collect();
+    assert_eq!(errors.len(), 10, "{errors:?}");
+    assert!(errors[9].starts_with("::error title=nsharness::and 3 more"), "{}", errors[9]);
+    let warnings: Vec<_> = commands.iter().filter(|line| line.starts_with("::warning ")).collect();
+    let [warning] = warnings[..] else { panic!("{warnings:?}") };
+    let expected =
+        "::warning title=uml%3A0.1 was not asked::12 scenarios not asked on uml:0.1: needs";
+    assert!(warning.starts_with(expected), "{warning}");
+}
+
+#[test]
+fn a_step_summary_that_cannot_be_written_is_told_after_all_else() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", FAILS);
+    place.write("step.md/file", "");
+    let done = run_on_github(&place, &["run", "--junit", "o.xml"]).expect_code(5);
+    assert!(done.stdout.contains("summary: 0 passed, 1 failed"), "{}", done.stdout);
+    assert_eq!(workflow_commands(&done.stdout).len(), 1);
+    assert!(done.stderr.contains("GITHUB_STEP_SUMMARY: "), "{}", done.stderr);
+    expect_junit(&place.read("o.xml"));
+}
+
 #[test]
 fn a_summary_in_markdown_has_failures_first_and_both_voices() {
     let place = Place::new();

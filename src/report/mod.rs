@@ -3,6 +3,7 @@
 pub mod console;
 mod escape;
 pub mod explain;
+pub mod github;
 pub mod json;
 pub mod junit;
 pub mod ktap;

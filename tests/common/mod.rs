@@ -145,6 +145,7 @@ impl Place {
         command
             .current_dir(self.path())
             .env_remove("CI")
+            .env_remove("GITHUB_ACTIONS")
             .env("NO_COLOR", "1")
             .env("HOME", self.path())
             .env("NSHARNESS_CACHE", self.path().join("cache"));
