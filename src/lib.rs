@@ -19,6 +19,7 @@ pub mod run;
 pub mod sandbox;
 pub mod scenario;
 pub mod search;
+pub mod shard;
 pub mod snapshot;
 pub mod sys;
 pub mod target;

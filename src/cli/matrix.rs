@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use super::on::{On, cores, guests_at_once};
-use super::select::Selection;
+use super::select::{OfShard, Selection};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::kernel::Flavour;
@@ -27,6 +27,8 @@ use crate::target::{Target, Targets, Which};
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    shard: OfShard,
     /// Where it is asked, as for `run`; this machine and every User-Mode Linux in the cache if left out
     #[arg(long, value_name = "TARGET,...")]
     on: Option<Targets>,
@@ -91,7 +93,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let host = on.workers(arguments.jobs.map_or_else(cores, usize::from))?;
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
-    let selected = arguments.selection.cases()?;
+    let mut selected = arguments.selection.cases()?;
+    selected.keep(&arguments.shard);
     let mut probes = probe::wanted(&selected.cases);
     probes.extend(probe::wanted_by_rules(&selected.cases));
     let options = Options {
@@ -103,6 +106,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         probes: probes.clone(),
         guests: guests_at_once(),
         share: Share::Every,
+        part: selected.part.clone(),
     };
     let means = Means { host, privileged: arguments.privileged, probes };
     let asked = on.asked(means, &selected.cases)?;

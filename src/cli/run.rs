@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Trouble;
 use super::on::{On, cores, guests_at_once};
 use super::reports::Reports;
-use super::select::Selection;
+use super::select::{OfShard, Selected, Selection};
 use crate::exit_code::ExitCode;
 use crate::probe;
 use crate::run::{Options, Record};
-use crate::scenario::Case;
 use crate::snapshot::Mode;
 use crate::sys;
 use crate::target::open::Means;
@@ -32,6 +31,8 @@ enum Voice {
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    shard: OfShard,
     /// How many scenarios are asked at once on this machine; one a core if left out
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -70,7 +71,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    fn options(&self, cases: &[Case]) -> Result<Options, Trouble> {
+    fn options(&self, Selected { cases, part, .. }: &Selected) -> Result<Options, Trouble> {
         let model = self.witness.contains(&Voice::Model);
         let mut probes = probe::wanted(cases);
         if model {
@@ -92,6 +93,7 @@ impl Arguments {
             probes,
             guests: guests_at_once(),
             share: self.on.share(),
+            part: part.clone(),
         })
     }
 
@@ -147,13 +149,15 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let mut selected = arguments.selection.cases()?;
+    selected.keep(&arguments.shard);
+    selected.part.shared = arguments.on.is_auto();
     for case in &mut selected.cases {
         case.plan.keep = arguments.keep.is_some();
         if let Some(seconds) = arguments.timeout {
             case.plan.timeout_ms = 1000 * seconds;
         }
     }
-    let options = arguments.options(&selected.cases)?;
+    let options = arguments.options(&selected)?;
     let (privileged, probes) = (arguments.privileged, options.probes.clone());
     let means = Means { host, privileged, probes };
     let asked = arguments.on.asked(means, &selected.cases)?;

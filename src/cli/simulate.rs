@@ -2,7 +2,7 @@
 
 use super::Trouble;
 use super::reports::Reports;
-use super::select::Selection;
+use super::select::{OfShard, Selection};
 use crate::exit_code::ExitCode;
 use crate::kernel;
 use crate::missing::Missing;
@@ -22,6 +22,8 @@ use crate::target::{Opener, Target, Targets, Unopened, Which};
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    shard: OfShard,
     #[command(flatten)]
     kernel: Kernel,
     #[command(flatten)]
@@ -131,7 +133,8 @@ const MODEL: &str = "model";
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
-    let selected = arguments.selection.cases()?;
+    let mut selected = arguments.selection.cases()?;
+    selected.keep(&arguments.shard);
     let mut asked = Vec::new();
     for (target, profile) in arguments.profiles()? {
         let opener = match profile {
@@ -153,6 +156,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         probes: probe::wanted(&selected.cases),
         guests: 0,
         share: Share::Every,
+        part: selected.part.clone(),
     };
     arguments.reports.of(&selected, asked, options)
 }

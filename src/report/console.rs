@@ -7,10 +7,11 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Judged, Reporter, Start, Summary, Totals, count};
+use super::{Judged, Part, Reporter, Start, Summary, Totals, count};
 use crate::diag::Diagnostic;
 use crate::probe::Environment;
 use crate::scenario::load::SCENARIOS;
+use crate::shard::Shard;
 use crate::target::Unopened;
 use crate::verdict::{Recorded, Status, StepStatus, StepVerdict};
 
@@ -88,6 +89,15 @@ fn style(status: Status) -> Style {
 }
 
 impl Reporter for Console {
+    fn begin(&mut self, part: &Part) -> io::Result<()> {
+        let Part { shard, scenarios, selected, .. } = part;
+        if *shard == Shard::WHOLE {
+            return Ok(());
+        }
+        let rest = if part.is_empty() { ": nothing to ask here" } else { "" };
+        self.say(&format!("shard {shard}: {scenarios} of {}{rest}\n", count(*selected)))
+    }
+
     fn start(&mut self, start: Start<'_>) -> io::Result<()> {
         let Start { environment, target, cases, .. } = start;
         let user = match (environment.uid, environment.privileged) {

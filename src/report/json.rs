@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Judged, Reporter, Start, Summary, Totals};
+use super::{Judged, Part, Reporter, Start, Summary, Totals};
 use crate::probe;
 use crate::snapshot;
 use crate::target::Unopened;
@@ -18,12 +18,14 @@ pub const VERSION: u32 = 3;
 #[derive(Debug)]
 pub struct Json<W: Write> {
     out: W,
+    /// What the run is about, which a run that dies must have said before.
+    part: Value,
 }
 
 impl<W: Write> Json<W> {
     /// A reporter that writes here; every line is written at once.
     pub fn new(out: W) -> Self {
-        Self { out }
+        Self { out, part: Value::Null }
     }
 
     /// Writes an event.
@@ -38,9 +40,21 @@ impl<W: Write> Json<W> {
     }
 }
 
+impl<W: Write> Json<W> {
+    fn line_of_part(&mut self, mut event: Value) -> io::Result<()> {
+        event["part"] = self.part.clone();
+        self.line(&event)
+    }
+}
+
 impl<W: Write> Reporter for Json<W> {
+    fn begin(&mut self, part: &Part) -> io::Result<()> {
+        self.part = serde_json::to_value(part)?;
+        Ok(())
+    }
+
     fn start(&mut self, start: Start<'_>) -> io::Result<()> {
-        self.line(&environment(start))
+        self.line_of_part(environment(start))
     }
 
     fn judged(&mut self, judged: Judged<'_>) -> io::Result<()> {
@@ -48,11 +62,11 @@ impl<W: Write> Reporter for Json<W> {
     }
 
     fn unavailable(&mut self, target: &str, cases: usize, why: &Unopened) -> io::Result<()> {
-        self.line(&unavailable(target, cases, why))
+        self.line_of_part(unavailable(target, cases, why))
     }
 
     fn end(&mut self, totals: &Totals) -> io::Result<()> {
-        self.line(&summary(totals))
+        self.line_of_part(summary(totals))
     }
 }
 

@@ -15,12 +15,35 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::probe::Environment;
 use crate::scenario::Case;
+use crate::shard::Shard;
 use crate::target::Unopened;
 use crate::verdict::{Status, Verdict};
+
+/// Which part of which selection a run is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The part.
+    pub shard: Shard,
+    /// How many cases are in it.
+    pub scenarios: usize,
+    /// How many were selected, in all parts together.
+    pub selected: usize,
+    /// A digest of what was selected: parts of the same have the same.
+    pub digest: String,
+    /// Whether every case is asked on one of the targets only.
+    pub shared: bool,
+}
+
+impl Part {
+    /// Whether others have all that was selected: then there is nothing to ask, and nothing is left out.
+    pub fn is_empty(&self) -> bool {
+        self.scenarios == 0 && self.selected > 0
+    }
+}
 
 /// A target that is asked.
 #[derive(Clone, Copy, Debug)]
@@ -149,18 +172,26 @@ impl Summary {
 }
 
 /// What came of a run on all its targets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Totals {
+    /// What the run was about.
+    pub part: Part,
     /// Of all targets together.
     pub all: Summary,
     /// Of each, in the order in which they were told.
     pub targets: Vec<(String, Summary)>,
-    /// Whether every case was asked on one of the targets only.
-    pub shared: bool,
 }
 
 /// Somebody who is told of a run: of one target after the other, and at last of the whole.
 pub trait Reporter {
+    /// A run begins, about this part of what was selected.
+    ///
+    /// # Errors
+    /// Where the report cannot be written.
+    fn begin(&mut self, _part: &Part) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What is told from now on is of this target.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::exit_code::ExitCode;
 use crate::missing::Missing;
 use crate::model::predict;
 use crate::processor;
-use crate::report::{Judged, Reporter, Summary, Totals};
+use crate::report::{Judged, Part, Reporter, Summary, Totals};
 use crate::scenario::Case;
 use crate::snapshot::{Mode, Shelf, render};
 use crate::sys;
@@ -49,6 +49,8 @@ pub struct Options {
     pub guests: usize,
     /// Which targets are asked a case.
     pub share: Share,
+    /// What the cases are a part of.
+    pub part: Part,
 }
 
 /// Which targets are asked a case.
@@ -88,6 +90,7 @@ pub fn run(
     options: Options,
     reporters: &mut [&mut dyn Reporter],
 ) -> io::Result<Totals> {
+    reporters.iter_mut().try_for_each(|reporter| reporter.begin(&options.part))?;
     let sessions = asked.into_iter().enumerate().map(|(index, asked)| {
         let all = index == 0 || options.share == Share::Every;
         Session::new(asked, if all { cases.len() } else { 0 })
@@ -454,17 +457,18 @@ impl Run<'_> {
     }
 
     fn totals(self) -> Totals {
-        let mut totals = Totals::default();
+        let share = self.options.share;
+        let (part, all) = (self.options.part, Summary::default());
+        let mut totals = Totals { part, all, targets: Vec::new() };
         for mut session in self.sessions {
             session.summary.not_run = session.waiting.len() + session.started.len();
             session.summary.interrupted = sys::interrupted();
             totals.all.add(&session.summary);
             let unasked = !session.announced && session.summary.not_run == 0;
-            if self.options.share == Share::Every || !unasked {
+            if share == Share::Every || !unasked {
                 totals.targets.push((session.target, session.summary));
             }
         }
-        totals.shared = self.options.share == Share::FirstThatCan;
         totals
     }
 }
@@ -475,9 +479,12 @@ fn as_name(target: &str) -> String {
 }
 
 /// What a run means to the shell. A target that was named must have answered: what others answered
-/// does not make up for it.
+/// does not make up for it. A part that has nothing of what was selected leaves nothing out: others have it.
 pub fn exit_code(totals: &Totals) -> ExitCode {
-    if totals.shared {
+    if totals.part.is_empty() && !totals.all.interrupted {
+        return ExitCode::AsExpected;
+    }
+    if totals.part.shared {
         return of_summary(&totals.all);
     }
     ExitCode::gravest(totals.targets.iter().map(|(_, summary)| of_summary(summary)))
