@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use super::on::{On, cores, guests_at_once};
+use super::reports::Again;
 use super::select::{OfShard, Selection};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
@@ -29,6 +30,8 @@ pub struct Arguments {
     selection: Selection,
     #[command(flatten)]
     shard: OfShard,
+    #[command(flatten)]
+    again: Again,
     /// Where it is asked, as for `run`; this machine and every User-Mode Linux in the cache if left out
     #[arg(long, value_name = "TARGET,...")]
     on: Option<Targets>,
@@ -107,6 +110,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         guests: guests_at_once(),
         share: Share::Every,
         part: selected.part.clone(),
+        retries: arguments.again.retries(),
+        refuse_flaky: arguments.again.refuses_flaky(),
     };
     let means = Means { host, privileged: arguments.privileged, probes };
     let asked = on.asked(means, &selected.cases)?;

@@ -14,6 +14,39 @@ use crate::report::junit::Junit;
 use crate::report::ktap::Ktap;
 use crate::run::{Asked, Options, exit_code, run};
 
+/// The arguments that have what failed asked again.
+#[derive(Debug, clap::Args)]
+pub struct Again {
+    /// Asks what failed, broke or took too long again, at most so often, each time in a fresh sandbox or
+    /// guest: what passes then is flaky
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    retries: Option<u32>,
+    /// What a flaky scenario is: a status of its own, counted as passed, or what it was at first
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "pass", requires = "retries")]
+    flaky: Flaky,
+}
+
+/// What a flaky scenario is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Flaky {
+    /// It is counted as passed
+    Pass,
+    /// It fails, breaks or takes too long, as at first
+    Fail,
+}
+
+impl Again {
+    /// How often what failed is asked again, at most.
+    pub fn retries(&self) -> u32 {
+        self.retries.unwrap_or_default()
+    }
+
+    /// Whether what passes then is what it was at first.
+    pub fn refuses_flaky(&self) -> bool {
+        self.flaky == Flaky::Fail
+    }
+}
+
 /// The arguments that say what is reported, and where.
 #[derive(Debug, clap::Args)]
 pub struct Reports {

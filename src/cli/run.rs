@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Trouble;
 use super::on::{On, cores, guests_at_once};
-use super::reports::Reports;
+use super::reports::{Again, Reports};
 use super::select::{OfShard, Selected, Selection};
 use crate::exit_code::ExitCode;
 use crate::probe;
@@ -33,6 +33,8 @@ pub struct Arguments {
     selection: Selection,
     #[command(flatten)]
     shard: OfShard,
+    #[command(flatten)]
+    again: Again,
     /// How many scenarios are asked at once on this machine; one a core if left out
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -94,6 +96,8 @@ impl Arguments {
             guests: guests_at_once(),
             share: self.on.share(),
             part: part.clone(),
+            retries: self.again.retries(),
+            refuse_flaky: self.again.refuses_flaky(),
         })
     }
 
@@ -128,6 +132,16 @@ impl Arguments {
         }
         if self.on.is_recorded() && (self.keep.is_some() || self.timeout.is_some()) {
             return wrong("--keep and --timeout change nothing of what was recorded");
+        }
+        if self.on.is_recorded() && self.again.retries() > 0 {
+            return wrong(
+                "a recording answers the same when it is asked again: leave --retries out",
+            );
+        }
+        if self.record.is_some() && self.again.retries() > 0 {
+            return wrong(
+                "--record writes down the first answer to each scenario: leave --retries out",
+            );
         }
         if self.record.is_some() && (self.on.is_auto() || self.on.named().len() > 1) {
             return wrong("--record writes the answers of one target: name one with --on");

@@ -157,6 +157,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         guests: 0,
         share: Share::Every,
         part: selected.part.clone(),
+        retries: 0,
+        refuse_flaky: false,
     };
     arguments.reports.of(&selected, asked, options)
 }

@@ -13,7 +13,7 @@ use crate::probe::Environment;
 use crate::scenario::load::SCENARIOS;
 use crate::shard::Shard;
 use crate::target::Unopened;
-use crate::verdict::{Recorded, Status, StepStatus, StepVerdict};
+use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +81,7 @@ impl Console {
 fn style(status: Status) -> Style {
     let colour = match status {
         Status::Pass => AnsiColor::Green,
-        Status::Xfail => AnsiColor::Cyan,
+        Status::Xfail | Status::Flaky => AnsiColor::Cyan,
         Status::Skip => AnsiColor::Yellow,
         Status::Fail | Status::Xpass | Status::Timeout | Status::Broken => AnsiColor::Red,
     };
@@ -149,6 +149,7 @@ impl Reporter for Console {
             format!("{style}{:<8}{style:#}{}  {}\n", verdict.status.word(), case.id, case.title);
         match verdict.status {
             Status::Pass => {}
+            Status::Flaky => text.push_str(&attempts(verdict)),
             Status::Skip if verdict.reasons == self.skipped_for => {}
             Status::Skip | Status::Xfail => {
                 verdict
@@ -217,6 +218,7 @@ impl Reporter for Console {
         }
         let details = [
             (summary.xfailed, "failed as known (counted as passed)"),
+            (summary.flaky, "passed only when asked again (counted as passed)"),
             (summary.xpassed, "passed though known to fail"),
             (summary.timeouts, "not ended in time"),
             (summary.broken, "broken, so not answered"),
@@ -256,8 +258,27 @@ impl Reporter for Console {
 }
 
 fn in_short(summary: &Summary) -> String {
-    let Summary { passed, failed, skipped, .. } = summary;
-    format!("{passed} passed, {failed} failed, {skipped} skipped")
+    let Summary { passed, failed, skipped, flaky, .. } = summary;
+    let flaky = if *flaky > 0 { format!(" ({flaky} flaky)") } else { String::new() };
+    format!("{passed} passed{flaky}, {failed} failed, {skipped} skipped")
+}
+
+/// What came of asking each time, with the reasons where they are others than before.
+fn attempts(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let mut before: &[String] = match verdict.status {
+        Status::Flaky => &[],
+        _ => verdict.attempts.first().map_or(&[][..], |attempt| &attempt.reasons),
+    };
+    for (attempt, number) in verdict.attempts.iter().zip(1..) {
+        text.push_str(&format!("        attempt {number}: {}\n", attempt.status.word()));
+        if attempt.reasons != before {
+            let lines = attempt.reasons.iter().map(|reason| format!("          {reason}\n"));
+            text.extend(lines);
+        }
+        before = &attempt.reasons;
+    }
+    text
 }
 
 /// What is missing most, first.
@@ -297,6 +318,7 @@ fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
         text.push_str("        - recorded, + observed:\n");
         diff.lines().for_each(|line| text.push_str(&format!("        {line}\n")));
     }
+    text.push_str(&attempts(verdict));
     let path = case.path.display();
     let below_scenarios = case.base == Path::new(SCENARIOS);
     let subject = if below_scenarios { case.id.clone() } else { path.to_string() };

@@ -135,6 +135,7 @@ pub fn scenario(judged: Judged<'_>) -> Value {
         "status": verdict.status,
         "reasons": verdict.reasons,
         "missing": verdict.missing,
+        "attempts": verdict.attempts,
         "probes": probe::wanted([case]),
         "world": verdict.world,
         "steps": verdict.steps,

@@ -124,15 +124,20 @@ fn subtest(id: &str, verdict: &Verdict) -> Subtest {
     let reasons = verdict.reasons.join("; ");
     let (directive, told) = match verdict.status {
         Status::Pass => (String::new(), false),
+        // KTAP has no word for it: a parser must take it for passed, and a person must see it.
+        Status::Flaky => (String::new(), true),
         Status::Fail | Status::Xpass => (String::new(), true),
         Status::Skip => (directive("SKIP", &reasons), false),
         Status::Xfail => (directive("XFAIL", &reasons), false),
         Status::Timeout => (directive("TIMEOUT", ""), true),
         Status::Broken => (directive("ERROR", ""), true),
     };
-    let reasons = verdict.reasons.iter().filter(|_| told);
-    let lines =
-        reasons.flat_map(|reason| reason.lines().map(|line| format!("{id}: {}", plain(line))));
+    let attempts = verdict.attempts.iter().zip(1..);
+    let attempts = attempts.map(|(attempt, n)| format!("attempt {n}: {}", attempt.status.word()));
+    let reasons = verdict.reasons.iter().filter(|_| told).cloned().chain(attempts);
+    let lines = reasons.flat_map(|reason| {
+        reason.lines().map(|line| format!("{id}: {}", plain(line))).collect::<Vec<_>>()
+    });
     let ok = !verdict.status.is_failure();
     Subtest { name: id.to_owned(), ok, directive, diagnostics: lines.collect() }
 }

@@ -76,7 +76,7 @@ pub struct Judged<'a> {
 /// What came of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
-    /// `pass`, and `xfail`, which is as expected too.
+    /// `pass`, and `xfail` and `flaky`, which are as expected too.
     pub passed: usize,
     /// `fail`, `xpass`, `timeout` and `broken`.
     pub failed: usize,
@@ -84,6 +84,8 @@ pub struct Summary {
     pub skipped: usize,
     /// Of the passed: failed as known.
     pub xfailed: usize,
+    /// Of the passed: only when it was asked again.
+    pub flaky: usize,
     /// Of the failed: passed though known to fail.
     pub xpassed: usize,
     /// Of the failed: not ended in time.
@@ -117,6 +119,10 @@ impl Summary {
             Status::Xfail => {
                 self.passed += 1;
                 self.xfailed += 1;
+            }
+            Status::Flaky => {
+                self.passed += 1;
+                self.flaky += 1;
             }
             Status::Skip => self.skipped += 1,
             Status::Fail => self.failed += 1,
@@ -152,6 +158,7 @@ impl Summary {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.xfailed += other.xfailed;
+        self.flaky += other.flaky;
         self.xpassed += other.xpassed;
         self.timeouts += other.timeouts;
         self.broken += other.broken;

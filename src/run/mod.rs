@@ -23,7 +23,7 @@ use crate::sys;
 use crate::target::recording::{Recorder, Recording};
 use crate::target::{Answer, Opened, Opener, Unopened};
 use crate::transcript::Transcript;
-use crate::verdict::{Recorded, Verdict, judge};
+use crate::verdict::{Attempts, Recorded, Verdict, judge};
 
 use session::{Session, Started, State};
 
@@ -51,6 +51,10 @@ pub struct Options {
     pub share: Share,
     /// What the cases are a part of.
     pub part: Part,
+    /// How often what failed is asked again, at most.
+    pub retries: u32,
+    /// Whether what passes then is what it was at first.
+    pub refuse_flaky: bool,
 }
 
 /// Which targets are asked a case.
@@ -101,12 +105,15 @@ pub fn run(
         options,
         processors: processor::usable().len(),
         lacks: BTreeMap::new(),
-        judged_records: BTreeSet::new(),
+        judged_records: BTreeMap::new(),
         telling: 0,
         stop: false,
     };
     loop {
         run.stop |= sys::interrupted();
+        if run.stop {
+            run.sessions.iter_mut().for_each(Session::give_up);
+        }
         for index in 0..run.sessions.len() {
             run.advance(index)?;
         }
@@ -119,6 +126,7 @@ pub fn run(
             run.wait()?;
         }
     }
+    run.sessions.iter_mut().for_each(Session::abandon);
     run.tell_rest(reporters)?;
     Ok(run.totals())
 }
@@ -131,8 +139,8 @@ struct Run<'a> {
     processors: usize,
     /// What a case lacks on the targets that passed it on.
     lacks: BTreeMap<usize, Vec<Missing>>,
-    /// The records that another target has written or differs from.
-    judged_records: BTreeSet<PathBuf>,
+    /// The records that were written or differ, and by which session.
+    judged_records: BTreeMap<PathBuf, usize>,
     /// The session that the reporters are being told of.
     telling: usize,
     stop: bool,
@@ -246,7 +254,7 @@ impl Run<'_> {
                     Unopened::Missing(missing) => self.skip(index, case, vec![missing.clone()]),
                     Unopened::Broken(why) => {
                         let verdict = Verdict::broken(why.clone());
-                        self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+                        self.settle(index, case, verdict, Duration::ZERO);
                     }
                 }
             }
@@ -264,9 +272,9 @@ impl Run<'_> {
     fn skip(&mut self, index: usize, case: usize, missing: Vec<Missing>) {
         let target = self.sessions[index].target.clone();
         let next = self.next_for(index);
-        if next.is_none() && !self.lacks.contains_key(&case) {
-            let verdict = Verdict::skip(missing);
-            self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+        let failed = self.sessions[index].attempts.contains_key(&case);
+        if failed || next.is_none() && !self.lacks.contains_key(&case) {
+            self.settle(index, case, Verdict::skip(missing), Duration::ZERO);
             return;
         }
         let lacks = self.lacks.entry(case).or_default();
@@ -279,7 +287,7 @@ impl Run<'_> {
             Some(next) => drop(self.sessions[next].waiting.insert(case)),
             None => {
                 let verdict = Verdict::skip(self.lacks.remove(&case).unwrap_or_default());
-                self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+                self.settle(index, case, verdict, Duration::ZERO);
             }
         }
     }
@@ -292,7 +300,7 @@ impl Run<'_> {
             return Ok(());
         };
         if let Some(why) = environment.broken(case) {
-            session.finished.insert(number, (Verdict::broken(why), Duration::ZERO));
+            self.settle(index, number, Verdict::broken(why), Duration::ZERO);
             return Ok(());
         }
         let missing = environment.missing(case);
@@ -300,9 +308,14 @@ impl Run<'_> {
             self.skip(index, number, missing);
             return Ok(());
         }
-        if let Err(error) = witness.submit(number, &case.plan) {
+        let submitted = if session.attempts.contains_key(&number) {
+            witness.submit_afresh(number, &case.plan)
+        } else {
+            witness.submit(number, &case.plan)
+        };
+        if let Err(error) = submitted {
             session.waiting.insert(number);
-            session.break_off(&error);
+            session.break_off(&error, self.options.refuse_flaky);
             return Ok(());
         }
         let prediction = session.profile.as_ref().map(|profile| predict(&case.plan, profile));
@@ -331,7 +344,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     heard = true;
-                    session.break_off(&error);
+                    session.break_off(&error, self.options.refuse_flaky);
                 }
             }
         }
@@ -368,25 +381,42 @@ impl Run<'_> {
             let shelf = Shelf::beside(&case.base);
             let record = shelf.record(case, environment);
             // What one target wrote, another must not overwrite or take back.
-            let mode = if judged.contains(&record) { Mode::Check } else { mode };
+            let others = judged.get(&record).is_some_and(|by| *by != index);
+            let mode = if others { Mode::Check } else { mode };
             let recorded = shelf.compare(case, environment, &render(transcript), mode);
             if mode == Mode::Accept || !matches!(recorded, Recorded::Same | Recorded::Nothing) {
-                judged.insert(record);
+                judged.entry(record).or_insert(index);
             }
             recorded
         };
         let verdict = judge(case, environment, answer, prediction, record);
+        let took = at.elapsed();
         if verdict.status.is_failure() {
-            self.stop |= self.options.fail_fast;
-            if let Some(directory) = &self.options.keep {
+            let before = session.attempts.get(&number).map_or(0, Attempts::count);
+            // Of a case that is asked again the first failure is evidence.
+            if let Some(directory) = self.options.keep.as_ref().filter(|_| before == 0) {
                 let target = &session.target;
                 let directory =
                     if several { directory.join(as_name(target)) } else { directory.clone() };
                 evidence::keep(&directory, target, case, &verdict)?;
             }
+            let again = verdict.status.is_asked_again() && before < self.options.retries as usize;
+            if again && !self.stop {
+                session.ask_again(number, verdict, took);
+                return Ok(());
+            }
         }
-        self.sessions[index].finished.insert(number, (verdict, at.elapsed()));
+        self.settle(index, number, verdict, took);
         Ok(())
+    }
+
+    /// What came of a case is known.
+    fn settle(&mut self, index: usize, number: usize, verdict: Verdict, took: Duration) {
+        let session = &mut self.sessions[index];
+        session.settle(number, verdict, took, self.options.refuse_flaky);
+        let settled = session.finished.get(&number);
+        let failed = settled.is_some_and(|(verdict, _)| verdict.status.is_failure());
+        self.stop |= failed && self.options.fail_fast;
     }
 
     /// Whether nothing more will come of a session.
