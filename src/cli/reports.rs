@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::Trouble;
 use super::select::Selected;
 use crate::exit_code::ExitCode;
-use crate::report::Reporter;
 use crate::report::console::{Console, Verbosity};
 use crate::report::json::Json;
 use crate::report::junit::Junit;
 use crate::report::ktap::Ktap;
+use crate::report::{Reporter, Totals};
 use crate::run::{Asked, Options, exit_code, run};
 
 /// The arguments that have what failed asked again.
@@ -50,9 +50,6 @@ impl Again {
 /// The arguments that say what is reported, and where.
 #[derive(Debug, clap::Args)]
 pub struct Reports {
-    /// Ends the run with the first failure
-    #[arg(long)]
-    pub fail_fast: bool,
     /// Writes JSON lines to this file; docs/json.md describes them
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -75,6 +72,36 @@ impl Reports {
         asked: Vec<Asked>,
         options: Options,
     ) -> Result<ExitCode, Trouble> {
+        let mut reporters = self.reporters()?;
+        let mut reporters: Vec<_> =
+            reporters.iter_mut().map(|reporter| &mut **reporter as _).collect();
+        let written = Trouble::environment("the report cannot be written to its end");
+        let mut totals = run(&selected.cases, asked, options, &mut reporters).map_err(written)?;
+        let strays = selected.strays().map_err(Trouble::environment("snapshots cannot be read"))?;
+        totals
+            .all
+            .stray_snapshots
+            .extend(strays.into_iter().map(|stray| stray.file.display().to_string()));
+        self.end(&mut reporters, &totals)?;
+        Ok(exit_code(&totals))
+    }
+
+    /// Tells everybody what it comes to.
+    pub fn end(&self, reporters: &mut [&mut dyn Reporter], totals: &Totals) -> Result<(), Trouble> {
+        // The console says the summary last, when the other reports are whole.
+        let ended = reporters.iter_mut().rev().try_for_each(|reporter| reporter.end(totals));
+        ended.map_err(Trouble::environment("the report cannot be written to its end"))
+    }
+
+    /// Whether a report is written to this file.
+    pub fn writes(&self, file: &Path) -> bool {
+        let named = [&self.json, &self.junit, &self.ktap];
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        named.into_iter().flatten().any(|named| real(named) == real(file))
+    }
+
+    /// The reporters, the console first.
+    pub fn reporters(&self) -> Result<Vec<Box<dyn Reporter>>, Trouble> {
         let mut reporters: Vec<Box<dyn Reporter>> =
             vec![Box::new(Console::new(Verbosity { quiet: self.quiet }))];
         if let Some(path) = &self.json {
@@ -86,20 +113,7 @@ impl Reports {
         if let Some(path) = &self.ktap {
             reporters.push(Box::new(Ktap::new(create(path)?)));
         }
-        let mut reporters: Vec<&mut dyn Reporter> =
-            reporters.iter_mut().map(|reporter| &mut **reporter as &mut dyn Reporter).collect();
-        let written = || Trouble::environment("the report cannot be written to its end");
-        let mut totals = run(&selected.cases, asked, options, &mut reporters).map_err(written())?;
-        let strays = selected.strays().map_err(Trouble::environment("snapshots cannot be read"))?;
-        totals
-            .all
-            .stray_snapshots
-            .extend(strays.into_iter().map(|stray| stray.file.display().to_string()));
-        // The console says the summary last, when the other reports are whole.
-        for reporter in reporters.iter_mut().rev() {
-            reporter.end(&totals).map_err(written())?;
-        }
-        Ok(exit_code(&totals))
+        Ok(reporters)
     }
 }
 

@@ -68,6 +68,9 @@ pub struct Arguments {
     unlike: Option<PathBuf>,
     #[command(flatten)]
     on: On,
+    /// Ends the run with the first failure
+    #[arg(long)]
+    fail_fast: bool,
     #[command(flatten)]
     reports: Reports,
 }
@@ -88,7 +91,7 @@ impl Arguments {
         };
         Ok(Options {
             snapshots: self.snapshots(),
-            fail_fast: self.reports.fail_fast,
+            fail_fast: self.fail_fast,
             keep: self.keep.clone(),
             model,
             record,

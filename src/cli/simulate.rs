@@ -28,6 +28,9 @@ pub struct Arguments {
     kernel: Kernel,
     #[command(flatten)]
     modelled: Modelled,
+    /// Ends the run with the first failure
+    #[arg(long)]
+    fail_fast: bool,
     #[command(flatten)]
     reports: Reports,
 }
@@ -149,7 +152,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let options = Options {
         // What is recorded is what kernels answered.
         snapshots: Mode::Check,
-        fail_fast: arguments.reports.fail_fast,
+        fail_fast: arguments.fail_fast,
         keep: None,
         model: false,
         record: None,

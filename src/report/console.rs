@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,7 +9,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{Judged, Part, Reporter, Start, Summary, Totals, count};
 use crate::diag::Diagnostic;
 use crate::probe::Environment;
-use crate::scenario::load::SCENARIOS;
 use crate::shard::Shard;
 use crate::target::Unopened;
 use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
@@ -242,6 +240,13 @@ impl Reporter for Console {
                 summary.abstained
             ));
         }
+        let style = style(Status::Broken);
+        for problem in &totals.problems {
+            let word = Status::Broken.word();
+            text.push_str(&format!(
+                "{style}{word:<8}{style:#}the report is not whole: {problem}\n"
+            ));
+        }
         if summary.interrupted {
             text.push_str("interrupted: the report ends here\n");
         }
@@ -299,13 +304,13 @@ fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
     let Judged { case, verdict, witness, .. } = *judged;
     let mut text = String::new();
     let mut told = 0;
-    for (step, info) in verdict.steps.iter().zip(&case.steps) {
+    for (step, span) in verdict.steps.iter().zip(&case.steps) {
         if !matches!(step.status, StepStatus::Fail | StepStatus::Xpass) {
             continue;
         }
         told += 1;
         let why = step.why.clone().unwrap_or_default();
-        let diagnostic = Diagnostic::at(&case.source, info.span.clone(), why).label(voice(step));
+        let diagnostic = Diagnostic::at(&case.source, span.clone(), why).label(voice(step));
         text.push_str(&diagnostic.render(colour));
         text.push('\n');
         text.push_str(&voices(step, witness));
@@ -320,8 +325,7 @@ fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
     }
     text.push_str(&attempts(verdict));
     let path = case.path.display();
-    let below_scenarios = case.base == Path::new(SCENARIOS);
-    let subject = if below_scenarios { case.id.clone() } else { path.to_string() };
+    let subject = if case.is_below_scenarios() { case.id.clone() } else { path.to_string() };
     let next = match &verdict.recorded {
         _ if witness == "model" => format!("nsharness explain {subject}{kernel}"),
         Recorded::New { pending, .. } | Recorded::Changed { pending, .. } if told == 0 => {

@@ -6,8 +6,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Judged, Part, Reporter, Start, Summary, Totals};
-use crate::probe;
-use crate::snapshot;
 use crate::target::Unopened;
 use crate::verdict::Recorded;
 
@@ -108,9 +106,7 @@ pub fn unavailable(target: &str, cases: usize, why: &Unopened) -> Value {
 
 /// The event of a case that was judged.
 pub fn scenario(judged: Judged<'_>) -> Value {
-    let Judged { case, target, witness, verdict, took } = judged;
-    let observed =
-        verdict.transcript.as_ref().map(snapshot::render).filter(|text| !text.is_empty());
+    let Judged { case, target, witness, verdict, observed, took } = judged;
     let recorded = match &verdict.recorded {
         Recorded::Nothing => json!(null),
         Recorded::Same => json!({ "state": "same" }),
@@ -136,9 +132,10 @@ pub fn scenario(judged: Judged<'_>) -> Value {
         "reasons": verdict.reasons,
         "missing": verdict.missing,
         "attempts": verdict.attempts,
-        "probes": probe::wanted([case]),
+        "probes": case.probes,
         "world": verdict.world,
         "steps": verdict.steps,
+        "excerpts": case.excerpts(verdict),
         "observations": verdict.observations,
         "abstained": verdict.abstained,
         "quirks": verdict.quirks,
@@ -149,8 +146,13 @@ pub fn scenario(judged: Judged<'_>) -> Value {
 }
 
 fn summary(totals: &Totals) -> Value {
-    let mut event = json!({ "event": "summary" });
+    let mut event = json!({
+        "event": "summary",
+        "version": VERSION,
+        "nsharness": env!("CARGO_PKG_VERSION"),
+    });
     extend(&mut event, &totals.all);
+    event["problems"] = json!(totals.problems);
     let targets = totals.targets.iter().map(|(target, summary)| {
         let mut one = json!({ "target": target });
         extend(&mut one, summary);

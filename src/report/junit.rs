@@ -112,6 +112,13 @@ impl<W: Write> Reporter for Junit<W> {
             case.set_classname(class(target, OWN));
             whole.add_test_case(case);
         }
+        if !totals.problems.is_empty() {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_type("not_whole").set_message(totals.problems.join("; "));
+            let mut case = TestCase::new("the report is whole", status);
+            case.set_classname(OWN);
+            whole.add_test_case(case);
+        }
         if !whole.test_cases.is_empty() {
             self.report.add_test_suite(whole);
         }

@@ -111,6 +111,11 @@ impl<W: Write> Reporter for Ktap<W> {
                 }),
             }
         }
+        for problem in &totals.problems {
+            let result = Some((false, directive("ERROR", problem)));
+            let target = "the report is whole".to_owned();
+            self.tests.push(Test { target, result, subtests: Vec::new() });
+        }
         self.out.write_all(self.text().as_bytes())?;
         self.out.flush()
     }

@@ -8,8 +8,10 @@ pub mod ktap;
 pub mod link;
 pub mod matrix;
 pub mod picture;
+pub mod read;
 pub mod rules;
 pub mod sentence;
+pub mod subject;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,10 +20,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::probe::Environment;
-use crate::scenario::Case;
 use crate::shard::Shard;
 use crate::target::Unopened;
 use crate::verdict::{Status, Verdict};
+
+use subject::Subject;
 
 /// Which part of which selection a run is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +42,9 @@ pub struct Part {
 }
 
 impl Part {
-    /// Whether others have all that was selected: then there is nothing to ask, and nothing is left out.
+    /// Whether other parts have all that was selected: then there is nothing to ask, and nothing is left out.
     pub fn is_empty(&self) -> bool {
-        self.scenarios == 0 && self.selected > 0
+        self.shard != Shard::WHOLE && self.scenarios == 0 && self.selected > 0
     }
 }
 
@@ -62,13 +65,15 @@ pub struct Start<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Judged<'a> {
     /// The case.
-    pub case: &'a Case,
+    pub case: &'a Subject,
     /// Where it was asked.
     pub target: &'a str,
     /// Whose answer it is.
     pub witness: &'a str,
     /// What came of it.
     pub verdict: &'a Verdict,
+    /// What was observed, as text.
+    pub observed: Option<&'a str>,
     /// How long it took.
     pub took: Duration,
 }
@@ -187,6 +192,8 @@ pub struct Totals {
     pub all: Summary,
     /// Of each, in the order in which they were told.
     pub targets: Vec<(String, Summary)>,
+    /// What keeps the report from being whole, where it was put together.
+    pub problems: Vec<String>,
 }
 
 /// Somebody who is told of a run: of one target after the other, and at last of the whole.

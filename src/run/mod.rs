@@ -16,6 +16,7 @@ use crate::exit_code::ExitCode;
 use crate::missing::Missing;
 use crate::model::predict;
 use crate::processor;
+use crate::report::subject::Subject;
 use crate::report::{Judged, Part, Reporter, Summary, Totals};
 use crate::scenario::Case;
 use crate::snapshot::{Mode, Shelf, render};
@@ -470,11 +471,13 @@ impl Run<'_> {
             }
             let Some((verdict, took)) = session.finished.remove(&number) else { break };
             session.summary.count(&verdict);
+            let rendered = verdict.transcript.as_ref().map(render);
             let judged = Judged {
-                case: &self.cases[number],
+                case: &Subject::from(&self.cases[number]),
                 target: &session.target,
                 witness: session.witness_name,
                 verdict: &verdict,
+                observed: rendered.as_deref().filter(|text| !text.is_empty()),
                 took,
             };
             reporters.iter_mut().try_for_each(|reporter| reporter.judged(judged))?;
@@ -489,7 +492,7 @@ impl Run<'_> {
     fn totals(self) -> Totals {
         let share = self.options.share;
         let (part, all) = (self.options.part, Summary::default());
-        let mut totals = Totals { part, all, targets: Vec::new() };
+        let mut totals = Totals { part, all, targets: Vec::new(), problems: Vec::new() };
         for mut session in self.sessions {
             session.summary.not_run = session.waiting.len() + session.started.len();
             session.summary.interrupted = sys::interrupted();
@@ -514,10 +517,12 @@ pub fn exit_code(totals: &Totals) -> ExitCode {
     if totals.part.is_empty() && !totals.all.interrupted {
         return ExitCode::AsExpected;
     }
+    let broken = (!totals.problems.is_empty()).then_some(ExitCode::Broken);
     if totals.part.shared {
-        return of_summary(&totals.all);
+        return ExitCode::gravest(broken.into_iter().chain([of_summary(&totals.all)]));
     }
-    ExitCode::gravest(totals.targets.iter().map(|(_, summary)| of_summary(summary)))
+    let codes = totals.targets.iter().map(|(_, summary)| of_summary(summary));
+    ExitCode::gravest(codes.chain(broken))
 }
 
 fn of_summary(summary: &Summary) -> ExitCode {

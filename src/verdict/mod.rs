@@ -69,22 +69,22 @@ impl Status {
 }
 
 /// One observation, with what the model says of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObservationVerdict {
     /// What was observed.
     pub title: String,
     /// Whether kernel and model agree; `None` where only one of them speaks.
     pub agrees: Option<bool>,
     /// How they differ, or why the model abstains.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The rules that the model cites.
     pub rules: Vec<&'static Rule>,
     /// What was found.
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub found: serde_json::Value,
     /// The system call that failed instead, and how.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
 }
 
