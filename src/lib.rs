@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod diag;
 pub mod exit_code;
 pub mod kernel;
+pub mod last;
 pub mod merge;
 pub mod missing;
 pub mod model;

@@ -112,6 +112,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         part: selected.part.clone(),
         retries: arguments.again.retries(),
         refuse_flaky: arguments.again.refuses_flaky(),
+        only: None,
     };
     let means = Means { host, privileged: arguments.privileged, probes };
     let asked = on.asked(means, &selected.cases)?;

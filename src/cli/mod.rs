@@ -113,7 +113,7 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, Trouble> {
     match command {
-        Command::Run(arguments) => run::execute(&arguments),
+        Command::Run(arguments) => run::execute(arguments),
         Command::Matrix(arguments) => matrix::execute(&arguments),
         Command::Diff(arguments) => diff::execute(&arguments),
         Command::Merge(arguments) => merge::execute(&arguments),

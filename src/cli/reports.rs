@@ -65,14 +65,16 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Asks the cases and reports what came of them.
+    /// Asks the cases and reports what came of them, to others too.
     pub fn of(
         &self,
         selected: &Selected,
         asked: Vec<Asked>,
         options: Options,
+        others: Vec<Box<dyn Reporter>>,
     ) -> Result<ExitCode, Trouble> {
         let mut reporters = self.reporters()?;
+        reporters.extend(others);
         let mut reporters: Vec<_> =
             reporters.iter_mut().map(|reporter| &mut **reporter as _).collect();
         let written = Trouble::environment("the report cannot be written to its end");

@@ -50,7 +50,21 @@ pub struct OfShard {
     shard: Shard,
 }
 
+/// What is selected, as far as nobody leaves a part of it to others.
+fn part(cases: &[Case]) -> Part {
+    let count = cases.len();
+    let (shard, digest) = (Shard::WHOLE, digest(cases));
+    Part { shard, scenarios: count, selected: count, digest, shared: false }
+}
+
 impl Selected {
+    /// Selects of these alone.
+    pub fn only(&mut self, wanted: impl Fn(&Case) -> bool) {
+        self.cases.retain(wanted);
+        self.whole.clear();
+        self.part = part(&self.cases);
+    }
+
     /// Leaves to others what is not in this part.
     pub fn keep(&mut self, OfShard { shard }: &OfShard) {
         self.part.shard = *shard;
@@ -164,13 +178,7 @@ impl Selection {
         if cases.len() == before && paths.iter().all(|path| path.is_dir()) {
             whole.extend(paths.iter().map(|path| base_of_directory(path)));
         }
-        let part = Part {
-            shard: Shard::WHOLE,
-            scenarios: cases.len(),
-            selected: cases.len(),
-            digest: digest(&cases),
-            shared: false,
-        };
+        let part = part(&cases);
         Ok(Selected { cases, whole, part })
     }
 

@@ -162,6 +162,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         part: selected.part.clone(),
         retries: 0,
         refuse_flaky: false,
+        only: None,
     };
-    arguments.reports.of(&selected, asked, options)
+    arguments.reports.of(&selected, asked, options, Vec::new())
 }

@@ -56,6 +56,8 @@ pub struct Options {
     pub retries: u32,
     /// Whether what passes then is what it was at first.
     pub refuse_flaky: bool,
+    /// The cases that each target is asked, where that is not every one: by their numbers.
+    pub only: Option<BTreeMap<String, BTreeSet<usize>>>,
 }
 
 /// Which targets are asked a case.
@@ -98,7 +100,12 @@ pub fn run(
     reporters.iter_mut().try_for_each(|reporter| reporter.begin(&options.part))?;
     let sessions = asked.into_iter().enumerate().map(|(index, asked)| {
         let all = index == 0 || options.share == Share::Every;
-        Session::new(asked, if all { cases.len() } else { 0 })
+        let cases = match &options.only {
+            Some(only) => only.get(&asked.target).cloned().unwrap_or_default(),
+            None if all => (0..cases.len()).collect(),
+            None => BTreeSet::new(),
+        };
+        Session::new(asked, cases)
     });
     let mut run = Run {
         cases,

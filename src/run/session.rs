@@ -61,7 +61,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub fn new(asked: Asked, cases: usize) -> Self {
+    pub fn new(asked: Asked, waiting: BTreeSet<usize>) -> Self {
         Self {
             target: asked.target,
             guest: asked.opener.is_guest(),
@@ -71,7 +71,7 @@ impl Session {
             witness_name: "kernel",
             environment: None,
             profile: None,
-            waiting: (0..cases).collect(),
+            waiting,
             started: BTreeMap::new(),
             attempts: BTreeMap::new(),
             finished: BTreeMap::new(),
