@@ -77,6 +77,15 @@ impl Merged {
         Ok(totals)
     }
 
+    /// Misses those of these targets of which no report tells: all of their runs may have died.
+    pub fn expect(&mut self, targets: impl IntoIterator<Item = String>) {
+        for name in targets {
+            if !self.targets.iter().any(|target| target.name == name) {
+                self.problems.push(format!("no report is of {name}"));
+            }
+        }
+    }
+
     fn add(&mut self, report: Told) {
         let Told { file, targets, ending, trouble, .. } = report;
         let name = file.display().to_string();

@@ -306,6 +306,9 @@ fn the_gravest_of_all_is_the_exit_status() {
     place.write("other.json", &text.replace("\"interrupted\":false", "\"interrupted\":true"));
     let done = merge(&place, &["1.json", "other.json"]).expect_code(130);
     assert!(done.stdout.contains("uml:6.12  1 passed"), "{}", done.stdout);
+    let on = ["1.json", "--on", "host,uml:5.10"];
+    let done = merge(&place, &on).expect_code(5);
+    assert!(done.stdout.contains("no report is of uml:5.10"), "{}", done.stdout);
     // A part that has nothing leaves nothing out; if no part has anything, nothing was asked.
     for index in 1..=2 {
         let (shard, out) = (format!("{index}/2"), format!("{index}.json"));

@@ -8,6 +8,7 @@ use crate::exit_code::ExitCode;
 use crate::merge::Merged;
 use crate::report::read::Told;
 use crate::run::exit_code;
+use crate::target::Targets;
 
 /// Each file is what `run`, `simulate` or `matrix` wrote by --json. Of each target of which there is a shard,
 /// all must be there. What keeps the whole from being whole is told, and then the exit status is 1 or 5, never 0:
@@ -17,6 +18,9 @@ pub struct Arguments {
     /// The JSON reports
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// The targets of which there must be a report, as for `run`: all runs of one may have died
+    #[arg(long, value_name = "TARGET,...")]
+    on: Option<Targets>,
     #[command(flatten)]
     reports: Reports,
 }
@@ -27,7 +31,10 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         return Err(Trouble::Usage(why));
     }
     let told = arguments.files.iter().map(|file| Told::read(file)).collect();
-    let merged = Merged::of(told);
+    let mut merged = Merged::of(told);
+    if let Some(Targets(expected)) = &arguments.on {
+        merged.expect(expected.iter().map(ToString::to_string));
+    }
     for warning in &merged.warnings {
         eprintln!("warning: {}", warning.escape_debug());
     }
