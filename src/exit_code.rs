@@ -17,7 +17,8 @@ pub enum ExitCode {
     /// A scenario file is invalid; nothing was run.
     InvalidFile = 3,
     /// The selection was valid, but not one scenario was executed: all were skipped or none matched.
-    /// Of several targets that were named, each must have executed one.
+    /// Of several targets that were named, each must have executed one. A shard that has nothing of what was
+    /// selected is none of this: others have it.
     NothingExecuted = 4,
     /// The environment or the harness broke, so the answer is not known.
     Broken = 5,

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::on::On;
-use super::select::Selection;
+use super::select::{OfShard, Selection};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::missing::Missing;
@@ -18,6 +18,8 @@ use crate::target::{Target, Unopened};
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    shard: OfShard,
     /// Prints JSON lines
     #[arg(long)]
     json: bool,
@@ -69,9 +71,11 @@ impl Arguments {
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let hosts = arguments.on.workers(1, 1)?;
-    let cases = arguments.selection.cases()?.cases;
-    let targets = arguments.targets(hosts, &cases)?;
-    for case in &cases {
+    let mut selected = arguments.selection.cases()?;
+    selected.keep(&arguments.shard);
+    let cases = &selected.cases;
+    let targets = arguments.targets(hosts, cases)?;
+    for case in cases {
         let missing = arguments.missing(&targets, case);
         let mut text;
         if arguments.json {
@@ -105,5 +109,6 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         }
         print(&text)?;
     }
-    Ok(if cases.is_empty() { ExitCode::NothingExecuted } else { ExitCode::AsExpected })
+    let nothing = cases.is_empty() && !selected.part.is_empty();
+    Ok(if nothing { ExitCode::NothingExecuted } else { ExitCode::AsExpected })
 }

@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::on::{On, Runtimes, cores, guests_at_once};
-use super::reports::create;
-use super::select::Selection;
+use super::reports::{Again, create};
+use super::select::{OfShard, Selection};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::kernel::Flavour;
@@ -27,6 +27,10 @@ use crate::target::{Target, Targets, Which};
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    shard: OfShard,
+    #[command(flatten)]
+    again: Again,
     /// Where it is asked, as for `run`; this machine and every User-Mode Linux in the cache if left out
     #[arg(long, value_name = "TARGET,...")]
     on: Option<Targets>,
@@ -97,7 +101,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let hosts = on.workers(jobs, 1 + runtimes.len())?;
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
-    let selected = arguments.selection.cases()?;
+    let mut selected = arguments.selection.cases()?;
+    selected.keep(&arguments.shard);
     let mut probes = probe::wanted(&selected.cases);
     probes.extend(probe::wanted_by_rules(&selected.cases));
     let options = Options {
@@ -109,6 +114,10 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         probes: probes.clone(),
         guests: guests_at_once(),
         share: Share::Every,
+        part: selected.part.clone(),
+        retries: arguments.again.retries(),
+        refuse_flaky: arguments.again.refuses_flaky(),
+        only: None,
     };
     let means = Means { hosts, privileged: arguments.privileged, probes };
     let asked = on.asked_through(&runtimes, means, &selected.cases)?;

@@ -7,6 +7,7 @@ mod findings;
 mod kernel;
 mod list;
 mod matrix;
+mod merge;
 mod on;
 mod probe;
 mod reports;
@@ -44,6 +45,8 @@ enum Command {
     Matrix(matrix::Arguments),
     /// Compare the JSON reports of two runs, as before and after an upgrade
     Diff(diff::Arguments),
+    /// Put the JSON reports of several runs together, as of shards or kernels, and judge the whole
+    Merge(merge::Arguments),
     /// Ask the model alone: no kernel, no privilege
     Simulate(simulate::Arguments),
     /// Tell a scenario step by step, with rules and pictures; or a rule, an error, a topic
@@ -110,9 +113,10 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, Trouble> {
     match command {
-        Command::Run(arguments) => run::execute(&arguments),
+        Command::Run(arguments) => run::execute(arguments),
         Command::Matrix(arguments) => matrix::execute(&arguments),
         Command::Diff(arguments) => diff::execute(&arguments),
+        Command::Merge(arguments) => merge::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),
         Command::Rules(arguments) => rules::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),

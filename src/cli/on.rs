@@ -14,20 +14,28 @@ use crate::target::{Target, Targets};
 pub struct On {
     /// Where it is asked, one after the other: host, uml, uml:VERSION, uml:PATH, qemu:VERSION,
     /// qemu:PATH[,modules=DIR], recorded:FILE; or auto, which takes for each scenario the cheapest
-    /// that has what it needs
-    #[arg(long, value_name = "TARGET,...", default_value = "host")]
-    on: Targets,
+    /// that has what it needs; host if left out
+    #[arg(long, value_name = "TARGET,...")]
+    on: Option<Targets>,
 }
+
+/// Where it is asked if nobody says.
+const HOST: &[Target] = &[Target::Host];
 
 impl On {
     /// These targets.
     pub fn of(targets: Targets) -> Self {
-        Self { on: targets }
+        Self { on: Some(targets) }
+    }
+
+    /// Whether somebody said.
+    pub fn is_given(&self) -> bool {
+        self.on.is_some()
     }
 
     /// Whether `auto` chooses the targets.
     pub fn is_auto(&self) -> bool {
-        self.on.0 == [Target::Auto]
+        self.named() == [Target::Auto]
     }
 
     /// Which targets are asked a case.
@@ -35,19 +43,19 @@ impl On {
         if self.is_auto() { Share::FirstThatCan } else { Share::Every }
     }
 
-    /// What the user named.
+    /// What the user named, or what is asked if nothing was.
     pub fn named(&self) -> &[Target] {
-        &self.on.0
+        self.on.as_ref().map_or(HOST, |targets| &targets.0)
     }
 
     /// Whether this machine's kernel may be asked.
     pub fn has_host(&self) -> bool {
-        self.is_auto() || self.on.0.contains(&Target::Host)
+        self.is_auto() || self.named().contains(&Target::Host)
     }
 
     /// Whether all that is asked was answered before.
     pub fn is_recorded(&self) -> bool {
-        self.on.0.iter().all(|target| matches!(target, Target::Recorded(_)))
+        self.named().iter().all(|target| matches!(target, Target::Recorded(_)))
     }
 
     /// The workers for the host, where it is asked, for this many times that it is: they are copies of this
@@ -89,7 +97,7 @@ impl On {
     }
 
     fn targets(&self) -> Vec<Target> {
-        if self.is_auto() { candidates() } else { self.on.0.clone() }
+        if self.is_auto() { candidates() } else { self.named().to_vec() }
     }
 }
 

@@ -8,14 +8,47 @@ use std::path::{Path, PathBuf};
 use super::Trouble;
 use super::select::Selected;
 use crate::exit_code::ExitCode;
-use crate::report::Reporter;
 use crate::report::console::{Console, Verbosity};
 use crate::report::github::{Github, StepSummary};
 use crate::report::json::Json;
 use crate::report::junit::Junit;
 use crate::report::ktap::Ktap;
 use crate::report::markdown::Markdown;
+use crate::report::{Reporter, Totals};
 use crate::run::{Asked, Options, exit_code, run};
+
+/// The arguments that have what failed asked again.
+#[derive(Debug, clap::Args)]
+pub struct Again {
+    /// Asks what failed, broke or took too long again, at most so often, each time in a fresh sandbox or
+    /// guest: what passes then is flaky
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    retries: Option<u32>,
+    /// What a flaky scenario is: a status of its own, counted as passed, or what it was at first
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "pass", requires = "retries")]
+    flaky: Flaky,
+}
+
+/// What a flaky scenario is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Flaky {
+    /// It is counted as passed
+    Pass,
+    /// It fails, breaks or takes too long, as at first
+    Fail,
+}
+
+impl Again {
+    /// How often what failed is asked again, at most.
+    pub fn retries(&self) -> u32 {
+        self.retries.unwrap_or_default()
+    }
+
+    /// Whether what passes then is what it was at first.
+    pub fn refuses_flaky(&self) -> bool {
+        self.flaky == Flaky::Fail
+    }
+}
 
 /// Whether GitHub is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,9 +62,6 @@ enum WhetherGithub {
 /// The arguments that say what is reported, and where.
 #[derive(Debug, clap::Args)]
 pub struct Reports {
-    /// Ends the run with the first failure
-    #[arg(long)]
-    pub fail_fast: bool,
     /// Writes JSON lines to this file; docs/json.md describes them
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -54,13 +84,45 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// Asks the cases and reports what came of them.
+    /// Asks the cases and reports what came of them, to others too.
     pub fn of(
         &self,
         selected: &Selected,
         asked: Vec<Asked>,
         options: Options,
+        others: Vec<Box<dyn Reporter>>,
     ) -> Result<ExitCode, Trouble> {
+        let mut reporters = self.reporters()?;
+        reporters.extend(others);
+        let mut reporters: Vec<_> =
+            reporters.iter_mut().map(|reporter| &mut **reporter as _).collect();
+        let written = Trouble::environment("the report cannot be written to its end");
+        let mut totals = run(&selected.cases, asked, options, &mut reporters).map_err(written)?;
+        let strays = selected.strays().map_err(Trouble::environment("snapshots cannot be read"))?;
+        totals
+            .all
+            .stray_snapshots
+            .extend(strays.into_iter().map(|stray| stray.file.display().to_string()));
+        self.end(&mut reporters, &totals)?;
+        Ok(exit_code(&totals))
+    }
+
+    /// Tells everybody what it comes to.
+    pub fn end(&self, reporters: &mut [&mut dyn Reporter], totals: &Totals) -> Result<(), Trouble> {
+        // The console says the summary when the other reports are whole, and GitHub is told last of all.
+        let ended = reporters.iter_mut().rev().try_for_each(|reporter| reporter.end(totals));
+        ended.map_err(Trouble::environment("the report cannot be written to its end"))
+    }
+
+    /// Whether a report is written to this file.
+    pub fn writes(&self, file: &Path) -> bool {
+        let named = [&self.json, &self.junit, &self.ktap, &self.markdown];
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        named.into_iter().flatten().any(|named| real(named) == real(file))
+    }
+
+    /// The reporters, GitHub and the console first.
+    pub fn reporters(&self) -> Result<Vec<Box<dyn Reporter>>, Trouble> {
         let mut reporters = self.github()?;
         reporters.push(Box::new(Console::new(Verbosity { quiet: self.quiet })));
         if let Some(path) = &self.json {
@@ -75,20 +137,7 @@ impl Reports {
         if let Some(path) = &self.markdown {
             reporters.push(Box::new(Markdown::new(create(path)?)));
         }
-        let mut reporters: Vec<&mut dyn Reporter> =
-            reporters.iter_mut().map(|reporter| &mut **reporter as &mut dyn Reporter).collect();
-        let written = || Trouble::environment("the report cannot be written to its end");
-        let mut totals = run(&selected.cases, asked, options, &mut reporters).map_err(written())?;
-        let strays = selected.strays().map_err(Trouble::environment("snapshots cannot be read"))?;
-        totals
-            .all
-            .stray_snapshots
-            .extend(strays.into_iter().map(|stray| stray.file.display().to_string()));
-        // The console says the summary when the other reports are whole, and GitHub is told last of all.
-        for reporter in reporters.iter_mut().rev() {
-            reporter.end(&totals).map_err(written())?;
-        }
-        Ok(exit_code(&totals))
+        Ok(reporters)
     }
 
     /// Who tells GitHub, where it is to be told.

@@ -1,18 +1,21 @@
 //! `nsharness run`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use super::Trouble;
 use super::on::{On, Runtimes, cores, guests_at_once};
-use super::reports::Reports;
-use super::select::Selection;
+use super::reports::{Again, Reports};
+use super::select::{OfShard, Selected, Selection};
+use super::{Trouble, print};
 use crate::exit_code::ExitCode;
+use crate::last::{self, Last, Memory};
 use crate::probe;
-use crate::run::{Options, Record};
+use crate::run::{Options, Record, Share};
 use crate::scenario::Case;
 use crate::snapshot::Mode;
 use crate::sys;
+use crate::target::Targets;
 use crate::target::open::Means;
 use crate::target::recording::Recording;
 
@@ -32,6 +35,14 @@ enum Voice {
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    shard: OfShard,
+    /// Asks only what failed, broke, took too long or passed against `known:` in the last run that was started in
+    /// this directory, each on the target where it did; or in the run that wrote this JSON report
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    failed: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    again: Again,
     /// How many scenarios are asked at once on this machine; one a core if left out
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -65,6 +76,9 @@ pub struct Arguments {
     unlike: Option<PathBuf>,
     #[command(flatten)]
     on: On,
+    /// Ends the run with the first failure
+    #[arg(long)]
+    fail_fast: bool,
     #[command(flatten)]
     runtimes: Runtimes,
     #[command(flatten)]
@@ -72,12 +86,14 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    fn options(&self, cases: &[Case]) -> Result<Options, Trouble> {
+    fn options(&self, selected: &Selected, failed: Option<&Last>) -> Result<Options, Trouble> {
+        let Selected { cases, part, .. } = selected;
         let model = self.witness.contains(&Voice::Model);
         let mut probes = probe::wanted(cases);
         if model {
             probes.extend(probe::wanted_by_rules(cases));
         }
+        let share = self.on.share();
         let record = match &self.record {
             Some(file) => {
                 let known = self.unlike.as_deref().map(recording).transpose()?;
@@ -87,13 +103,57 @@ impl Arguments {
         };
         Ok(Options {
             snapshots: self.snapshots(),
-            fail_fast: self.reports.fail_fast,
+            fail_fast: self.fail_fast,
             keep: self.keep.clone(),
             model,
             record,
             probes,
             guests: guests_at_once(),
-            share: self.on.share(),
+            share,
+            part: part.clone(),
+            retries: self.again.retries(),
+            refuse_flaky: self.again.refuses_flaky(),
+            only: failed.filter(|_| share == Share::Every).map(|last| self.only(last, cases)),
+        })
+    }
+
+    /// What failed before, where that alone is asked.
+    fn last(&self) -> Result<Option<Last>, Trouble> {
+        let last = match &self.failed {
+            None => return Ok(None),
+            Some(None) => Last::here().map_err(|why| {
+                format!("{why}: run without --failed first, or name a JSON report: --failed=FILE")
+            }),
+            Some(Some(file)) => Last::of_report(file),
+        };
+        last.map(Some).map_err(Trouble::Usage)
+    }
+
+    /// The cases that each target is asked, where it is asked what failed on it.
+    fn only(&self, last: &Last, cases: &[Case]) -> BTreeMap<String, BTreeSet<usize>> {
+        let targets = self.on.named().iter().map(ToString::to_string);
+        let failed = targets.map(|target| {
+            let cases = cases.iter().enumerate();
+            let failed = cases.filter(|(_, case)| last.has(&target, case));
+            (target.clone(), failed.map(|(number, _)| number).collect())
+        });
+        failed.collect()
+    }
+
+    /// Selects what failed, and says what that is.
+    fn keep_failed(&self, last: &Last, selected: &mut Selected) -> Result<(), Trouble> {
+        let targets: Vec<_> = self.on.named().iter().map(ToString::to_string).collect();
+        selected.only(|case| targets.iter().any(|target| last.has(target, case)));
+        let (run, on) = (last.run(), targets.join(", "));
+        let failed: Vec<_> = last.targets().collect();
+        print(&match (selected.cases.len(), &failed[..]) {
+            (0, []) => format!("nothing failed in {run}: there is nothing to ask\n"),
+            (0, failed) => {
+                let where_it_did = failed.join(", ");
+                format!("{run} failed on {where_it_did}, in nothing that is selected on {on}\n")
+            }
+            (1, _) => format!("1 scenario failed in {run}\n"),
+            (count, _) => format!("{count} scenarios failed in {run}\n"),
         })
     }
 
@@ -135,6 +195,16 @@ impl Arguments {
         if self.record.is_some() && self.runtimes.count() > 0 {
             return wrong("--record writes the answers of one kernel, without --runtime");
         }
+        if self.on.is_recorded() && self.again.retries() > 0 {
+            return wrong(
+                "a recording answers the same when it is asked again: leave --retries out",
+            );
+        }
+        if self.record.is_some() && self.again.retries() > 0 {
+            return wrong(
+                "--record writes down the first answer to each scenario: leave --retries out",
+            );
+        }
         if self.record.is_some() && (self.on.is_auto() || self.on.named().len() > 1) {
             return wrong("--record writes the answers of one target: name one with --on");
         }
@@ -148,7 +218,14 @@ fn recording(path: &Path) -> Result<Recording, Trouble> {
         .map_err(Trouble::environment(format!("{} is no recording", path.display())))
 }
 
-pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
+pub fn execute(mut arguments: Arguments) -> Result<ExitCode, Trouble> {
+    let last = arguments.last()?;
+    if let Some(last) = last.as_ref().filter(|_| !arguments.on.is_given()) {
+        let targets = last::targets(last).map_err(Trouble::Usage)?;
+        if !targets.is_empty() {
+            arguments.on = On::of(Targets(targets));
+        }
+    }
     arguments.check()?;
     let jobs = arguments.jobs.unwrap_or_else(cores).min(MOST_JOBS);
     let runtimes = arguments.runtimes.find()?;
@@ -157,15 +234,22 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let mut selected = arguments.selection.cases()?;
+    if let Some(last) = &last {
+        arguments.keep_failed(last, &mut selected)?;
+    }
+    selected.keep(&arguments.shard);
+    selected.part.shared = arguments.on.is_auto();
     for case in &mut selected.cases {
         case.plan.keep = arguments.keep.is_some();
         if let Some(seconds) = arguments.timeout {
             case.plan.timeout_ms = 1000 * seconds;
         }
     }
-    let options = arguments.options(&selected.cases)?;
+    let options = arguments.options(&selected, last.as_ref())?;
     let (privileged, probes) = (arguments.privileged, options.probes.clone());
     let means = Means { hosts, privileged, probes };
     let asked = arguments.on.asked_through(&runtimes, means, &selected.cases)?;
-    arguments.reports.of(&selected, asked, options)
+    let before = last.filter(|_| arguments.failed == Some(None));
+    let memory = Box::new(Memory::of(before));
+    arguments.reports.of(&selected, asked, options, vec![memory])
 }

@@ -3,11 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::Trouble;
 use crate::diag::Diagnostic;
 use crate::probe;
+use crate::report::Part;
 use crate::scenario::load::{SCENARIOS, base_of_directory};
 use crate::scenario::{Case, FoundFile, KnownNames, discover, read, resolve};
+use crate::shard::Shard;
 use crate::snapshot::{Pending, Shelf, Stray};
 
 /// The arguments that select scenarios.
@@ -34,9 +38,43 @@ pub struct Selected {
     /// The directories that were selected with all that is in them: what ids are counted from, and
     /// the directory below it. Empty where only a part was selected.
     pub whole: Vec<(PathBuf, PathBuf)>,
+    /// What the cases are a part of.
+    pub part: Part,
+}
+
+/// The argument that takes a part of what is selected.
+#[derive(Debug, clap::Args)]
+pub struct OfShard {
+    /// One part of a run that is spread over machines, as in 3/16: merge puts their JSON reports together
+    #[arg(long, value_name = "K/N", default_value_t = Shard::WHOLE)]
+    shard: Shard,
+}
+
+/// What is selected, as far as nobody leaves a part of it to others.
+fn part(cases: &[Case]) -> Part {
+    let count = cases.len();
+    let (shard, digest) = (Shard::WHOLE, digest(cases));
+    Part { shard, scenarios: count, selected: count, digest, shared: false }
 }
 
 impl Selected {
+    /// Selects of these alone.
+    pub fn only(&mut self, wanted: impl Fn(&Case) -> bool) {
+        self.cases.retain(wanted);
+        self.whole.clear();
+        self.part = part(&self.cases);
+    }
+
+    /// Leaves to others what is not in this part.
+    pub fn keep(&mut self, OfShard { shard }: &OfShard) {
+        self.part.shard = *shard;
+        self.cases.retain(|case| shard.has(&case.id));
+        if self.cases.len() < self.part.scenarios {
+            self.whole.clear();
+        }
+        self.part.scenarios = self.cases.len();
+    }
+
     /// The snapshots in the selected directories that no scenario has.
     pub fn strays(&self) -> io::Result<Vec<Stray>> {
         let mut strays = Vec::new();
@@ -140,7 +178,8 @@ impl Selection {
         if cases.len() == before && paths.iter().all(|path| path.is_dir()) {
             whole.extend(paths.iter().map(|path| base_of_directory(path)));
         }
-        Ok(Selected { cases, whole })
+        let part = part(&cases);
+        Ok(Selected { cases, whole, part })
     }
 
     fn wants(&self, case: &Case) -> bool {
@@ -156,6 +195,21 @@ impl Selection {
             && !self.skip_tag.iter().any(has)
             && self.paths.iter().all(named)
     }
+}
+
+/// What was selected, in short: which cases, and what their files say.
+fn digest(cases: &[Case]) -> String {
+    const DIGITS: usize = 16;
+    let mut digest = Sha256::new();
+    for case in cases {
+        for text in [&case.id, &case.source.text] {
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        }
+    }
+    let mut digits: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.truncate(DIGITS);
+    digits
 }
 
 /// The cases of one file.

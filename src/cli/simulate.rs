@@ -2,7 +2,7 @@
 
 use super::Trouble;
 use super::reports::Reports;
-use super::select::Selection;
+use super::select::{OfShard, Selection};
 use crate::exit_code::ExitCode;
 use crate::kernel;
 use crate::missing::Missing;
@@ -23,9 +23,14 @@ pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
+    shard: OfShard,
+    #[command(flatten)]
     kernel: Kernel,
     #[command(flatten)]
     modelled: Modelled,
+    /// Ends the run with the first failure
+    #[arg(long)]
+    fail_fast: bool,
     #[command(flatten)]
     reports: Reports,
 }
@@ -131,7 +136,8 @@ const MODEL: &str = "model";
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
-    let selected = arguments.selection.cases()?;
+    let mut selected = arguments.selection.cases()?;
+    selected.keep(&arguments.shard);
     let mut asked = Vec::new();
     for (target, profile) in arguments.profiles()? {
         let opener = match profile {
@@ -146,13 +152,17 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let options = Options {
         // What is recorded is what kernels answered.
         snapshots: Mode::Check,
-        fail_fast: arguments.reports.fail_fast,
+        fail_fast: arguments.fail_fast,
         keep: None,
         model: false,
         record: None,
         probes: probe::wanted(&selected.cases),
         guests: 0,
         share: Share::Every,
+        part: selected.part.clone(),
+        retries: 0,
+        refuse_flaky: false,
+        only: None,
     };
-    arguments.reports.of(&selected, asked, options)
+    arguments.reports.of(&selected, asked, options, Vec::new())
 }

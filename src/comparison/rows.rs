@@ -130,7 +130,7 @@ fn status(told: &[Option<&Told>]) -> Line {
     for told in told.iter().flatten() {
         let found: Vec<Cause> = match told.status {
             Status::Skip => told.missing.iter().cloned().map(Cause::Missing).collect(),
-            status if status.is_failure() => {
+            status if status.is_failure() || status == Status::Flaky => {
                 told.reasons.iter().cloned().map(Cause::Verdict).collect()
             }
             _ => Vec::new(),

@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Judged, Reporter, Start, Summary, Totals, count};
+use super::{Judged, Part, Reporter, Start, Summary, Totals, count};
 use crate::diag::Diagnostic;
 use crate::probe::Environment;
-use crate::scenario::load::SCENARIOS;
+use crate::shard::Shard;
 use crate::target::Unopened;
-use crate::verdict::{Recorded, Status, StepStatus, StepVerdict};
+use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +79,7 @@ impl Console {
 fn style(status: Status) -> Style {
     let colour = match status {
         Status::Pass => AnsiColor::Green,
-        Status::Xfail => AnsiColor::Cyan,
+        Status::Xfail | Status::Flaky => AnsiColor::Cyan,
         Status::Skip => AnsiColor::Yellow,
         Status::Fail | Status::Xpass | Status::Timeout | Status::Broken => AnsiColor::Red,
     };
@@ -88,6 +87,15 @@ fn style(status: Status) -> Style {
 }
 
 impl Reporter for Console {
+    fn begin(&mut self, part: &Part) -> io::Result<()> {
+        let Part { shard, scenarios, selected, .. } = part;
+        if *shard == Shard::WHOLE {
+            return Ok(());
+        }
+        let rest = if part.is_empty() { ": nothing to ask here" } else { "" };
+        self.say(&format!("shard {shard}: {scenarios} of {}{rest}\n", count(*selected)))
+    }
+
     fn start(&mut self, start: Start<'_>) -> io::Result<()> {
         let Start { environment, target, cases, .. } = start;
         let user = match (environment.uid, environment.privileged) {
@@ -140,6 +148,7 @@ impl Reporter for Console {
         let mut text = format!("{style}{word:<8}{style:#}{id}  {level}{title}\n");
         match verdict.status {
             Status::Pass => {}
+            Status::Flaky => text.push_str(&attempts(verdict)),
             Status::Skip if verdict.reasons == self.skipped_for => {}
             Status::Skip | Status::Xfail => {
                 verdict
@@ -208,6 +217,7 @@ impl Reporter for Console {
         }
         let details = [
             (summary.xfailed, "failed as known (counted as passed)"),
+            (summary.flaky, "passed only when asked again (counted as passed)"),
             (summary.xpassed, "passed though known to fail"),
             (summary.timeouts, "not ended in time"),
             (summary.broken, "broken, so not answered"),
@@ -231,6 +241,13 @@ impl Reporter for Console {
                 summary.abstained
             ));
         }
+        let style = style(Status::Broken);
+        for problem in &totals.problems {
+            let word = Status::Broken.word();
+            text.push_str(&format!(
+                "{style}{word:<8}{style:#}the report is not whole: {problem}\n"
+            ));
+        }
         if summary.interrupted {
             text.push_str("interrupted: the report ends here\n");
         }
@@ -247,8 +264,27 @@ impl Reporter for Console {
 }
 
 fn in_short(summary: &Summary) -> String {
-    let Summary { passed, failed, skipped, .. } = summary;
-    format!("{passed} passed, {failed} failed, {skipped} skipped")
+    let Summary { passed, failed, skipped, flaky, .. } = summary;
+    let flaky = if *flaky > 0 { format!(" ({flaky} flaky)") } else { String::new() };
+    format!("{passed} passed{flaky}, {failed} failed, {skipped} skipped")
+}
+
+/// What came of asking each time, with the reasons where they are others than before.
+fn attempts(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let mut before: &[String] = match verdict.status {
+        Status::Flaky => &[],
+        _ => verdict.attempts.first().map_or(&[][..], |attempt| &attempt.reasons),
+    };
+    for (attempt, number) in verdict.attempts.iter().zip(1..) {
+        text.push_str(&format!("        attempt {number}: {}\n", attempt.status.word()));
+        if attempt.reasons != before {
+            let lines = attempt.reasons.iter().map(|reason| format!("          {reason}\n"));
+            text.extend(lines);
+        }
+        before = &attempt.reasons;
+    }
+    text
 }
 
 /// What is missing most, first.
@@ -269,13 +305,13 @@ fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
     let Judged { case, verdict, witness, .. } = *judged;
     let mut text = String::new();
     let mut told = 0;
-    for (step, info) in verdict.steps.iter().zip(&case.steps) {
+    for (step, span) in verdict.steps.iter().zip(&case.steps) {
         if !matches!(step.status, StepStatus::Fail | StepStatus::Xpass) {
             continue;
         }
         told += 1;
         let why = step.why.clone().unwrap_or_default();
-        let diagnostic = Diagnostic::at(&case.source, info.span.clone(), why).label(voice(step));
+        let diagnostic = Diagnostic::at(&case.source, span.clone(), why).label(voice(step));
         text.push_str(&diagnostic.render(colour));
         text.push('\n');
         text.push_str(&voices(step, witness));
@@ -288,9 +324,9 @@ fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
         text.push_str("        - recorded, + observed:\n");
         diff.lines().for_each(|line| text.push_str(&format!("        {line}\n")));
     }
+    text.push_str(&attempts(verdict));
     let path = case.path.display();
-    let below_scenarios = case.base == Path::new(SCENARIOS);
-    let subject = if below_scenarios { case.id.clone() } else { path.to_string() };
+    let subject = if case.is_below_scenarios() { case.id.clone() } else { path.to_string() };
     let next = match &verdict.recorded {
         _ if witness == "model" => format!("nsharness explain {subject}{kernel}"),
         Recorded::New { pending, .. } | Recorded::Changed { pending, .. } if told == 0 => {

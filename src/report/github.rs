@@ -142,13 +142,13 @@ impl<W: Write> Reporter for Github<W> {
                 let told = format!("{} not asked: the run ended before", count(summary.not_run));
                 let title = format!("{target} was not asked everything");
                 self.warnings.push(Annotation::new(title, told));
-            } else if silent && !totals.shared && !self.unavailable.contains(target) {
+            } else if silent && !totals.part.shared && !self.unavailable.contains(target) {
                 let told = format!("{} skipped, and nothing executed", count(summary.skipped));
                 let title = format!("{target} answered nothing");
                 self.warnings.push(Annotation::new(title, told));
             }
         }
-        if totals.shared && totals.all.executed() == 0 && totals.all.skipped > 0 {
+        if totals.part.shared && totals.all.executed() == 0 && totals.all.skipped > 0 {
             let told = format!("{} skipped on every target", count(totals.all.skipped));
             self.warnings.push(Annotation::new("nothing was executed", told));
         }

@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Judged, Reporter, Start, Summary, Totals};
-use crate::probe;
-use crate::snapshot;
+use super::{Judged, Part, Reporter, Start, Summary, Totals};
 use crate::target::Unopened;
 use crate::verdict::Recorded;
 
@@ -18,12 +16,14 @@ pub const VERSION: u32 = 3;
 #[derive(Debug)]
 pub struct Json<W: Write> {
     out: W,
+    /// What the run is about, which a run that dies must have said before.
+    part: Value,
 }
 
 impl<W: Write> Json<W> {
     /// A reporter that writes here; every line is written at once.
     pub fn new(out: W) -> Self {
-        Self { out }
+        Self { out, part: Value::Null }
     }
 
     /// Writes an event.
@@ -38,9 +38,21 @@ impl<W: Write> Json<W> {
     }
 }
 
+impl<W: Write> Json<W> {
+    fn line_of_part(&mut self, mut event: Value) -> io::Result<()> {
+        event["part"] = self.part.clone();
+        self.line(&event)
+    }
+}
+
 impl<W: Write> Reporter for Json<W> {
+    fn begin(&mut self, part: &Part) -> io::Result<()> {
+        self.part = serde_json::to_value(part)?;
+        Ok(())
+    }
+
     fn start(&mut self, start: Start<'_>) -> io::Result<()> {
-        self.line(&environment(start))
+        self.line_of_part(environment(start))
     }
 
     fn judged(&mut self, judged: Judged<'_>) -> io::Result<()> {
@@ -48,11 +60,11 @@ impl<W: Write> Reporter for Json<W> {
     }
 
     fn unavailable(&mut self, target: &str, cases: usize, why: &Unopened) -> io::Result<()> {
-        self.line(&unavailable(target, cases, why))
+        self.line_of_part(unavailable(target, cases, why))
     }
 
     fn end(&mut self, totals: &Totals) -> io::Result<()> {
-        self.line(&summary(totals))
+        self.line_of_part(summary(totals))
     }
 }
 
@@ -69,6 +81,7 @@ pub fn environment(start: Start<'_>) -> Value {
         "machine": environment.machine,
         "uid": environment.uid,
         "note": environment.note,
+        "runtime": environment.runtime.as_ref().map(ToString::to_string),
         "privileged": environment.privileged,
         "probes": environment.findings,
         "scenarios": cases,
@@ -94,9 +107,7 @@ pub fn unavailable(target: &str, cases: usize, why: &Unopened) -> Value {
 
 /// The event of a case that was judged.
 pub fn scenario(judged: Judged<'_>) -> Value {
-    let Judged { case, target, witness, verdict, took } = judged;
-    let observed =
-        verdict.transcript.as_ref().map(snapshot::render).filter(|text| !text.is_empty());
+    let Judged { case, target, witness, verdict, observed, took } = judged;
     let recorded = match &verdict.recorded {
         Recorded::Nothing => json!(null),
         Recorded::Same => json!({ "state": "same" }),
@@ -122,9 +133,11 @@ pub fn scenario(judged: Judged<'_>) -> Value {
         "status": verdict.status,
         "reasons": verdict.reasons,
         "missing": verdict.missing,
-        "probes": probe::wanted([case]),
+        "attempts": verdict.attempts,
+        "probes": case.probes,
         "world": verdict.world,
         "steps": verdict.steps,
+        "excerpts": case.excerpts(verdict),
         "observations": verdict.observations,
         "abstained": verdict.abstained,
         "quirks": verdict.quirks,
@@ -135,8 +148,13 @@ pub fn scenario(judged: Judged<'_>) -> Value {
 }
 
 fn summary(totals: &Totals) -> Value {
-    let mut event = json!({ "event": "summary" });
+    let mut event = json!({
+        "event": "summary",
+        "version": VERSION,
+        "nsharness": env!("CARGO_PKG_VERSION"),
+    });
     extend(&mut event, &totals.all);
+    event["problems"] = json!(totals.problems);
     let targets = totals.targets.iter().map(|(target, summary)| {
         let mut one = json!({ "target": target });
         extend(&mut one, summary);

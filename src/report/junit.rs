@@ -7,11 +7,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
+use quick_junit::{
+    NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite, XmlString,
+};
 
 use super::{Judged, Reporter, Start, Totals, count};
 use crate::target::Unopened;
-use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
+use crate::verdict::{Attempt, Recorded, Status, StepStatus, StepVerdict, Verdict};
 
 /// What test cases that are none of the scenarios are filed under.
 const OWN: &str = "nsharness";
@@ -109,6 +111,13 @@ impl<W: Write> Reporter for Junit<W> {
             status.set_message(format!("{unasked} not asked on {target}: the run ended before"));
             whole.add_test_case(own_case("every scenario is asked", target, status));
         }
+        if !totals.problems.is_empty() {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_type("not_whole").set_message(totals.problems.join("; "));
+            let mut case = TestCase::new("the report is whole", status);
+            case.set_classname(OWN);
+            whole.add_test_case(case);
+        }
         if !whole.test_cases.is_empty() {
             whole.set_time(Duration::ZERO);
             self.report.add_test_suite(whole);
@@ -134,6 +143,11 @@ fn class(target: &str, family: &str) -> String {
 fn status(verdict: &Verdict) -> TestCaseStatus {
     let mut status = match verdict.status {
         Status::Pass => return TestCaseStatus::success(),
+        Status::Flaky => {
+            let mut status = TestCaseStatus::success();
+            status.add_reruns(verdict.attempts.iter().filter_map(rerun));
+            return status;
+        }
         Status::Fail | Status::Xpass => TestCaseStatus::non_success(NonSuccessKind::Failure),
         Status::Timeout | Status::Broken => TestCaseStatus::non_success(NonSuccessKind::Error),
         Status::Skip | Status::Xfail => TestCaseStatus::skipped(),
@@ -147,7 +161,25 @@ fn status(verdict: &Verdict) -> TestCaseStatus {
             .set_message(reasons.first().map_or(verdict.status.word(), String::as_str))
             .set_description(reasons.join("\n")),
     };
+    // The first attempt is the failure itself.
+    status.add_reruns(verdict.attempts.iter().skip(1).filter_map(rerun));
     status
+}
+
+/// An attempt that did not pass, as Maven's Surefire writes it: `flakyFailure` where a later one passed, and
+/// `rerunFailure` where none did.
+fn rerun(attempt: &Attempt) -> Option<TestRerun> {
+    let kind = match attempt.status {
+        Status::Fail | Status::Xpass => NonSuccessKind::Failure,
+        Status::Timeout | Status::Broken => NonSuccessKind::Error,
+        Status::Pass | Status::Xfail | Status::Flaky | Status::Skip => return None,
+    };
+    let mut rerun = TestRerun::new(kind);
+    let message = attempt.reasons.first().map_or(attempt.status.word(), String::as_str);
+    rerun.set_type(attempt.status.word()).set_message(message);
+    rerun.set_stack_trace(attempt.reasons.join("\n"));
+    rerun.set_time(Duration::try_from_secs_f64(attempt.seconds).unwrap_or_default());
+    Some(rerun)
 }
 
 /// The line of the first step that is not as expected, or that took too long; the first one of the file where

@@ -126,6 +126,11 @@ impl<W: Write> Reporter for Ktap<W> {
                 }),
             }
         }
+        for problem in &totals.problems {
+            let result = Some((false, directive("ERROR", problem)));
+            let target = "the report is whole".to_owned();
+            self.tests.push(Test { target, result, subtests: Vec::new() });
+        }
         self.out.write_all(self.text().as_bytes())?;
         self.out.flush()
     }
@@ -139,15 +144,20 @@ fn subtest(id: &str, verdict: &Verdict) -> Subtest {
     let reasons = verdict.reasons.join("; ");
     let (directive, told) = match verdict.status {
         Status::Pass => (String::new(), false),
+        // KTAP has no word for it: a parser must take it for passed, and a person must see it.
+        Status::Flaky => (String::new(), true),
         Status::Fail | Status::Xpass => (String::new(), true),
         Status::Skip => (directive("SKIP", &reasons), false),
         Status::Xfail => (directive("XFAIL", &reasons), false),
         Status::Timeout => (directive("TIMEOUT", ""), true),
         Status::Broken => (directive("ERROR", ""), true),
     };
-    let reasons = verdict.reasons.iter().filter(|_| told);
-    let reasons = reasons.flat_map(|reason| reason.lines().map(plain)).collect();
-    Subtest { id: id.to_owned(), ok: !verdict.status.is_failure(), directive, reasons }
+    let attempts = verdict.attempts.iter().zip(1..);
+    let attempts = attempts.map(|(attempt, n)| format!("attempt {n}: {}", attempt.status.word()));
+    let reasons = verdict.reasons.iter().filter(|_| told).cloned().chain(attempts);
+    let reasons = reasons.flat_map(|reason| reason.lines().map(plain).collect::<Vec<_>>());
+    let ok = !verdict.status.is_failure();
+    Subtest { id: id.to_owned(), ok, directive, reasons: reasons.collect() }
 }
 
 /// A name, which ends where a directive begins.

@@ -347,7 +347,7 @@ fn voices(steps: &[&StepVerdict], witness: &str) -> String {
         };
         let outcome = cell(step.outcome.as_deref(), "no answer");
         let witnesses = if alone { outcome } else { format!("{outcome} | {model}") };
-        let operation = code(step.operation);
+        let operation = code(&step.operation);
         text.push_str(&format!("| {} | {operation} | {author} | {witnesses} |\n", step.line));
     }
     let more = steps.len().saturating_sub(STEPS);

@@ -11,19 +11,45 @@ pub mod link;
 pub mod markdown;
 pub mod matrix;
 pub mod picture;
+pub mod read;
 pub mod rules;
 pub mod sentence;
+pub mod subject;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::probe::Environment;
-use crate::scenario::Case;
+use crate::shard::Shard;
 use crate::target::Unopened;
 use crate::verdict::{Status, Verdict};
+
+use subject::Subject;
+
+/// Which part of which selection a run is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The part.
+    pub shard: Shard,
+    /// How many cases are in it.
+    pub scenarios: usize,
+    /// How many were selected, in all parts together.
+    pub selected: usize,
+    /// A digest of what was selected: parts of the same have the same.
+    pub digest: String,
+    /// Whether every case is asked on one of the targets only.
+    pub shared: bool,
+}
+
+impl Part {
+    /// Whether other parts have all that was selected: then there is nothing to ask, and nothing is left out.
+    pub fn is_empty(&self) -> bool {
+        self.shard != Shard::WHOLE && self.scenarios == 0 && self.selected > 0
+    }
+}
 
 /// A target that is asked.
 #[derive(Clone, Copy, Debug)]
@@ -42,13 +68,15 @@ pub struct Start<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Judged<'a> {
     /// The case.
-    pub case: &'a Case,
+    pub case: &'a Subject,
     /// Where it was asked.
     pub target: &'a str,
     /// Whose answer it is.
     pub witness: &'a str,
     /// What came of it.
     pub verdict: &'a Verdict,
+    /// What was observed, as text.
+    pub observed: Option<&'a str>,
     /// How long it took.
     pub took: Duration,
 }
@@ -56,7 +84,7 @@ pub struct Judged<'a> {
 /// What came of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
-    /// `pass`, and `xfail`, which is as expected too.
+    /// `pass`, and `xfail` and `flaky`, which are as expected too.
     pub passed: usize,
     /// `fail`, `xpass`, `timeout` and `broken`.
     pub failed: usize,
@@ -64,6 +92,8 @@ pub struct Summary {
     pub skipped: usize,
     /// Of the passed: failed as known.
     pub xfailed: usize,
+    /// Of the passed: only when it was asked again.
+    pub flaky: usize,
     /// Of the failed: passed though known to fail.
     pub xpassed: usize,
     /// Of the failed: not ended in time.
@@ -97,6 +127,10 @@ impl Summary {
             Status::Xfail => {
                 self.passed += 1;
                 self.xfailed += 1;
+            }
+            Status::Flaky => {
+                self.passed += 1;
+                self.flaky += 1;
             }
             Status::Skip => self.skipped += 1,
             Status::Fail => self.failed += 1,
@@ -132,6 +166,7 @@ impl Summary {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.xfailed += other.xfailed;
+        self.flaky += other.flaky;
         self.xpassed += other.xpassed;
         self.timeouts += other.timeouts;
         self.broken += other.broken;
@@ -152,18 +187,28 @@ impl Summary {
 }
 
 /// What came of a run on all its targets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Totals {
+    /// What the run was about.
+    pub part: Part,
     /// Of all targets together.
     pub all: Summary,
     /// Of each, in the order in which they were told.
     pub targets: Vec<(String, Summary)>,
-    /// Whether every case was asked on one of the targets only.
-    pub shared: bool,
+    /// What keeps the report from being whole, where it was put together.
+    pub problems: Vec<String>,
 }
 
 /// Somebody who is told of a run: of one target after the other, and at last of the whole.
 pub trait Reporter {
+    /// A run begins, about this part of what was selected.
+    ///
+    /// # Errors
+    /// Where the report cannot be written.
+    fn begin(&mut self, _part: &Part) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What is told from now on is of this target.
     ///
     /// # Errors

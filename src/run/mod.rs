@@ -16,14 +16,15 @@ use crate::exit_code::ExitCode;
 use crate::missing::Missing;
 use crate::model::predict;
 use crate::processor;
-use crate::report::{Judged, Reporter, Summary, Totals};
+use crate::report::subject::Subject;
+use crate::report::{Judged, Part, Reporter, Summary, Totals};
 use crate::scenario::Case;
 use crate::snapshot::{Mode, Shelf, render};
 use crate::sys;
 use crate::target::recording::{Recorder, Recording};
 use crate::target::{Answer, Opened, Opener, Unopened};
 use crate::transcript::Transcript;
-use crate::verdict::{Recorded, Verdict, judge};
+use crate::verdict::{Attempts, Recorded, Verdict, judge};
 
 use session::{Session, Started, State};
 
@@ -49,6 +50,14 @@ pub struct Options {
     pub guests: usize,
     /// Which targets are asked a case.
     pub share: Share,
+    /// What the cases are a part of.
+    pub part: Part,
+    /// How often what failed is asked again, at most.
+    pub retries: u32,
+    /// Whether what passes then is what it was at first.
+    pub refuse_flaky: bool,
+    /// The cases that each target is asked, where that is not every one: by their numbers.
+    pub only: Option<BTreeMap<String, BTreeSet<usize>>>,
 }
 
 /// Which targets are asked a case.
@@ -111,11 +120,18 @@ pub fn run(
     options: Options,
     reporters: &mut [&mut dyn Reporter],
 ) -> io::Result<Totals> {
+    reporters.iter_mut().try_for_each(|reporter| reporter.begin(&options.part))?;
     let sessions = asked.into_iter().enumerate().map(|(index, asked)| {
         let all = index == 0 || options.share == Share::Every;
-        let taken = |number: &usize| all && asked.takes.takes(&cases[*number]);
-        let waiting = (0..cases.len()).filter(taken).collect();
-        Session::new(asked, waiting)
+        let cases = match &options.only {
+            Some(only) => only.get(&asked.target).cloned().unwrap_or_default(),
+            None if all => {
+                let taken = |number: &usize| asked.takes.takes(&cases[*number]);
+                (0..cases.len()).filter(taken).collect()
+            }
+            None => BTreeSet::new(),
+        };
+        Session::new(asked, cases)
     });
     let mut run = Run {
         cases,
@@ -123,12 +139,15 @@ pub fn run(
         options,
         processors: processor::usable().len(),
         lacks: BTreeMap::new(),
-        judged_records: BTreeSet::new(),
+        judged_records: BTreeMap::new(),
         telling: 0,
         stop: false,
     };
     loop {
         run.stop |= sys::interrupted();
+        if run.stop {
+            run.sessions.iter_mut().for_each(Session::give_up);
+        }
         for index in 0..run.sessions.len() {
             run.advance(index)?;
         }
@@ -141,6 +160,7 @@ pub fn run(
             run.wait()?;
         }
     }
+    run.sessions.iter_mut().for_each(Session::abandon);
     run.tell_rest(reporters)?;
     Ok(run.totals())
 }
@@ -153,8 +173,8 @@ struct Run<'a> {
     processors: usize,
     /// What a case lacks on the targets that passed it on.
     lacks: BTreeMap<usize, Vec<Missing>>,
-    /// The records that another target has written or differs from.
-    judged_records: BTreeSet<PathBuf>,
+    /// The records that were written or differ, and by which session.
+    judged_records: BTreeMap<PathBuf, usize>,
     /// The session that the reporters are being told of.
     telling: usize,
     stop: bool,
@@ -268,7 +288,7 @@ impl Run<'_> {
                     Unopened::Missing(missing) => self.skip(index, case, vec![missing.clone()]),
                     Unopened::Broken(why) => {
                         let verdict = Verdict::broken(why.clone());
-                        self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+                        self.settle(index, case, verdict, Duration::ZERO);
                     }
                 }
             }
@@ -286,9 +306,9 @@ impl Run<'_> {
     fn skip(&mut self, index: usize, case: usize, missing: Vec<Missing>) {
         let target = self.sessions[index].target.clone();
         let next = self.next_for(index);
-        if next.is_none() && !self.lacks.contains_key(&case) {
-            let verdict = Verdict::skip(missing);
-            self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+        let failed = self.sessions[index].attempts.contains_key(&case);
+        if failed || next.is_none() && !self.lacks.contains_key(&case) {
+            self.settle(index, case, Verdict::skip(missing), Duration::ZERO);
             return;
         }
         let lacks = self.lacks.entry(case).or_default();
@@ -301,7 +321,7 @@ impl Run<'_> {
             Some(next) => drop(self.sessions[next].waiting.insert(case)),
             None => {
                 let verdict = Verdict::skip(self.lacks.remove(&case).unwrap_or_default());
-                self.sessions[index].finished.insert(case, (verdict, Duration::ZERO));
+                self.settle(index, case, verdict, Duration::ZERO);
             }
         }
     }
@@ -314,7 +334,7 @@ impl Run<'_> {
             return Ok(());
         };
         if let Some(why) = environment.broken(case) {
-            session.finished.insert(number, (Verdict::broken(why), Duration::ZERO));
+            self.settle(index, number, Verdict::broken(why), Duration::ZERO);
             return Ok(());
         }
         let missing = environment.missing(case);
@@ -322,9 +342,14 @@ impl Run<'_> {
             self.skip(index, number, missing);
             return Ok(());
         }
-        if let Err(error) = witness.submit(number, &case.plan) {
+        let submitted = if session.attempts.contains_key(&number) {
+            witness.submit_afresh(number, &case.plan)
+        } else {
+            witness.submit(number, &case.plan)
+        };
+        if let Err(error) = submitted {
             session.waiting.insert(number);
-            session.break_off(&error);
+            session.break_off(&error, self.options.refuse_flaky);
             return Ok(());
         }
         let prediction = session.profile.as_ref().map(|profile| predict(&case.plan, profile));
@@ -353,7 +378,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     heard = true;
-                    session.break_off(&error);
+                    session.break_off(&error, self.options.refuse_flaky);
                 }
             }
         }
@@ -390,25 +415,42 @@ impl Run<'_> {
             let shelf = Shelf::beside(&case.base);
             let record = shelf.record(case, environment);
             // What one target wrote, another must not overwrite or take back.
-            let mode = if judged.contains(&record) { Mode::Check } else { mode };
+            let others = judged.get(&record).is_some_and(|by| *by != index);
+            let mode = if others { Mode::Check } else { mode };
             let recorded = shelf.compare(case, environment, &render(transcript), mode);
             if mode == Mode::Accept || !matches!(recorded, Recorded::Same | Recorded::Nothing) {
-                judged.insert(record);
+                judged.entry(record).or_insert(index);
             }
             recorded
         };
         let verdict = judge(case, environment, answer, prediction, record);
+        let took = at.elapsed();
         if verdict.status.is_failure() {
-            self.stop |= self.options.fail_fast;
-            if let Some(directory) = &self.options.keep {
+            let before = session.attempts.get(&number).map_or(0, Attempts::count);
+            // Of a case that is asked again the first failure is evidence.
+            if let Some(directory) = self.options.keep.as_ref().filter(|_| before == 0) {
                 let target = &session.target;
                 let directory =
                     if several { directory.join(as_name(target)) } else { directory.clone() };
                 evidence::keep(&directory, target, case, &verdict)?;
             }
+            let again = verdict.status.is_asked_again() && before < self.options.retries as usize;
+            if again && !self.stop {
+                session.ask_again(number, verdict, took);
+                return Ok(());
+            }
         }
-        self.sessions[index].finished.insert(number, (verdict, at.elapsed()));
+        self.settle(index, number, verdict, took);
         Ok(())
+    }
+
+    /// What came of a case is known.
+    fn settle(&mut self, index: usize, number: usize, verdict: Verdict, took: Duration) {
+        let session = &mut self.sessions[index];
+        session.settle(number, verdict, took, self.options.refuse_flaky);
+        let settled = session.finished.get(&number);
+        let failed = settled.is_some_and(|(verdict, _)| verdict.status.is_failure());
+        self.stop |= failed && self.options.fail_fast;
     }
 
     /// Whether nothing more will come of a session.
@@ -462,11 +504,13 @@ impl Run<'_> {
             }
             let Some((verdict, took)) = session.finished.remove(&number) else { break };
             session.summary.count(&verdict);
+            let rendered = verdict.transcript.as_ref().map(render);
             let judged = Judged {
-                case: &self.cases[number],
+                case: &Subject::from(&self.cases[number]),
                 target: &session.target,
                 witness: session.witness_name,
                 verdict: &verdict,
+                observed: rendered.as_deref().filter(|text| !text.is_empty()),
                 took,
             };
             reporters.iter_mut().try_for_each(|reporter| reporter.judged(judged))?;
@@ -479,17 +523,18 @@ impl Run<'_> {
     }
 
     fn totals(self) -> Totals {
-        let mut totals = Totals::default();
+        let share = self.options.share;
+        let (part, all) = (self.options.part, Summary::default());
+        let mut totals = Totals { part, all, targets: Vec::new(), problems: Vec::new() };
         for mut session in self.sessions {
             session.summary.not_run = session.waiting.len() + session.started.len();
             session.summary.interrupted = sys::interrupted();
             totals.all.add(&session.summary);
             let unasked = !session.announced && session.summary.not_run == 0;
-            if self.options.share == Share::Every || !unasked {
+            if share == Share::Every || !unasked {
                 totals.targets.push((session.target, session.summary));
             }
         }
-        totals.shared = self.options.share == Share::FirstThatCan;
         totals
     }
 }
@@ -500,12 +545,17 @@ fn as_name(target: &str) -> String {
 }
 
 /// What a run means to the shell. A target that was named must have answered: what others answered
-/// does not make up for it.
+/// does not make up for it. A part that has nothing of what was selected leaves nothing out: others have it.
 pub fn exit_code(totals: &Totals) -> ExitCode {
-    if totals.shared {
-        return of_summary(&totals.all);
+    if totals.part.is_empty() && !totals.all.interrupted {
+        return ExitCode::AsExpected;
     }
-    ExitCode::gravest(totals.targets.iter().map(|(_, summary)| of_summary(summary)))
+    let broken = (!totals.problems.is_empty()).then_some(ExitCode::Broken);
+    if totals.part.shared {
+        return ExitCode::gravest(broken.into_iter().chain([of_summary(&totals.all)]));
+    }
+    let codes = totals.targets.iter().map(|(_, summary)| of_summary(summary));
+    ExitCode::gravest(codes.chain(broken))
 }
 
 fn of_summary(summary: &Summary) -> ExitCode {

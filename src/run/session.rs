@@ -12,7 +12,7 @@ use crate::probe::Environment;
 use crate::report::{Reporter, Start, Summary};
 use crate::target::remote::Remote;
 use crate::target::{Opened, Opener, Unopened, Witness};
-use crate::verdict::Verdict;
+use crate::verdict::{Attempts, Verdict};
 
 /// A case whose answer is awaited.
 pub(super) struct Started {
@@ -49,6 +49,8 @@ pub(super) struct Session {
     /// The cases that are still to be asked.
     pub waiting: BTreeSet<usize>,
     pub started: BTreeMap<usize, Started>,
+    /// What failed and is asked again.
+    pub attempts: BTreeMap<usize, Attempts>,
     /// What was judged and not told yet.
     pub finished: BTreeMap<usize, (Verdict, Duration)>,
     pub summary: Summary,
@@ -71,6 +73,7 @@ impl Session {
             profile: None,
             waiting,
             started: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             finished: BTreeMap::new(),
             summary: Summary::default(),
             announced: false,
@@ -144,11 +147,11 @@ impl Session {
     }
 
     /// The witness cannot be asked anything any more: nobody answers what was left.
-    pub fn break_off(&mut self, error: &io::Error) {
+    pub fn break_off(&mut self, error: &io::Error, refuse_flaky: bool) {
         let left = std::mem::take(&mut self.started).into_keys();
         for case in left.chain(std::mem::take(&mut self.waiting)) {
             let why = format!("{} cannot be asked any more: {error}", self.target);
-            self.finished.insert(case, (Verdict::broken(why), Duration::ZERO));
+            self.settle(case, Verdict::broken(why), Duration::ZERO, refuse_flaky);
         }
         self.close();
     }
@@ -168,6 +171,43 @@ impl Session {
             (_, Some(witness)) if !self.started.is_empty() => witness.sources(),
             _ => Vec::new(),
         }
+    }
+
+    /// What came of a case is known, but for what is asked again.
+    pub fn settle(&mut self, case: usize, verdict: Verdict, took: Duration, refuse_flaky: bool) {
+        let (verdict, took) = match self.attempts.remove(&case) {
+            None => (verdict, took),
+            Some(mut attempts) => {
+                attempts.add(&verdict, took);
+                attempts.come_to(Some(verdict), refuse_flaky)
+            }
+        };
+        self.finished.insert(case, (verdict, took));
+    }
+
+    /// A case is asked again.
+    pub fn ask_again(&mut self, case: usize, verdict: Verdict, took: Duration) {
+        match self.attempts.get_mut(&case) {
+            Some(attempts) => attempts.add(&verdict, took),
+            None => drop(self.attempts.insert(case, Attempts::of(verdict, took))),
+        }
+        self.waiting.insert(case);
+    }
+
+    /// What waits to be asked again is not: it is what it was.
+    pub fn give_up(&mut self) {
+        let waiting: Vec<_> = self.attempts.keys().copied().collect();
+        for case in waiting.into_iter().filter(|case| self.waiting.remove(case)) {
+            if let Some(attempts) = self.attempts.remove(&case) {
+                self.finished.insert(case, attempts.come_to(None, false));
+            }
+        }
+    }
+
+    /// No answer is awaited any more.
+    pub fn abandon(&mut self) {
+        self.waiting.extend(std::mem::take(&mut self.started).into_keys());
+        self.give_up();
     }
 
     /// Whether a case of a lower number is still to come.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::shard::Shard;
 use super::{Cause, Finding, document};
+use crate::shard::Shard;
 
 /// The file that has the record.
 pub const RECORD: &str = "findings.json";

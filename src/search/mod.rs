@@ -19,7 +19,6 @@ pub mod mutation;
 pub mod random;
 pub mod repro;
 pub mod scene;
-pub mod shard;
 pub mod shrink;
 pub mod summary;
 pub mod trial;

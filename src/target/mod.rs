@@ -162,6 +162,14 @@ pub trait Witness {
     /// Where it cannot be asked anything any more.
     fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()>;
 
+    /// Gives it a plan that it was asked before, to be asked where nothing else was: a guest is booted for it.
+    ///
+    /// # Errors
+    /// Where it cannot be asked anything any more.
+    fn submit_afresh(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
+        self.submit(ticket, plan)
+    }
+
     /// Gives it many plans, to be asked one after the other in as few sandboxes as they allow, and answered
     /// together. It counts as one. Where it breaks over them they are answered as one that broke.
     ///

@@ -98,6 +98,12 @@ impl Remote {
 }
 
 impl Remote {
+    fn ask(&mut self, ticket: usize, afresh: bool, plan: &Plan) -> io::Result<()> {
+        self.held.push_back((ticket, channel::encode(&(ticket, afresh, plan))?));
+        self.send_held();
+        Ok(())
+    }
+
     /// Sends what is held back, as far as it is read without waiting for an answer to be read.
     fn send_held(&mut self) {
         while let Some((ticket, message)) = self.held.pop_front() {
@@ -126,9 +132,14 @@ fn serve(
     let mut asked = 0;
     loop {
         while asked == 0 || asked < witness.capacity() && readable(socket, Duration::ZERO) {
-            let next = channel::receive::<(usize, Plan)>(socket)?;
-            let Some((ticket, plan)) = next else { return Ok(()) };
-            if let Err(error) = witness.submit(ticket, &plan) {
+            let next = channel::receive::<(usize, bool, Plan)>(socket)?;
+            let Some((ticket, afresh, plan)) = next else { return Ok(()) };
+            let submitted = if afresh {
+                witness.submit_afresh(ticket, &plan)
+            } else {
+                witness.submit(ticket, &plan)
+            };
+            if let Err(error) = submitted {
                 return channel::send(socket, &Said::Broken(error.to_string()));
             }
             asked += 1;
@@ -174,9 +185,11 @@ impl Witness for Remote {
     }
 
     fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
-        self.held.push_back((ticket, channel::encode(&(ticket, plan))?));
-        self.send_held();
-        Ok(())
+        self.ask(ticket, false, plan)
+    }
+
+    fn submit_afresh(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
+        self.ask(ticket, true, plan)
     }
 
     fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>> {

@@ -2,6 +2,7 @@
 //! what was recorded before.
 
 pub mod agreement;
+mod attempts;
 mod matching;
 mod steps;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use crate::target::Answer;
 use crate::transcript::{End, Outcome, Transcript};
 
 use agreement::{Agreement, Agrees};
+pub use attempts::{Attempt, Attempts};
 pub use matching::resolve;
 pub use steps::{ModelVoice, StepStatus, StepVerdict};
 
@@ -41,6 +43,8 @@ pub enum Status {
     Broken,
     /// It did not end in its time.
     Timeout,
+    /// It was not as expected at first, and was when it was asked again.
+    Flaky,
 }
 
 impl Status {
@@ -54,32 +58,33 @@ impl Status {
             Self::Skip => "skip",
             Self::Broken => "broken",
             Self::Timeout => "timeout",
+            Self::Flaky => "flaky",
         }
     }
 
     /// Whether the exit status tells of it.
     pub fn is_failure(self) -> bool {
-        !matches!(self, Self::Pass | Self::Xfail | Self::Skip)
+        !matches!(self, Self::Pass | Self::Xfail | Self::Flaky | Self::Skip)
     }
 }
 
 /// One observation, with what the model says of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObservationVerdict {
     /// What was observed.
     pub title: String,
     /// Whether kernel and model agree; `None` where only one of them speaks.
     pub agrees: Option<bool>,
     /// How they differ, or why the model abstains.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The rules that the model cites.
     pub rules: Vec<&'static Rule>,
     /// What was found.
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub found: serde_json::Value,
     /// The system call that failed instead, and how.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
 }
 
@@ -138,6 +143,8 @@ pub struct Verdict {
     pub abstained: Vec<String>,
     /// The rules cited that say otherwise than documentation or POSIX: known deviations.
     pub quirks: Vec<&'static Rule>,
+    /// What came of asking each time, where it was asked more than once.
+    pub attempts: Vec<Attempt>,
 }
 
 impl Verdict {
@@ -159,6 +166,7 @@ impl Verdict {
             transcript: None,
             abstained: Vec::new(),
             quirks: Vec::new(),
+            attempts: Vec::new(),
         }
     }
 }

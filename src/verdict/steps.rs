@@ -1,11 +1,11 @@
 //! One step, judged by what each voice says of it.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Voices;
 use super::agreement::Agrees;
 use super::matching::{matches, resolve};
-use crate::model::rules::Rule;
+use crate::model::rules::{self, Rule};
 use crate::scenario::Case;
 use crate::scenario::condition::Answers;
 use crate::scenario::expect::{Expect, Known};
@@ -38,14 +38,14 @@ impl StepStatus {
 }
 
 /// One step, with what each voice said.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StepVerdict {
     /// The line of the scenario file.
     pub line: usize,
     /// Who took it.
     pub actor: String,
     /// What was done.
-    pub operation: &'static str,
+    pub operation: String,
     /// What came of it.
     pub status: StepStatus,
     /// What the author expects; `None` where nothing was said.
@@ -53,26 +53,26 @@ pub struct StepVerdict {
     /// What the witness answered.
     pub outcome: Option<String>,
     /// What differs, or why it was known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The values of the outcome.
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub values: serde_json::Value,
     /// What the model says, where it was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelVoice>,
 }
 
 /// What the model says of a step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelVoice {
     /// Its outcome; `None` where it abstains.
     pub outcome: Option<String>,
     /// Why it abstains.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abstained: Option<String>,
     /// The values of its outcome.
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub values: serde_json::Value,
     /// Whether the kernel answered the same; `None` where no kernel was asked or the model abstains.
     pub agrees: Option<bool>,
@@ -84,6 +84,13 @@ impl Serialize for Rule {
     /// By its id: `nsharness rules --json` says the rest.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.id)
+    }
+}
+
+impl<'de> Deserialize<'de> for &'static Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = String::deserialize(deserializer)?;
+        rules::find(&id).ok_or_else(|| de::Error::custom(format_args!("there is no rule `{id}`")))
     }
 }
 
@@ -152,7 +159,7 @@ pub fn judge(case: &Case, environment: &dyn Answers, voices: &Voices) -> Vec<Ste
         steps.push(StepVerdict {
             line: planned.line,
             actor: planned.actor.to_string(),
-            operation: planned.operation.word(),
+            operation: planned.operation.word().to_owned(),
             status,
             expect: said.expect.map(ToString::to_string),
             outcome: first.as_ref().map(ToString::to_string),

@@ -156,6 +156,8 @@ struct Boot {
     taken: usize,
     /// Whether it has said hello.
     up: bool,
+    /// Whether it was asked anything.
+    used: bool,
     /// When it should have said something.
     deadline: Instant,
 }
@@ -165,6 +167,8 @@ struct Job {
     ticket: usize,
     number: usize,
     question: Question,
+    /// Whether it is asked of a guest that was asked nothing before.
+    afresh: bool,
     sent: bool,
     begun: bool,
     /// How many guests ended while it was the next.
@@ -295,9 +299,9 @@ impl Guest {
         }
     }
 
-    fn ask(&mut self, ticket: usize, question: Question) {
+    fn ask(&mut self, ticket: usize, question: Question, afresh: bool) {
         let number = self.number;
-        let job = Job { ticket, number, question, sent: false, begun: false, deaths: 0 };
+        let job = Job { ticket, number, question, afresh, sent: false, begun: false, deaths: 0 };
         self.number += 1;
         self.jobs.push_back(job);
         self.send();
@@ -322,6 +326,7 @@ impl Guest {
             on_the_way: 0,
             taken: 0,
             up: false,
+            used: false,
             deadline: Instant::now() + patience(self.kernel.flavour),
         })
     }
@@ -392,6 +397,7 @@ impl Guest {
         }
         self.ready.push_back((job.ticket, answer));
         self.next_turn();
+        self.send();
     }
 
     /// Begins to wait for the plan that is the first now.
@@ -405,8 +411,16 @@ impl Guest {
     fn send(&mut self) {
         let Some(boot) = self.boot.as_mut().filter(|boot| boot.up) else { return };
         let idle = !self.jobs.iter().any(|job| job.sent);
+        if idle && boot.used && self.jobs.front().is_some_and(|job| job.afresh) {
+            self.boot = None;
+            return;
+        }
         for job in self.jobs.iter_mut().filter(|job| !job.sent) {
+            if job.afresh && boot.used {
+                break;
+            }
             job.sent = true;
+            boot.used = true;
             match boot.encoder.encode(&job.request()) {
                 Ok(frame) => boot.out.extend(frame),
                 // Not a plan that was checked: it is answered when it is not.
@@ -584,12 +598,17 @@ impl Witness for Guest {
     }
 
     fn submit(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
-        self.ask(ticket, Question::One(Box::new(plan.clone())));
+        self.ask(ticket, Question::One(Box::new(plan.clone())), false);
+        Ok(())
+    }
+
+    fn submit_afresh(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
+        self.ask(ticket, Question::One(Box::new(plan.clone())), true);
         Ok(())
     }
 
     fn submit_all(&mut self, ticket: usize, plans: &[Plan], check: Check) -> io::Result<()> {
-        self.ask(ticket, Question::Many(plans.to_vec(), check));
+        self.ask(ticket, Question::Many(plans.to_vec(), check), false);
         Ok(())
     }
 

@@ -1,0 +1,222 @@
+//! What failed in the last run, for the next: one record for each directory in which runs are started.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::kernel::cache;
+use crate::report::read::{Asked, Told};
+use crate::report::{Judged, Part, Reporter, Start, Totals};
+use crate::scenario::Case;
+use crate::target::{Target, Unopened};
+use crate::verdict::Status;
+
+/// A case: its file and its id.
+type Name = (PathBuf, String);
+
+/// The same by whatever way the file was named.
+fn name(path: &Path, id: &str) -> Name {
+    (std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), id.to_owned())
+}
+
+/// What failed on one target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Failed {
+    /// Whether the target broke, so that nothing was asked of it.
+    all: bool,
+    cases: BTreeSet<Name>,
+}
+
+/// What failed in a run. Where each case was asked on one of the targets only, that is told of `auto`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Last {
+    /// When the run ended, or what wrote of it.
+    run: String,
+    /// The targets in the order in which they were told.
+    targets: Vec<(String, Failed)>,
+}
+
+impl Last {
+    /// The record of the last run in this directory.
+    ///
+    /// # Errors
+    /// Why there is none, in a sentence.
+    pub fn here() -> Result<Self, String> {
+        let file = file()?;
+        let text = fs::read(&file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "no run in this directory is remembered".to_owned(),
+            _ => format!("{} cannot be read: {error}", file.display()),
+        })?;
+        serde_json::from_slice(&text)
+            .map_err(|error| format!("{} is no record of a run: {error}", file.display()))
+    }
+
+    /// What failed in the run that wrote a JSON report.
+    ///
+    /// # Errors
+    /// Where it is not whole.
+    pub fn of_report(file: &Path) -> Result<Self, String> {
+        let told = Told::read(file);
+        if let Some(trouble) = told.trouble {
+            return Err(format!("{}: {trouble}", file.display()));
+        }
+        let mut last = Self { run: file.display().to_string(), targets: Vec::new() };
+        let shared = told.part.is_some_and(|part| part.shared);
+        for target in told.targets {
+            let failed = last.of(if shared { AUTO } else { &target.target });
+            failed.all |= !shared && matches!(target.asked, Asked::Never(Unopened::Broken(_)));
+            let judged = target.cases.into_iter().filter(|told| told.verdict.status.is_failure());
+            failed.cases.extend(judged.map(|told| name(&told.case.path, &told.case.id)));
+        }
+        Ok(last)
+    }
+
+    /// Which run it was, for messages.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Where something failed.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        let failed =
+            self.targets.iter().filter(|(_, failed)| failed.all || !failed.cases.is_empty());
+        failed.map(|(target, _)| target.as_str())
+    }
+
+    /// Whether a case failed on a target.
+    pub fn has(&self, target: &str, case: &Case) -> bool {
+        let name = name(&case.path, &case.id);
+        self.targets
+            .iter()
+            .any(|(of, failed)| of == target && (failed.all || failed.cases.contains(&name)))
+    }
+
+    fn of(&mut self, target: &str) -> &mut Failed {
+        let at = self.targets.iter().position(|(of, _)| of == target);
+        let at = at.unwrap_or_else(|| {
+            self.targets.push((target.to_owned(), Failed::default()));
+            self.targets.len() - 1
+        });
+        &mut self.targets[at].1
+    }
+
+    /// Writes the record in the place of the one before.
+    fn write(&self, file: &Path) -> io::Result<()> {
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let staged = file.with_extension(process::id().to_string());
+        let written =
+            fs::write(&staged, serde_json::to_vec(self)?).and_then(|()| fs::rename(&staged, file));
+        if written.is_err() {
+            let _ = fs::remove_file(&staged);
+        }
+        written
+    }
+}
+
+/// The target that chooses others.
+pub const AUTO: &str = "auto";
+
+/// The file that has the record of this directory.
+fn file() -> Result<PathBuf, String> {
+    const DIGITS: usize = 32;
+    let root = cache::root().map_err(|missing| format!("there is no place for it: {missing}"))?;
+    let here =
+        env::current_dir().map_err(|error| format!("where this is is not known: {error}"))?;
+    let digest = Sha256::digest(here.as_os_str().as_encoded_bytes());
+    let mut name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    name.truncate(DIGITS);
+    Ok(root.join("last-run").join(name + ".json"))
+}
+
+/// Writes down what fails, when a run has ended.
+#[derive(Debug)]
+pub struct Memory {
+    last: Last,
+    shared: bool,
+    /// Those that were broken as a whole in the run before and are asked now.
+    asked: BTreeMap<String, usize>,
+}
+
+impl Memory {
+    /// Of a run that asks what failed in this one: what it does not ask has failed still. Of any other run what
+    /// failed before is forgotten.
+    pub fn of(before: Option<Last>) -> Self {
+        Self { last: before.unwrap_or_default(), shared: false, asked: BTreeMap::new() }
+    }
+
+    fn failed(&mut self, target: &str) -> &mut Failed {
+        self.last.of(if self.shared { AUTO } else { target })
+    }
+}
+
+impl Reporter for Memory {
+    fn begin(&mut self, part: &Part) -> io::Result<()> {
+        self.shared = part.shared;
+        Ok(())
+    }
+
+    fn start(&mut self, start: Start<'_>) -> io::Result<()> {
+        self.asked.insert(start.target.to_owned(), start.cases);
+        Ok(())
+    }
+
+    fn unavailable(&mut self, target: &str, _: usize, why: &Unopened) -> io::Result<()> {
+        // Where others are asked instead, each of its cases is told.
+        self.failed(target).all |= !self.shared && matches!(why, Unopened::Broken(_));
+        Ok(())
+    }
+
+    fn judged(&mut self, judged: Judged<'_>) -> io::Result<()> {
+        let name = name(&judged.case.path, &judged.case.id);
+        let cases = &mut self.failed(judged.target).cases;
+        match judged.verdict.status {
+            // Nobody was asked: what failed before may fail still.
+            Status::Skip => {}
+            status if status.is_failure() => drop(cases.insert(name)),
+            _ => drop(cases.remove(&name)),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, totals: &Totals) -> io::Result<()> {
+        for (target, summary) in &totals.targets {
+            if summary.not_run == 0 && self.asked.contains_key(target) {
+                self.failed(target).all = false;
+            }
+        }
+        self.last.run =
+            format!("the run of {}", humantime::format_rfc3339_seconds(SystemTime::now()));
+        let Ok(file) = file() else { return Ok(()) };
+        // A run is no worse for it; but who asks for what failed would be told of another run.
+        if let Err(error) = self.last.write(&file)
+            && (self.last.targets().next().is_some() || file.exists())
+        {
+            let file = file.display();
+            eprintln!("warning: what failed is not remembered for --failed: {file}: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// The targets of a record, as `--on` would name them.
+///
+/// # Errors
+/// Where one of them is none that can be asked.
+pub fn targets(last: &Last) -> Result<Vec<Target>, String> {
+    last.targets()
+        .map(|target| {
+            target.parse().map_err(|why| {
+                format!("nothing can be run on {target}: {why}; name a container runtime by --runtime, and targets by --on")
+            })
+        })
+        .collect()
+}
