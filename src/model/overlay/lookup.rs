@@ -86,7 +86,8 @@ impl Machine<'_> {
         let root = self.supers[self.dentries[dir].sb].root;
         let has_data_layers = fs.lower.len() > fs.merged;
         // Where data-only layers may be led to, redirects are read though none between others is followed.
-        let reads_redirects = fs.follows_redirects() || has_data_layers;
+        let reads_redirects = fs.follows_redirects()
+            || (has_data_layers && self.by(&rules::REDIRECT_CHECKED_FOR_DATA));
         let mut search = Search {
             name: name.into(),
             is_dir: false,
@@ -345,7 +346,9 @@ impl Machine<'_> {
             None => fs.upper_place(dentry),
             Some(layer) => fs.lower_place(layer, dentry),
         };
-        let found = self.layer_lookup(fs, at(base)?, &path[start..end])?;
+        let name = &path[start..end];
+        self.deny(matches!(name, "." | ".."), &rules::REDIRECT_THROUGH_DOTS, Errno::EACCES)?;
+        let found = self.layer_lookup(fs, at(base)?, name)?;
         let Some(found) = found else { return Ok(None) };
         let place = at(found)?;
         if self.is_whiteout(fs, place)? {

@@ -200,6 +200,14 @@ rules! {
         "A lower file may get its data from a data-only layer even where metacopy and redirects are off."
         "fs/overlayfs/namei.c ovl_lookup()"
         since (6, 16);
+    REDIRECT_THROUGH_DOTS "overlay.lookup.redirect-through-dots"
+        "A redirect through . or .. is refused: EACCES."
+        "fs/namei.c lookup_one_common()";
+    REDIRECT_CHECKED_FOR_DATA "overlay.lookup.redirect-checked-for-data"
+        "With data-only layers a redirect is looked at where no layer is left to be merged too, and refused if none is \
+         followed."
+        "fs/overlayfs/namei.c ovl_lookup(), check_redirect"
+        since (6, 16);
     DATA_PATH_FORGOTTEN "overlay.lookup.data-path-forgotten"
         "That a redirect is a path to data-only layers is forgotten where another layer has a directory on that \
          path, so that the data are missed: EIO."
