@@ -10,7 +10,7 @@ use std::process::ExitCode as ProcessExitCode;
 pub enum ExitCode {
     /// Everything that was asked was answered as expected.
     AsExpected = 0,
-    /// At least one `fail`, `xpass`, `timeout` or snapshot that does not match.
+    /// At least one `fail`, `xpass`, `timeout` or snapshot that does not match; of `inspect`: a problem in layers.
     Failure = 1,
     /// The command line could not be understood.
     Usage = 2,
@@ -32,7 +32,10 @@ impl ExitCode {
     /// Every status with its meaning, in numeric order, for `--help` and the README.
     pub const TABLE: &[(ExitCode, &str)] = &[
         (Self::AsExpected, "everything as expected"),
-        (Self::Failure, "a failure: fail, xpass, timeout or a snapshot that does not match"),
+        (
+            Self::Failure,
+            "a failure: fail, xpass, timeout or a snapshot that does not match; a problem in layers",
+        ),
         (Self::Usage, "the command line is wrong"),
         (Self::InvalidFile, "a scenario file is invalid; nothing was run"),
         (Self::NothingExecuted, "nothing was executed, or nothing on a target that was named"),

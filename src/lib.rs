@@ -8,6 +8,7 @@ pub mod comparison;
 pub mod coverage;
 pub mod diag;
 pub mod exit_code;
+pub mod inspect;
 pub mod kernel;
 pub mod last;
 pub mod merge;

@@ -4,6 +4,7 @@ mod check;
 mod diff;
 mod explain;
 mod findings;
+mod inspect;
 mod kernel;
 mod list;
 mod matrix;
@@ -61,6 +62,8 @@ enum Command {
     Search(search::Arguments),
     /// Show what this environment allows, with the evidence
     Probe(probe::Arguments),
+    /// Show what the layers of an overlay on disk come to, from which layer each name is, and what is wrong
+    Inspect(inspect::Arguments),
     /// Fetch, list, add and remove kernels that guests boot
     Kernel(kernel::Arguments),
     /// Put together what searches found
@@ -124,6 +127,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::List(arguments) => list::execute(&arguments),
         Command::Search(arguments) => search::execute(&arguments),
         Command::Probe(arguments) => probe::execute(&arguments),
+        Command::Inspect(arguments) => inspect::execute(&arguments),
         Command::Kernel(arguments) => kernel::execute(&arguments),
         Command::Findings(arguments) => findings::execute(&arguments),
         Command::Snap(arguments) => snap::execute(&arguments),

@@ -4,6 +4,7 @@ pub mod console;
 mod escape;
 pub mod explain;
 pub mod github;
+pub mod inspect;
 pub mod json;
 pub mod junit;
 pub mod ktap;
