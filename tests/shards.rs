@@ -192,7 +192,8 @@ fn a_part_that_is_missing_is_named_and_never_green() {
         place.run(User::Own, &["run", "--shard", &shard, "--json", &out]).expect_code(0);
     }
     merge(&place, &["1.json", "2.json", "3.json"]).expect_code(0);
-    let arguments = ["1.json", "3.json", "--junit", "m.xml", "--ktap", "m", "--json", "m.json"];
+    let reports = ["--junit", "m.xml", "--ktap", "m", "--json", "m.json", "--markdown", "m.md"];
+    let arguments = [&["1.json", "3.json", "--github", "always"][..], &reports].concat();
     let done = merge(&place, &arguments).expect_code(5);
     let why = "no report has shard 2/3 of host";
     assert!(done.stdout.contains(&format!("the report is not whole: {why}\n")), "{}", done.stdout);
@@ -200,6 +201,8 @@ fn a_part_that_is_missing_is_named_and_never_green() {
     assert_eq!(junit.errors, 1);
     assert!(place.read("m").contains(&format!("not ok 2 the report is whole # ERROR {why}\n")));
     assert_eq!(json_lines(&place.read("m.json")).last().unwrap()["problems"][0], why);
+    assert!(place.read("m.md").contains("The report is not whole"), "{}", place.read("m.md"));
+    assert!(done.stdout.contains("::error title=the report is not whole::"), "{}", done.stdout);
     // Nor is it where it is put together again.
     merge(&place, &["m.json"]).expect_code(5);
     // Parts of another selection make up for nothing.

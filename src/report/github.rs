@@ -136,6 +136,9 @@ impl<W: Write> Reporter for Github<W> {
     }
 
     fn end(&mut self, totals: &Totals) -> io::Result<()> {
+        for problem in &totals.problems {
+            self.errors.push(Annotation::new("the report is not whole", problem));
+        }
         for (target, summary) in &totals.targets {
             let silent = summary.executed() == 0 && summary.skipped > 0;
             if summary.not_run > 0 {

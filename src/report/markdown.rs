@@ -14,6 +14,8 @@ use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
 
 /// Most bytes of a summary: GitHub takes 65536 characters for a comment, and 1 MiB for the summary of a step.
 const MOST: usize = 60_000;
+/// Most reasons of a report that is not whole.
+const MOST_PROBLEMS: usize = 20;
 /// Bytes of them that are kept for what stands below the failures.
 const BELOW: usize = 20_000;
 /// Most failing steps of one scenario, lines of one difference, and rows of one table below the failures.
@@ -133,6 +135,13 @@ impl Collected {
         let several = totals.targets.len() > 1;
         let mut text = format!("## nsharness: {}\n\n", headline(&totals.all));
         text.push_str(&figures(&self.targets, totals));
+        if !totals.problems.is_empty() {
+            text.push_str("**The report is not whole:**\n\n");
+            for problem in totals.problems.iter().take(MOST_PROBLEMS) {
+                text.push_str(&format!("- {}\n", prose(problem)));
+            }
+            text.push('\n');
+        }
         self.tell_failures(&mut text, several);
         for section in [self.skipped(&totals.all), self.known(several), self.quirks(&totals.all)] {
             if text.len() + section.len() > MOST {
