@@ -19,6 +19,8 @@ use nsharness::inspect::merge::{Found, Merge, Name};
 use nsharness::inspect::read::{Opened, read, sees_trusted};
 use nsharness::inspect::remarks::seen_twice;
 use nsharness::inspect::{Layer, Role, Stack};
+use nsharness::probe::Environment;
+use nsharness::scenario::condition::KernelVersion;
 use nsharness::search::random::Random;
 use rustix::fs::XattrFlags;
 
@@ -30,6 +32,12 @@ fn main() -> ExitCode {
     let seed = std::env::var("NSHARNESS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let trials = std::env::var("NSHARNESS_TRIALS").ok().and_then(|s| s.parse().ok());
     let trials = trials.unwrap_or(TRIALS);
+    // What `inspect` shows is what kernels since then show.
+    let host = Environment::of_host(false);
+    if host.version < KernelVersion(6, 16, 0) {
+        println!("skipped: this takes Linux 6.16, and here is {}", host.release);
+        return ExitCode::SUCCESS;
+    }
     let place = tempfile::tempdir().expect("a directory");
     let mut fine = true;
     for users in [true, false] {

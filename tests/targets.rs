@@ -139,7 +139,7 @@ fn words_that_name_no_target_are_2() {
         ("uml:new", "neither a version, as in uml:6.12, nor a file"),
         ("vbox", "expected host, auto, uml"),
     ] {
-        for command in ["run", "list", "simulate", "probe", "matrix"] {
+        for command in ["run", "list", "simulate", "doctor", "matrix"] {
             let done = place.run(User::Own, &[command, "--on", on]).expect_code(2);
             assert!(done.stderr.contains(told), "{command} {on}: {}", done.stderr);
         }
@@ -150,7 +150,7 @@ fn words_that_name_no_target_are_2() {
         &["run", "--on", "uml:6.1", "--jobs", "2"],
         &["simulate", "--on", "auto"],
         &["simulate", "--on", "host", "--kernel", "6.1"],
-        &["probe", "--on", "auto"],
+        &["doctor", "--on", "auto"],
     ] {
         place.run(User::Own, arguments).expect_code(2);
     }
@@ -246,7 +246,7 @@ fn a_reader_that_goes_away_changes_no_answer() {
 #[test]
 fn probes_are_told_of_every_target() {
     let place = Place::new();
-    let done = without_guests(&place, &["probe", "--on", "host,uml:6.1"]).expect_code(4);
+    let done = without_guests(&place, &["doctor", "--on", "host,uml:6.1"]).expect_code(4);
     assert!(done.stdout.starts_with("Linux "), "{}", done.stdout);
     assert!(done.stdout.contains("uml:6.1 cannot be asked\n"), "{}", done.stdout);
     assert!(done.stdout.contains("nsharness kernel fetch"), "{}", done.stdout);

@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod doctor;
 mod explain;
 mod findings;
 mod inspect;
@@ -10,7 +11,6 @@ mod list;
 mod matrix;
 mod merge;
 mod on;
-mod probe;
 mod reports;
 mod rules;
 mod run;
@@ -60,8 +60,8 @@ enum Command {
     List(list::Arguments),
     /// Make up worlds and steps, and find where a kernel and the model part
     Search(search::Arguments),
-    /// Show what this environment allows, with the evidence
-    Probe(probe::Arguments),
+    /// Show what this environment allows containers to do, with evidence and remedies
+    Doctor(doctor::Arguments),
     /// Show what the layers of an overlay on disk come to, from which layer each name is, and what is wrong
     Inspect(inspect::Arguments),
     /// Fetch, list, add and remove kernels that guests boot
@@ -126,7 +126,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::Check(arguments) => check::execute(&arguments),
         Command::List(arguments) => list::execute(&arguments),
         Command::Search(arguments) => search::execute(&arguments),
-        Command::Probe(arguments) => probe::execute(&arguments),
+        Command::Doctor(arguments) => doctor::execute(&arguments),
         Command::Inspect(arguments) => inspect::execute(&arguments),
         Command::Kernel(arguments) => kernel::execute(&arguments),
         Command::Findings(arguments) => findings::execute(&arguments),

@@ -3,6 +3,8 @@
 //! A probe asks the kernel to do the thing instead of comparing versions: distributions backport.
 //! Most are small scenarios of their own, asked in a sandbox as any other.
 
+pub mod ability;
+mod machine;
 mod profile;
 mod questions;
 
@@ -23,11 +25,11 @@ use crate::scenario::expect::Expect;
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::scenario::{Case, FoundFile, KnownNames, Requirement};
-use crate::target::{Answer, Witness};
+use crate::target::{Answer, Target, Witness};
 use crate::transcript::{End, Outcome};
 
-pub use questions::Probe;
 use questions::{ALL, How};
+pub use questions::{Probe, USERNS};
 
 /// What a probe found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,9 +94,41 @@ pub fn names() -> Vec<&'static str> {
     ALL.iter().map(|probe| probe.name).collect()
 }
 
-/// All probes.
+/// All probes that a scenario may depend on.
 pub fn all() -> &'static [Probe] {
     ALL
+}
+
+/// What `doctor` alone asks: of the machine beside its kernel.
+pub fn of_machine() -> &'static [Probe] {
+    machine::MACHINE
+}
+
+/// Which of these cases a probe keeps from being asked, by its name: those that need it to be true where it is not.
+pub fn blocked<'c>(environment: &Environment, cases: &'c [Case]) -> BTreeMap<String, Vec<&'c str>> {
+    let mut blocked: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for case in cases {
+        let mut needed: BTreeSet<&str> =
+            case.plan.needs.probes.iter().map(String::as_str).collect();
+        for requirement in &case.requires {
+            match requirement {
+                Requirement::Probe(name) => drop(needed.insert(name)),
+                Requirement::Condition(condition) => needed.extend(
+                    condition.probe.iter().filter(|(_, yes)| **yes).map(|(name, _)| name.as_str()),
+                ),
+            }
+        }
+        if !case.plan.needs.privileged {
+            needed.insert(USERNS);
+            needed.extend((!case.plan.needs.ids.is_empty()).then_some("ids"));
+        }
+        for name in needed {
+            if environment.findings.get(name).is_some_and(|finding| finding.value != Some(true)) {
+                blocked.entry(name.to_owned()).or_default().push(&case.id);
+            }
+        }
+    }
+    blocked
 }
 
 impl Environment {
@@ -154,6 +188,14 @@ impl Environment {
         // In a guest that was just booted a server of NFS has to be waited for.
         scenarios.sort_by_key(|(_, plan)| !plan.world.nfs.is_empty());
         self.findings.extend(ask_scenarios(&scenarios, witness)?);
+        // What keeps others from being asked is what this one asks for; of a recording it says nothing.
+        let recorded = matches!(witness.target().parse(), Ok(Target::Recorded(_)));
+        if let Some(finding) = self.findings.get_mut(USERNS)
+            && !finding.missing.is_empty()
+            && !recorded
+        {
+            finding.value = Some(false);
+        }
         Ok(())
     }
 

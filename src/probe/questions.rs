@@ -38,6 +38,9 @@ const fn scenario(
     Probe { name, question, remedy, how: How::Scenario(text) }
 }
 
+/// The probe whose question is whether anything can be asked.
+pub const USERNS: &str = "userns";
+
 const NEWER: &str = "run it on a newer kernel";
 const OTHER: &str = "run it on another kernel";
 const GUEST: &str = "run it in a guest kernel, by --on auto or --on uml";
@@ -51,6 +54,19 @@ pub const ALL: &[Probe] = &[
         remedy: "ask a guest by --on auto, or run as root with --privileged on a machine that may be harmed",
         how: How::Host(root),
     },
+    scenario(
+        USERNS,
+        "Can a sandbox be made, with user, mount and pid namespaces of its own?",
+        "lift what the evidence names; as root of a machine it takes a kernel with user namespaces",
+        "{title: userns, steps: [stat: {path: .}]}",
+    ),
+    scenario(
+        "userns.nested",
+        "Can a user namespace be made inside of another one, with mounts of its own?",
+        "raise user.max_user_namespaces, and run it in fewer namespaces inside of each other",
+        "{title: nested, world: {tree: {a: dir}, actors: {box: {userns: {uid_map: [[0, 0, 1]]}, unshare: [mount]}}},
+            steps: [mount: {as: box, type: tmpfs, at: a}]}",
+    ),
     Probe {
         name: "ids",
         question: "Can a sandbox have more than one user and group id?",
@@ -159,6 +175,33 @@ pub const ALL: &[Probe] = &[
         "{title: idmap, world: {tree: {a: dir}, mounts: [mount: {type: tmpfs, at: a}]}, steps: [
             open_tree: {path: a, flags: [clone], mount: m},
             mount_setattr: {mount: m, idmap: {uid_map: [[0, 0, 1]], gid_map: [[0, 0, 1]]}}]}",
+    ),
+    scenario(
+        "ext4.idmap",
+        "Can a mount of ext4 be idmapped, as real root? (Linux 5.12)",
+        GUEST,
+        "{title: idmap, requires: [root], world: {tree: {disk: {image: ext4}, d: dir, m: dir}, mounts: [
+            mount: {type: tmpfs, at: d}]}, steps: [losetup: {file: disk, at: d/loop},
+            mount: {type: ext4, source: d/loop, at: m}, open_tree: {path: m, flags: [clone], mount: t},
+            mount_setattr: {mount: t, idmap: {uid_map: [[0, 1000, 1]], gid_map: [[0, 1000, 1]]}}]}",
+    ),
+    scenario(
+        "xfs.idmap",
+        "Can a mount of XFS be idmapped, as real root? (Linux 5.12)",
+        GUEST,
+        "{title: idmap, requires: [root], world: {tree: {disk: {image: xfs}, d: dir, m: dir}, mounts: [
+            mount: {type: tmpfs, at: d}]}, steps: [losetup: {file: disk, at: d/loop},
+            mount: {type: xfs, source: d/loop, at: m}, open_tree: {path: m, flags: [clone], mount: t},
+            mount_setattr: {mount: t, idmap: {uid_map: [[0, 1000, 1]], gid_map: [[0, 1000, 1]]}}]}",
+    ),
+    scenario(
+        "btrfs.idmap",
+        "Can a mount of Btrfs be idmapped, as real root? (Linux 5.15)",
+        GUEST,
+        "{title: idmap, requires: [root], world: {tree: {disk: {image: btrfs}, d: dir, m: dir}, mounts: [
+            mount: {type: tmpfs, at: d}]}, steps: [losetup: {file: disk, at: d/loop},
+            mount: {type: btrfs, source: d/loop, at: m}, open_tree: {path: m, flags: [clone], mount: t},
+            mount_setattr: {mount: t, idmap: {uid_map: [[0, 1000, 1]], gid_map: [[0, 1000, 1]]}}]}",
     ),
     scenario(
         "overlay",

@@ -1,6 +1,7 @@
 //! Reporters: everything that is said of a run, from one stream of events.
 
 pub mod console;
+pub mod doctor;
 mod escape;
 pub mod explain;
 pub mod github;

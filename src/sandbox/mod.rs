@@ -31,7 +31,7 @@ use crate::transcript::Breakage;
 
 pub use ids::{IdSource, Maps};
 pub use programs::{LIBRARIES, Programs};
-pub use restrictions::restrictions;
+pub use restrictions::{restrictions, sysctl};
 
 /// Where the sandbox's tmpfs can be mounted before it becomes the root: any directory that is there.
 const STAGING: &[&str] = &["/tmp", "/run", "/mnt", "/var", "/usr", "/etc"];

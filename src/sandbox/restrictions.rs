@@ -34,13 +34,15 @@ impl Host {
                 .is_ok_and(|table| !mounted_at_root(table)),
             blind: status.is_empty(),
             filtered: status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])),
-            sysctl: |name| {
-                let text =
-                    fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
-                Some(text.trim().to_owned())
-            },
+            sysctl,
         }
     }
+}
+
+/// The value of a sysctl, where there is one.
+pub fn sysctl(name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// The restrictions of this host that explain why a sandbox could not be made; empty where none does.

@@ -209,7 +209,7 @@ pub struct Condition {
     /// Bounds on the kernel's version. Prefer a probe: distributions backport.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<KernelRange>,
-    /// Values that probes must have, by the names that `nsharness probe` lists.
+    /// Values that probes must have, by the names that `nsharness doctor` lists.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub probe: BTreeMap<String, bool>,
     /// The container runtime that answers.

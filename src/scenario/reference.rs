@@ -109,7 +109,7 @@ pub fn reference(
     page.say("What is recorded after the steps and held against the snapshot in `snapshots/`. Inodes, devices, peer groups, namespaces and times are renumbered in the order in which they appear, so that equality survives.");
     page.observations();
     page.heading(2, "Probes");
-    page.say("Names for `requires:` and for conditions; `nsharness probe` shows the answers of this machine.");
+    page.say("Names for `requires:` and for conditions; `nsharness doctor` shows the answers of this machine.");
     page.text.push_str("\n| probe | question |\n|---|---|\n");
     for (name, question) in probes {
         let _ = writeln!(page.text, "| `{name}` | {question} |");
