@@ -126,6 +126,9 @@ fn of_world(world: &World) -> Map<String, Value> {
         [one] => drop(document.insert("nfs".into(), plain(one))),
         several => drop(document.insert("nfs".into(), several.iter().map(plain).collect())),
     }
+    if let Some(container) = &world.container {
+        document.insert("container".into(), plain(container));
+    }
     document
 }
 
