@@ -13,8 +13,8 @@ use crate::programs;
 use crate::scenario::condition::KernelVersion;
 use crate::scenario::container::Runtime;
 
-/// The packages of runtimes, where they are not called so themselves.
-const PACKAGES: &[(&str, &str)] = &[("runc", "runc"), ("crun", "crun")];
+/// Runtimes that have a package of their name.
+const PACKAGED: [&str; 2] = ["runc", "crun"];
 
 /// Options of a runtime that stand before its command.
 pub fn options(runtime: &Runtime) -> &'static [&'static str] {
@@ -59,10 +59,10 @@ impl Named {
             programs::in_path(&self.0)
         };
         let Some(path) = path else {
-            let package = PACKAGES.iter().find(|(name, _)| *name == self.0);
-            let remedy = match package {
-                Some((_, package)) => format!("install it, as by `apt-get install {package}`"),
-                None => format!("install {self}, or name its file"),
+            let remedy = if PACKAGED.contains(&self.0.as_str()) {
+                format!("install it, as by `apt-get install {self}`")
+            } else {
+                format!("install {self}, or name its file")
             };
             return Err(Missing::new(what, "it is not there", remedy));
         };
