@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use compact_str::{CompactString, ToCompactString, format_compact};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -73,7 +74,10 @@ pub enum Outcome {
 }
 
 /// The values of a successful step, by name.
-pub type Values = BTreeMap<String, Value>;
+pub type Values = BTreeMap<CompactString, Value>;
+
+/// One field of a map: most names and texts are so short that they lie in the value itself.
+pub type Field = (CompactString, Value);
 
 /// One value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,13 +87,13 @@ pub enum Value {
     /// A number.
     Number(i64),
     /// A text.
-    Text(String),
+    Text(CompactString),
     /// A list.
     List(Vec<Value>),
     /// Fields in order.
-    Map(Vec<(String, Value)>),
+    Map(Vec<Field>),
     /// Something that is only the same or another: renumbered before it is shown.
-    Identity(Class, String),
+    Identity(Class, CompactString),
 }
 
 /// A class of identities; each is numbered by itself.
@@ -182,7 +186,7 @@ impl Transcript {
 
 #[derive(Default)]
 struct Numbers {
-    seen: BTreeMap<Class, BTreeMap<String, usize>>,
+    seen: BTreeMap<Class, BTreeMap<CompactString, usize>>,
     /// Whether identities stay what they are.
     anonymous: bool,
     /// Whether all times are one.
@@ -213,9 +217,9 @@ impl Numbers {
                 let next = seen.len() + 1;
                 let number = *seen.entry(std::mem::take(key)).or_insert(next);
                 if self.anonymous {
-                    *key = number.to_string();
+                    *key = number.to_compact_string();
                 } else {
-                    *value = Value::Text(format!("{class}#{number}"));
+                    *value = Value::Text(format_compact!("{class}#{number}"));
                 }
             }
             Value::List(items) => items.iter_mut().for_each(|item| self.value(item)),
@@ -237,6 +241,14 @@ pub fn text(bytes: &[u8]) -> String {
         }
         text
     })
+}
+
+/// The same of what is mostly short, as names are.
+pub fn short_text(bytes: &[u8]) -> CompactString {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => text(bytes).into(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -265,8 +277,8 @@ impl Value {
     pub fn of_mark(name: &str, value: &[u8]) -> Option<Self> {
         let mark = name.strip_prefix("trusted.overlay.").or(name.strip_prefix("user.overlay."));
         match mark.filter(|_| !value.is_empty()) {
-            Some("uuid") => Some(Self::Identity(Class::Uuid, hex(value))),
-            Some("origin" | "upper") => Some(Self::Identity(Class::Handle, hex(value))),
+            Some("uuid") => Some(Self::Identity(Class::Uuid, hex(value).into())),
+            Some("origin" | "upper") => Some(Self::Identity(Class::Handle, hex(value).into())),
             _ => None,
         }
     }
@@ -316,15 +328,21 @@ impl From<u32> for Value {
     }
 }
 
+impl From<CompactString> for Value {
+    fn from(value: CompactString) -> Self {
+        Self::Text(value)
+    }
+}
+
 impl From<String> for Value {
     fn from(value: String) -> Self {
-        Self::Text(value)
+        Self::Text(value.into())
     }
 }
 
 impl From<&str> for Value {
     fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
+        Self::Text(value.into())
     }
 }
 
@@ -346,7 +364,7 @@ impl Outcome {
 
     /// Success with values.
     pub fn values<const N: usize>(values: [(&str, Value); N]) -> Self {
-        Self::Ok(values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        Self::Ok(values.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 }
 

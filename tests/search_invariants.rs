@@ -63,7 +63,7 @@ fn asked(text: &str) -> (Plan, Prediction) {
 fn add_entry(observation: &mut Observation) {
     let Ok(Value::List(entries)) = &mut observation.found else { panic!("a tree") };
     let fields = [("path", "zz"), ("type", "file")];
-    let entry = fields.map(|(key, value)| (key.to_owned(), Value::from(value)));
+    let entry = fields.map(|(key, value)| (key.into(), Value::from(value)));
     entries.push(Value::Map(entry.into()));
 }
 

@@ -22,7 +22,7 @@ impl Machine<'_> {
     pub fn observe_id_maps(&mut self, actor: ProcId, name: &str) -> Observation {
         let mut maps = self.shown_maps(self.sandbox_userns, self.processes[actor].cred.userns);
         let fields = ["uid_map", "gid_map", "setgroups"];
-        let fields = fields.map(|field| Some((field.to_owned(), maps.remove(field)?)));
+        let fields = fields.map(|field| Some((field.into(), maps.remove(field)?)));
         let found = fields.into_iter().collect::<Option<_>>().map(Value::Map);
         let unknown = "which ids of the host the sandbox has is up to the host";
         let found = found.ok_or_else(|| Outcome::Abstained(unknown.to_owned()));
@@ -48,7 +48,7 @@ impl Machine<'_> {
         };
         let found = NAMESPACES
             .into_iter()
-            .map(|kind| (kind.file().to_owned(), Value::Identity(Class::Ns, identity(kind))))
+            .map(|kind| (kind.file().into(), Value::Identity(Class::Ns, identity(kind).into())))
             .collect();
         Observation { title: format!("namespaces of {name}"), found: Ok(Value::Map(found)) }
     }

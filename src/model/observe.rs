@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use compact_str::format_compact;
+
 use super::halt::{Halt, Res};
 use super::machine::{FileType, Kind, Machine, Place, ProcId};
 use super::rules::files as rules;
@@ -12,7 +14,7 @@ use crate::scenario::observe::{Observe, ObserveTree, TreeField};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno, Name};
 use crate::scenario::world::LIBRARY_DIRECTORIES;
-use crate::transcript::{Observation, Outcome, Value};
+use crate::transcript::{Field, Observation, Outcome, Value};
 
 /// Most entries of one tree.
 const MAX_ENTRIES: usize = 20_000;
@@ -102,7 +104,8 @@ impl Tree<'_, '_> {
     fn entry(&mut self, place: Place, path: &str, depth: usize) -> Res<()> {
         let attr = self.machine.fs_getattr(place.dentry)?;
         let opened = self.open(place, attr.kind);
-        let mut fields = vec![("path".to_owned(), Value::from(path))];
+        let mut fields = Vec::with_capacity(1 + self.fields.len());
+        fields.push(("path".into(), Value::from(path)));
         for field in self.fields {
             self.field(*field, place, &attr, opened, &mut fields);
         }
@@ -144,7 +147,8 @@ impl Tree<'_, '_> {
             if path == "." && depth == 0 && self.is_of_harness(place, &name) {
                 continue;
             }
-            let below = if path == "." { name.to_string() } else { format!("{path}/{name}") };
+            let below =
+                if path == "." { (&*name).into() } else { format_compact!("{path}/{name}") };
             let found = self.machine.walk(self.who, Some(place), &name, Walk::NO_FOLLOW);
             let told = found.and_then(|found| self.entry(found, &below, depth + 1));
             match told {
@@ -189,23 +193,23 @@ impl Tree<'_, '_> {
         place: Place,
         attr: &Attr,
         opened: Res<()>,
-        fields: &mut Vec<(String, Value)>,
+        fields: &mut Vec<Field>,
     ) {
         let kind = attr.kind;
         // Whiteouts are hard links to one inode in the work directory, as many as there are.
         let whiteout = kind == FileType::Char && attr.rdev == Some((0, 0));
         let program = kind == FileType::File && self.is_program(place);
-        let mut add = |key: &str, value: Value| fields.push((key.to_owned(), value));
+        let mut add = |key: &str, value: Value| fields.push((key.into(), value));
         match field {
             TreeField::Size if program => {}
             TreeField::Content if program => add("content", "program".into()),
             TreeField::Type => add("type", kind.word().into()),
             TreeField::Mode if kind != FileType::Symlink => {
-                add("mode", format!("{:04o}", attr.mode).into());
+                add("mode", format_compact!("{:04o}", attr.mode).into());
             }
             TreeField::Owner => {
                 let (uid, gid) = self.machine.shown_owner(self.who, place, attr);
-                add("owner", format!("{uid}:{gid}").into());
+                add("owner", format_compact!("{uid}:{gid}").into());
             }
             TreeField::Size if kind == FileType::File => {
                 add("size", Value::Number(attr.size.unwrap_or(0) as i64));
@@ -220,7 +224,7 @@ impl Tree<'_, '_> {
             }
             TreeField::Rdev => {
                 if let Some((major, minor)) = attr.rdev {
-                    add("rdev", format!("{major}:{minor}").into());
+                    add("rdev", format_compact!("{major}:{minor}").into());
                 }
             }
             TreeField::Links if kind != FileType::Dir && attr.nlink > 1 && !whiteout => {
@@ -236,7 +240,7 @@ impl Tree<'_, '_> {
             TreeField::Time => add("mtime", time(attr.mtime)),
             TreeField::Dev => add("dev", device(attr)),
             TreeField::Ino if !fields.iter().any(|(key, _)| key == "ino") => {
-                fields.push(("ino".to_owned(), inode(attr)));
+                fields.push(("ino".into(), inode(attr)));
             }
             _ => {}
         }
@@ -256,27 +260,24 @@ impl Tree<'_, '_> {
         Value::of_content(&bytes)
     }
 
-    fn xattrs(&mut self, place: Place) -> Vec<(String, Value)> {
+    fn xattrs(&mut self, place: Place) -> Vec<Field> {
         let cred = Rc::clone(&self.machine.processes[self.who].cred);
         let Ok(mut names) = self.machine.vfs_listxattr(&cred, place) else { return Vec::new() };
         names.sort();
         let mut xattrs = Vec::new();
         for name in names {
-            let own = name.rsplit_once("overlay.").map(|(_, own)| own.to_owned());
-            if self.layer && own.as_deref() == Some("impure") {
+            let own = name.rsplit_once("overlay.").map(|(_, own)| own);
+            if self.layer && own == Some("impure") {
                 continue;
             }
             let shown = match self.machine.vfs_getxattr(&cred, place, &name) {
-                Ok(_)
-                    if self.layer
-                        && matches!(own.as_deref(), Some("origin" | "uuid" | "upper")) =>
-                {
+                Ok(_) if self.layer && matches!(own, Some("origin" | "uuid" | "upper")) => {
                     "present".into()
                 }
                 Ok(value) => Value::of_xattr(&name, &value),
                 Err(halt) => shown(halt),
             };
-            xattrs.push((name.to_string(), shown));
+            xattrs.push(((&*name).into(), shown));
         }
         xattrs
     }

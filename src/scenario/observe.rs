@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::scalar::{Name, StepPath, WorldPath};
 
 /// One observation.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Observe {
     /// A directory and everything below it on the same mount and the mounts below, as it is seen.
@@ -41,7 +41,7 @@ impl Observe {
 }
 
 /// Which tree, and what of it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObserveTree {
     /// The top of the tree.
@@ -100,7 +100,7 @@ impl TreeField {
 }
 
 /// Whose mount table.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObserveMountinfo {
     /// The actors whose tables are read; `main` if left out.
@@ -112,7 +112,7 @@ pub struct ObserveMountinfo {
 }
 
 /// Which actors.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObserveActors {
     /// The actors; `main` if left out.
@@ -121,7 +121,7 @@ pub struct ObserveActors {
 }
 
 /// One actor or a list of them.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "Vec<Name>")]
 pub enum Actors {
     /// One.

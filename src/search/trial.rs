@@ -154,6 +154,7 @@ impl Recipe {
             }
         };
         prediction.world = simulation.machine.rules.take();
+        let looks = family.observe();
         for line in 1..=length {
             let (actor, operation) = family.step(&mut random);
             let step = PlanStep { actor, operation, line };
@@ -163,17 +164,20 @@ impl Recipe {
             }
             steps.push(step);
             if self.check == Check::Step && line < length {
-                observe(&mut simulation, &plan, &family.observe(), &mut prediction);
+                observe(&mut simulation, &plan, &looks, &mut prediction);
             }
         }
-        observe(&mut simulation, &plan, &family.observe(), &mut prediction);
+        let at_last = family.observe();
+        observe(&mut simulation, &plan, &at_last, &mut prediction);
         let lost = simulation.machine.lost.is_some();
+        let looked_otherwise = self.check == Check::Step && looks != at_last;
         drop(simulation);
         plan.steps = steps;
-        plan.observe = family.observe();
+        plan.observe = at_last;
         // A step that makes more mounts than are modelled makes so many that nothing is learnt of the kernel
-        // but its patience: the trial ends before it.
-        if lost || self.without.is_some() {
+        // but its patience: the trial ends before it. And what is observed may be known only at the end, as
+        // after a pivot_root, while the kernel is asked for it after every step.
+        if lost || looked_otherwise || self.without.is_some() {
             prediction = self.predict(&plan, self.check);
         }
         Some(Made { trial: Trial { number, plan }, prediction, is_twin: false })

@@ -159,7 +159,7 @@ fn expectation(
             let values: Map<String, Json> = values
                 .iter()
                 .filter(|(name, _)| told(name))
-                .filter_map(|(name, value)| Some((name.clone(), of_value(value)?)))
+                .filter_map(|(name, value)| Some((name.to_string(), of_value(value)?)))
                 .collect();
             Some(if values.is_empty() { json!("ok") } else { Json::Object(values) })
         }

@@ -281,7 +281,7 @@ mod tests {
     /// What is written of one plan whose answer holds this inode number.
     fn record(plan: &Plan, ino: &str, known: Option<Recording>) -> String {
         let ino = Value::Identity(Class::Ino, ino.into());
-        record_values(plan, Values::from([("ino".to_owned(), ino)]), known)
+        record_values(plan, Values::from([("ino".into(), ino)]), known)
     }
 
     fn record_values(plan: &Plan, values: Values, known: Option<Recording>) -> String {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::transcript::{Class, End, Observation, Outcome, Transcript, Value};
+use crate::transcript::{Class, End, Field, Observation, Outcome, Transcript, Value};
 
 /// Most differences of one step or observation that are told.
 const TOLD: usize = 8;
@@ -296,13 +296,8 @@ impl<'t> Comparison<'t> {
         }
     }
 
-    fn map(
-        &mut self,
-        kernel: &'t [(String, Value)],
-        model: &'t [(String, Value)],
-        place: Place<'_>,
-    ) {
-        let of = |fields: &'t [(String, Value)], index: usize, name: &str| {
+    fn map(&mut self, kernel: &'t [Field], model: &'t [Field], place: Place<'_>) {
+        let of = |fields: &'t [Field], index: usize, name: &str| {
             // The fields mostly stand in the same order.
             let same = fields.get(index).filter(|(other, _)| other == name);
             same.or_else(|| fields.iter().find(|(other, _)| other == name)).map(|(_, value)| value)
@@ -444,8 +439,8 @@ mod tests {
     }
 
     fn entry(path: &str, fields: &[(&str, Value)]) -> Value {
-        let path = ("path".to_owned(), path.into());
-        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let path = ("path".into(), path.into());
+        let fields = fields.iter().map(|(name, value)| ((*name).into(), value.clone()));
         Value::Map([path].into_iter().chain(fields).collect())
     }
 

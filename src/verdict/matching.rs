@@ -31,7 +31,7 @@ pub fn matches<'o>(
         (Expect::Refused, Outcome::Refused { .. }) => Ok(()),
         (Expect::Values(wanted), Outcome::Ok(values)) => {
             for (name, matcher) in wanted {
-                let value = values.get(name);
+                let value = values.get(name.as_str());
                 compare(matcher, name, value, earlier)
                     .map_err(|shown| format!("expected {name} {matcher}, found {shown}"))?;
             }
@@ -120,7 +120,7 @@ fn is(wanted: &Wanted, name: &str, found: &Value, texts: &[String]) -> bool {
 /// A value without the quotes that it is shown with.
 fn plain(value: &Value) -> String {
     match value {
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => text.to_string(),
         other => other.to_string(),
     }
 }

@@ -447,7 +447,7 @@ pub fn json(value: &crate::transcript::Value) -> serde_json::Value {
         Value::List(items) => items.iter().map(json).collect::<Vec<_>>().into(),
         Value::Map(fields) => fields
             .iter()
-            .map(|(name, value)| (name.clone(), json(value)))
+            .map(|(name, value)| (name.to_string(), json(value)))
             .collect::<serde_json::Map<_, _>>()
             .into(),
         Value::Identity(class, key) => format!("{class}({key})").into(),

@@ -284,7 +284,7 @@ fn values(outcome: &Outcome) -> serde_json::Value {
     match outcome {
         Outcome::Ok(values) if !values.is_empty() => values
             .iter()
-            .map(|(name, value)| (name.clone(), super::json(value)))
+            .map(|(name, value)| (name.to_string(), super::json(value)))
             .collect::<serde_json::Map<_, _>>()
             .into(),
         _ => serde_json::Value::Null,

@@ -19,8 +19,9 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::conduct::{self, stays_here};
+use super::log::{self, Log, Part};
 use super::sharing::Sharing;
-use super::{Answer, Log, Part, Worker};
+use super::{Answer, Worker};
 use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS};
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::{Needs, Plan, PlanStep};
@@ -115,7 +116,7 @@ impl Worker {
     }
 
     pub(super) fn read_all(&self, count: usize) -> Vec<Transcript> {
-        let mut transcripts = super::read(&self.answers);
+        let mut transcripts = log::read(&self.answers);
         transcripts.truncate(count);
         while transcripts.len() < count {
             let stage = "worker".to_owned();

@@ -10,10 +10,11 @@ use rustix::fs::{Mode, OFlags};
 use super::actor::{Process, Reply, Request};
 use super::arena::Check;
 use super::container::Running;
+use super::log::{Log, Part};
 use super::observe::{self, Item};
 use super::perform::{State, Step, perform};
 use super::sharing::Sharing;
-use super::{Log, Part, container, world};
+use super::{container, world};
 use crate::channel;
 use crate::sandbox::Sandbox;
 use crate::scenario::container::CONTAINER;
@@ -91,6 +92,8 @@ struct Conductor<'p> {
     container: Running,
     /// Sockets of actors that are forked later.
     unborn: BTreeMap<Name, UnixStream>,
+    /// What was observed last, where it is after every step.
+    seen: Vec<Observation>,
     /// What the world holds open.
     _world: State,
 }
@@ -109,6 +112,7 @@ impl<'p> Conductor<'p> {
             actors: BTreeMap::new(),
             container: Running::default(),
             unborn: BTreeMap::new(),
+            seen: Vec::new(),
             _world: world,
         };
         let mut theirs = BTreeMap::new();
@@ -223,15 +227,17 @@ impl<'p> Conductor<'p> {
             let outcome = self.take(index, step)?;
             log.add(&Part::Outcome(outcome));
             if check == Check::Step && index + 1 < self.plan.steps.len() {
-                self.observe(log)?;
+                self.observe(check, log)?;
             }
         }
-        self.observe(log)?;
+        self.observe(check, log)?;
         self.dismiss();
         Ok(())
     }
 
-    fn observe(&mut self, log: &Log<'_>) -> Result<(), Breakage> {
+    fn observe(&mut self, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
+        let mut seen = std::mem::take(&mut self.seen).into_iter();
+        let all = seen.len();
         for (index, observe) in self.plan.observe.iter().enumerate() {
             for item in observe::items(observe) {
                 let observation = match &item {
@@ -250,7 +256,15 @@ impl<'p> Conductor<'p> {
                         )
                     }
                 };
-                log.add(&Part::Observation(observation));
+                if check == Check::Sequence {
+                    log.add(&Part::Observation(observation));
+                    continue;
+                }
+                log.add(&match seen.next() {
+                    Some(old) => Part::since(all, &old, &observation),
+                    None => Part::Observation(observation.clone()),
+                });
+                self.seen.push(observation);
             }
         }
         Ok(())

@@ -274,7 +274,7 @@ fn in_short(text: &str) -> String {
 fn state(text: &str, runtime: &Runtime) -> Outcome {
     let state: Option<serde_json::Value> = serde_json::from_str(text).ok();
     match state.as_ref().and_then(|state| state["status"].as_str()) {
-        Some(status) => Outcome::Ok(Values::from([("status".to_owned(), status.into())])),
+        Some(status) => Outcome::Ok(Values::from([("status".into(), status.into())])),
         None => Outcome::Refused {
             by: format!("{} state", runtime.name),
             message: format!("it prints no state: {text}"),

@@ -83,7 +83,7 @@ pub fn capability_set(capabilities: &[Capability]) -> CapabilitySet {
 /// The ids, groups and capabilities of this process.
 pub fn credentials() -> Values {
     let mut values = Values::new();
-    let mut add = |name: &str, value: Value| drop(values.insert(name.to_owned(), value));
+    let mut add = |name: &str, value: Value| drop(values.insert(name.into(), value));
     if let Ok(ids) = nix::unistd::getresuid() {
         add("uid", ids.real.as_raw().into());
         add("euid", ids.effective.as_raw().into());

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use compact_str::{CompactString, ToCompactString, format_compact};
 use nix::errno::Errno;
 use rustix::fs::{
     Access, AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, RawDir, RenameFlags,
@@ -14,7 +15,7 @@ use crate::scenario::operation::{
     self as op, AccessPurpose, LockKind, NodeType, OpenFlag, Operation, RenameFlag, XattrFlag,
 };
 use crate::scenario::scalar::{Name, StepPath, Timestamp};
-use crate::transcript::{Class, Outcome, Value, text};
+use crate::transcript::{Class, Outcome, Value, short_text, text};
 
 /// The longest value or list of an extended attribute: `XATTR_SIZE_MAX`.
 const XATTR_BYTES: usize = 64 << 10;
@@ -329,7 +330,7 @@ fn stat(state: &State, step: &op::Stat) -> Performed {
     };
     let kind = file_type(&found);
     let mut values = crate::transcript::Values::new();
-    let mut add = |name: &str, value: Value| drop(values.insert(name.to_owned(), value));
+    let mut add = |name: &str, value: Value| drop(values.insert(name.into(), value));
     add("type", kind.into());
     add("mode", format!("{:04o}", found.stx_mode & 0o7777).into());
     add("uid", found.stx_uid.into());
@@ -341,7 +342,7 @@ fn stat(state: &State, step: &op::Stat) -> Performed {
         add("rdev", rdev.into());
     }
     add("ino", inode(&found));
-    add("ino_number", Value::Identity(Class::Number, found.stx_ino.to_string()));
+    add("ino_number", Value::Identity(Class::Number, found.stx_ino.to_compact_string()));
     add("dev", device(&found));
     add("atime", time(found.stx_atime.tv_sec, found.stx_atime.tv_nsec));
     add("mtime", time(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec));
@@ -372,20 +373,20 @@ pub fn file_type(found: &Statx) -> &'static str {
 }
 
 /// The device number of a device node.
-pub fn rdev(found: &Statx) -> Option<String> {
+pub fn rdev(found: &Statx) -> Option<CompactString> {
     matches!(file_type(found), "char" | "block")
-        .then(|| format!("{}:{}", found.stx_rdev_major, found.stx_rdev_minor))
+        .then(|| format_compact!("{}:{}", found.stx_rdev_major, found.stx_rdev_minor))
 }
 
 /// The inode: its number says nothing without its device.
 pub fn inode(found: &Statx) -> Value {
-    let key = format!("{}:{}:{}", found.stx_dev_major, found.stx_dev_minor, found.stx_ino);
+    let key = format_compact!("{}:{}:{}", found.stx_dev_major, found.stx_dev_minor, found.stx_ino);
     Value::Identity(Class::Ino, key)
 }
 
 /// The device of a file.
 pub fn device(found: &Statx) -> Value {
-    Value::Identity(Class::Dev, format!("{}:{}", found.stx_dev_major, found.stx_dev_minor))
+    Value::Identity(Class::Dev, format_compact!("{}:{}", found.stx_dev_major, found.stx_dev_minor))
 }
 
 /// A time: what a scenario set is in whole seconds of the last century, everything else varies.
@@ -393,7 +394,7 @@ pub fn time(seconds: i64, nanoseconds: u32) -> Value {
     if seconds < 1_000_000_000 && nanoseconds == 0 {
         Value::Number(seconds)
     } else {
-        Value::Identity(Class::Time, format!("{seconds}.{nanoseconds:09}"))
+        Value::Identity(Class::Time, format_compact!("{seconds}.{nanoseconds:09}"))
     }
 }
 
@@ -406,18 +407,23 @@ pub fn mount_root(found: &Statx) -> Option<bool> {
 /// The names in an open directory from its start, without `.` and `..`, sorted.
 ///
 /// By getdents64(2) itself: readdir(3) hides the ENOENT of a directory that was removed.
-pub fn names_in(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<String>> {
+pub fn names_in(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<CompactString>> {
     rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
+    names_from_here(directory)
+}
+
+/// The same from where it was read to: from the start in one that was just opened.
+pub fn names_from_here(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<CompactString>> {
     let mut names = Vec::new();
     let mut buffer = Vec::with_capacity(16 << 10);
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
-        let name = text(entry?.file_name().to_bytes());
+        let name = short_text(entry?.file_name().to_bytes());
         if name != "." && name != ".." {
             names.push(name);
         }
     }
-    names.sort();
+    names.sort_unstable();
     Ok(names)
 }
 
@@ -433,7 +439,7 @@ fn list(state: &State, step: &op::List) -> Performed {
     Ok(named(names))
 }
 
-fn named(names: Vec<String>) -> Outcome {
+fn named(names: Vec<CompactString>) -> Outcome {
     let count = Value::Number(names.len() as i64);
     Outcome::values([
         ("names", Value::List(names.into_iter().map(Value::from).collect())),
@@ -442,9 +448,9 @@ fn named(names: Vec<String>) -> Outcome {
 }
 
 /// The names in a list of extended attributes, sorted.
-pub fn xattr_names(list: &[u8]) -> Vec<String> {
+pub fn xattr_names(list: &[u8]) -> Vec<CompactString> {
     let mut names: Vec<_> =
-        list.split(|b| *b == 0).filter(|name| !name.is_empty()).map(text).collect();
+        list.split(|b| *b == 0).filter(|name| !name.is_empty()).map(short_text).collect();
     names.sort();
     names
 }

@@ -16,6 +16,7 @@ mod exec;
 mod files;
 mod fuse;
 mod image;
+mod log;
 mod mounts;
 mod namespaces;
 mod nfs;
@@ -40,8 +41,9 @@ use crate::programs::{self, Program};
 use crate::sandbox::{self, Ended, IdSource, Maps, Programs, restrictions};
 use crate::scenario::plan::Plan;
 use crate::sys::{SharedBuffer, Stack};
-use crate::transcript::{Breakage, End, Observation, Outcome, Transcript};
+use crate::transcript::{Breakage, End, Transcript};
 
+use log::{Log, Part};
 use sharing::Sharing;
 use standing::Standing;
 
@@ -66,17 +68,6 @@ pub enum Answer {
     Asked(Box<Transcript>),
     /// This host does not allow to ask it, for these reasons.
     Missing(Vec<Missing>),
-}
-
-/// One part of a transcript, in the order in which it came about.
-#[derive(Debug, Serialize, Deserialize)]
-enum Part {
-    Outcome(Outcome),
-    Observation(Observation),
-    Evidence(String, String),
-    Broke(Breakage),
-    TimedOut,
-    Completed,
 }
 
 /// Runs plans one after the other.
@@ -281,51 +272,8 @@ impl Worker {
     }
 
     fn transcript(&self) -> Transcript {
-        let mut transcripts = read(&self.buffer).into_iter();
-        transcripts.next().unwrap_or_else(unended)
+        log::read(&self.buffer).into_iter().next().unwrap_or_else(log::unended)
     }
-}
-
-/// A transcript that does not say how it ended.
-fn unended() -> Transcript {
-    Transcript::broken(Breakage { stage: String::new(), detail: String::new(), errno: None })
-}
-
-/// The transcripts in a buffer, one after the other; the last one may have no end.
-fn read(buffer: &SharedBuffer) -> Vec<Transcript> {
-    let (mut transcripts, mut transcript) = (Vec::new(), unended());
-    let mut open = false;
-    let contents = buffer.contents();
-    for line in contents.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        open = true;
-        transcript.end = match serde_json::from_slice(line) {
-            Ok(Part::Outcome(outcome)) => {
-                transcript.outcomes.push(outcome);
-                continue;
-            }
-            Ok(Part::Observation(observation)) => {
-                transcript.observations.push(observation);
-                continue;
-            }
-            Ok(Part::Evidence(name, text)) => {
-                transcript.evidence.insert(name, text);
-                continue;
-            }
-            Ok(Part::Broke(breakage)) => End::Broke(breakage),
-            Ok(Part::TimedOut) => End::TimedOut,
-            Ok(Part::Completed) => End::Completed,
-            Err(error) => {
-                let (stage, detail) = ("worker: transcript".to_owned(), error.to_string());
-                End::Broke(Breakage { stage, detail, errno: None })
-            }
-        };
-        transcripts.push(std::mem::replace(&mut transcript, unended()));
-        open = false;
-    }
-    if open {
-        transcripts.push(transcript);
-    }
-    transcripts
 }
 
 /// A sandbox that broke where a restriction of the host explains it was not a sandbox that broke.
@@ -338,60 +286,4 @@ fn answer(transcript: Transcript) -> Answer {
         }
     }
     Answer::Asked(Box::new(transcript))
-}
-
-/// Where the parts of a transcript are written.
-struct Log<'b> {
-    buffer: &'b SharedBuffer,
-    /// Whether only the ends of plans are written.
-    ends_only: bool,
-}
-
-impl Log<'_> {
-    /// Adds all that was answered to a plan.
-    fn add_all(&self, answer: Answer) {
-        let transcript = match answer {
-            Answer::Asked(transcript) => *transcript,
-            Answer::Missing(missing) => {
-                let reasons: Vec<_> = missing.iter().map(ToString::to_string).collect();
-                let (stage, detail) = ("sandbox: missing".to_owned(), reasons.join("; "));
-                Transcript::broken(Breakage { stage, detail, errno: None })
-            }
-        };
-        transcript.outcomes.into_iter().for_each(|outcome| self.add(&Part::Outcome(outcome)));
-        let observations = transcript.observations.into_iter();
-        observations.for_each(|observation| self.add(&Part::Observation(observation)));
-        self.add(&match transcript.end {
-            End::Completed => Part::Completed,
-            End::TimedOut => Part::TimedOut,
-            End::Broke(breakage) => Part::Broke(breakage),
-        });
-    }
-
-    /// How many plans have ended, and whether one has begun to answer beside them.
-    fn ended(&self) -> (usize, bool) {
-        let is_end = |line: &[u8]| {
-            line.starts_with(b"\"Completed\"")
-                || line.starts_with(b"\"TimedOut\"")
-                || line.starts_with(b"{\"Broke\"")
-        };
-        let contents = self.buffer.contents();
-        let lines = contents.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.fold((0, false), |(ended, _), line| match is_end(line) {
-            true => (ended + 1, false),
-            false => (ended, true),
-        })
-    }
-
-    /// Adds one part. What does not fit breaks the scenario instead of being cut off silently.
-    fn add(&self, part: &Part) {
-        if self.ends_only && matches!(part, Part::Outcome(_) | Part::Observation(_)) {
-            return;
-        }
-        let mut line = serde_json::to_vec(part).unwrap_or_default();
-        line.push(b'\n');
-        if line.len() <= 1 || !self.buffer.append(&line) {
-            crate::sys::exit_now(1);
-        }
-    }
 }

@@ -4,11 +4,12 @@ use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
+use compact_str::{CompactString, format_compact};
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx};
 
 use super::credentials;
-use super::files::{self, device, file_type, inode, names_in, statx_of, time, xattr_names};
+use super::files::{self, device, file_type, inode, names_from_here, statx_of, time, xattr_names};
 use super::namespaces::read_maps;
 use super::perform::{Failure, Named};
 use crate::sandbox::{DEVICES, LIBRARIES, MARK, Sandbox};
@@ -16,7 +17,7 @@ use crate::scenario::observe::{Observe, ObserveMountinfo, ObserveTree, TreeField
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
 use crate::scenario::world::LIBRARY_DIRECTORIES;
-use crate::transcript::{Class, Observation, Outcome, Value, text};
+use crate::transcript::{Class, Field, Observation, Outcome, Value, text};
 
 /// Most entries of one tree.
 const MAX_ENTRIES: usize = 20_000;
@@ -214,7 +215,8 @@ impl Walk<'_> {
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &str, path: &str, found: &Statx, depth: usize) {
         let kind = file_type(found);
         let opened = self.open(dir, name, kind);
-        let mut fields = vec![("path".to_owned(), Value::from(path))];
+        let mut fields = Vec::with_capacity(1 + self.fields.len());
+        fields.push(("path".into(), Value::from(path)));
         for field in self.fields {
             self.field(*field, dir, name, found, &opened, &mut fields);
         }
@@ -228,13 +230,19 @@ impl Walk<'_> {
             return;
         }
         let Ok(directory) = opened else { return };
-        match names_in(directory.as_fd()) {
+        match names_from_here(directory.as_fd()) {
             Ok(names) => self.descend(directory.as_fd(), path, names, depth),
             Err(error) => self.note(path, &ErrnoName(error.raw_os_error()).to_string()),
         }
     }
 
-    fn descend(&mut self, directory: BorrowedFd<'_>, path: &str, names: Vec<String>, depth: usize) {
+    fn descend(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        path: &str,
+        names: Vec<CompactString>,
+        depth: usize,
+    ) {
         if depth >= MAX_DEPTH {
             return self.note(path, "deeper than is recorded");
         }
@@ -249,7 +257,7 @@ impl Walk<'_> {
             if path == "." && depth == 0 && ours && is_mount_root(directory, &name) {
                 continue;
             }
-            let below = if path == "." { name.clone() } else { format!("{path}/{name}") };
+            let below = if path == "." { name.clone() } else { format_compact!("{path}/{name}") };
             match statx_of(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(found) => self.entry(directory, &name, &below, &found, depth + 1),
                 // A name that is listed and cannot be looked up is worth to be seen.
@@ -282,10 +290,10 @@ impl Walk<'_> {
         name: &str,
         found: &Statx,
         opened: &rustix::io::Result<OwnedFd>,
-        fields: &mut Vec<(String, Value)>,
+        fields: &mut Vec<Field>,
     ) {
         let kind = file_type(found);
-        let mut add = |key: &str, value: Value| fields.push((key.to_owned(), value));
+        let mut add = |key: &str, value: Value| fields.push((key.into(), value));
         // Whiteouts are hard links to one inode in the work directory, as many as there are.
         let whiteout = kind == "char" && files::rdev(found).as_deref() == Some("0:0");
         let program = kind == "file" && self.program_sizes.contains(&found.stx_size);
@@ -294,9 +302,11 @@ impl Walk<'_> {
             TreeField::Content if program => add("content", "program".into()),
             TreeField::Type => add("type", kind.into()),
             TreeField::Mode if kind != "symlink" => {
-                add("mode", format!("{:04o}", found.stx_mode & 0o7777).into())
+                add("mode", format_compact!("{:04o}", found.stx_mode & 0o7777).into())
             }
-            TreeField::Owner => add("owner", format!("{}:{}", found.stx_uid, found.stx_gid).into()),
+            TreeField::Owner => {
+                add("owner", format_compact!("{}:{}", found.stx_uid, found.stx_gid).into())
+            }
             TreeField::Size if kind == "file" => add("size", Value::Number(found.stx_size as i64)),
             TreeField::Content if kind == "file" => {
                 if let Ok(fd) = opened {
@@ -326,7 +336,7 @@ impl Walk<'_> {
             TreeField::Time => add("mtime", time(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec)),
             TreeField::Dev => add("dev", device(found)),
             TreeField::Ino if !fields.iter().any(|(key, _)| key == "ino") => {
-                fields.push(("ino".to_owned(), inode(found)));
+                fields.push(("ino".into(), inode(found)));
             }
             _ => {}
         }
@@ -346,54 +356,53 @@ impl Walk<'_> {
         dir: BorrowedFd<'_>,
         name: &str,
         opened: &rustix::io::Result<OwnedFd>,
-    ) -> Vec<(String, Value)> {
-        let listed = with_room(|list| match opened {
+    ) -> Vec<Field> {
+        let list = |list: &mut [u8]| match opened {
             Ok(fd) => rustix::fs::flistxattr(fd, list),
             Err(_) => self.go_to(dir).and_then(|()| rustix::fs::llistxattr(name, list)),
-        });
-        let Ok(list) = listed else { return Vec::new() };
-        let mut xattrs = Vec::new();
-        for attribute in xattr_names(&list) {
-            let own = attribute.rsplit_once("overlay.").map(|(_, own)| own.to_owned());
+        };
+        let Ok(names) = with_room(list, xattr_names) else { return Vec::new() };
+        let mut xattrs = Vec::with_capacity(names.len());
+        for attribute in names {
+            let own = attribute.rsplit_once("overlay.").map(|(_, own)| own);
             // Labels of security modules are the host's; whether "impure" is there is up to when a
             // directory was last read (fs/overlayfs/readdir.c).
             let host = ["security.selinux", "security.ima", "security.evm"]
                 .contains(&attribute.as_str())
                 || attribute.starts_with("security.SMACK");
-            if host || (self.layer && own.as_deref() == Some("impure")) {
+            if host || (self.layer && own == Some("impure")) {
                 continue;
             }
-            let got = with_room(|value| match opened {
+            let get = |value: &mut [u8]| match opened {
                 Ok(fd) => rustix::fs::fgetxattr(fd, attribute.as_str(), value),
                 Err(_) => rustix::fs::lgetxattr(name, attribute.as_str(), value),
-            });
-            let shown = match got {
-                // File handles and identifiers: that they are there is the fact.
-                Ok(_)
-                    if self.layer
-                        && matches!(own.as_deref(), Some("origin" | "uuid" | "upper")) =>
-                {
-                    "present".into()
-                }
-                Ok(value) => Value::of_xattr(&attribute, &value),
-                Err(error) => ErrnoName(error.raw_os_error()).to_string().into(),
             };
+            // File handles and identifiers: that they are there is the fact.
+            let is_own = self.layer && matches!(own, Some("origin" | "uuid" | "upper"));
+            let shown = with_room(get, |value| match is_own {
+                true => "present".into(),
+                false => Value::of_xattr(&attribute, value),
+            });
+            let shown =
+                shown.unwrap_or_else(|error| ErrnoName(error.raw_os_error()).to_string().into());
             xattrs.push((attribute, shown));
         }
         xattrs
     }
 }
 
-/// What a call writes to a buffer that it is given: most of it is small.
-fn with_room(call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+/// What becomes of what a call writes to a buffer that it is given: most of it is small.
+fn with_room<T>(
+    call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    then: impl FnOnce(&[u8]) -> T,
+) -> rustix::io::Result<T> {
     let mut small = [0; 512];
     match call(&mut small) {
-        Ok(length) => Ok(small[..length].to_vec()),
+        Ok(length) => Ok(then(&small[..length])),
         Err(rustix::io::Errno::RANGE) => {
             let mut large = vec![0; 64 << 10];
             let length = call(&mut large)?;
-            large.truncate(length);
-            Ok(large)
+            Ok(then(&large[..length]))
         }
         Err(error) => Err(error),
     }
@@ -461,17 +470,17 @@ fn mount_line(line: &str) -> Option<(String, Value)> {
     let (root, at, options) = (fields.next()?, fields.next()?, fields.next()?);
     let kind = behind.split(' ').next()?;
     let mut mount = vec![
-        ("at".to_owned(), Value::from(at)),
-        ("root".to_owned(), root.into()),
-        ("type".to_owned(), kind.into()),
-        ("options".to_owned(), options.into()),
+        ("at".into(), Value::from(at)),
+        ("root".into(), root.into()),
+        ("type".into(), kind.into()),
+        ("options".into(), options.into()),
     ];
     for optional in fields {
         match optional.split_once(':') {
             Some((key @ ("shared" | "master" | "propagate_from"), group)) => {
-                mount.push((key.to_owned(), Value::Identity(Class::Peer, group.to_owned())));
+                mount.push((key.into(), Value::Identity(Class::Peer, group.into())));
             }
-            _ => mount.push((optional.to_owned(), Value::Bool(true))),
+            _ => mount.push((optional.into(), Value::Bool(true))),
         }
     }
     Some((at.to_owned(), Value::Map(mount)))
@@ -487,7 +496,7 @@ fn namespaces(proc: BorrowedFd<'_>, process: &str) -> Result<Value, Failure> {
             Err(rustix::io::Errno::NOENT) => continue,
             link => link.of("readlink")?,
         };
-        found.push((name.to_owned(), Value::Identity(Class::Ns, text(link.as_bytes()))));
+        found.push((name.into(), Value::Identity(Class::Ns, text(link.as_bytes()).into())));
     }
     Ok(Value::Map(found))
 }
@@ -499,7 +508,7 @@ fn process_directories(proc: BorrowedFd<'_>, process: &str) -> Result<Value, Fai
         let link = rustix::fs::readlinkat(proc, path.as_str(), Vec::new()).of("readlink")?;
         let place = statx_of(proc, &path, AtFlags::empty()).of("statx")?;
         found.push((
-            name.to_owned(),
+            name.into(),
             Value::Map(vec![
                 ("path".into(), text(link.as_bytes()).into()),
                 ("ino".into(), inode(&place)),

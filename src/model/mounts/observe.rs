@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use compact_str::ToCompactString;
+
 use crate::model::halt::Res;
 use crate::model::machine::{DentryId, FsType, Machine, MntNsId, MountId, Place, ProcId};
 use crate::model::rules::{propagation, roots};
@@ -100,24 +102,24 @@ impl Machine<'_> {
             FsType::Nsfs => "nsfs",
         };
         let mut line = vec![
-            ("at".to_owned(), escaped(at).into()),
-            ("root".to_owned(), escaped(&self.path_in_fs(this.root)).into()),
-            ("type".to_owned(), kind.into()),
-            ("options".to_owned(), self.shown_flags(mount).into()),
+            ("at".into(), escaped(at).into()),
+            ("root".into(), escaped(&self.path_in_fs(this.root)).into()),
+            ("type".into(), kind.into()),
+            ("options".into(), self.shown_flags(mount).into()),
         ];
-        let group = |group: u32| Value::Identity(Class::Peer, group.to_string());
+        let group = |group: u32| Value::Identity(Class::Peer, group.to_compact_string());
         if let Some(own) = this.peer_group {
-            line.push(("shared".to_owned(), group(own)));
+            line.push(("shared".into(), group(own)));
         }
         if let Some(master) = self.master_group(mount) {
-            line.push(("master".to_owned(), group(master)));
+            line.push(("master".into(), group(master)));
             let seen = self.dominating(mount, root).filter(|seen| *seen != master);
             if let Some(seen) = seen.filter(|_| self.by(&propagation::PROPAGATE_FROM)) {
-                line.push(("propagate_from".to_owned(), group(seen)));
+                line.push(("propagate_from".into(), group(seen)));
             }
         }
         if this.unbindable {
-            line.push(("unbindable".to_owned(), true.into()));
+            line.push(("unbindable".into(), true.into()));
         }
         Value::Map(line)
     }
@@ -163,7 +165,7 @@ impl Machine<'_> {
             }
             let attr = self.fs_getattr(place.dentry).of("statx")?;
             found.push((
-                name.to_owned(),
+                name.into(),
                 Value::Map(vec![("path".into(), path.into()), ("ino".into(), inode(&attr))]),
             ));
         }

@@ -287,7 +287,7 @@ impl Machine<'_> {
     pub fn credentials(&self, who: ProcId) -> Values {
         let cred = &self.processes[who].cred;
         let mut values = Values::new();
-        let mut add = |name: &str, value: Value| drop(values.insert(name.to_owned(), value));
+        let mut add = |name: &str, value: Value| drop(values.insert(name.into(), value));
         let shown = |kind, id| self.shown_id(cred.userns, kind, id);
         for (name, id) in [("uid", cred.uid), ("euid", cred.euid), ("suid", cred.suid)] {
             add(name, shown(IdKind::User, id).into());

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use compact_str::{ToCompactString, format_compact};
+
 use super::{Failure, Named, Performed, Step};
 use crate::model::halt::Halt;
 use crate::model::ids::IdKind;
@@ -329,7 +331,7 @@ impl Machine<'_> {
         let attr = self.fs_getattr(place.dentry)?;
         let (uid, gid) = self.shown_owner(who, place, &attr);
         let mut values = Values::new();
-        let mut add = |name: &str, value: Value| drop(values.insert(name.to_owned(), value));
+        let mut add = |name: &str, value: Value| drop(values.insert(name.into(), value));
         add("type", attr.kind.word().into());
         add("mode", format!("{:04o}", attr.mode).into());
         add("uid", uid.into());
@@ -347,7 +349,7 @@ impl Machine<'_> {
         add("ino", inode(&attr));
         // Which numbers a disk gives out is its own business, and they may be those of another file system.
         if self.loops.is_empty() {
-            add("ino_number", Value::Identity(Class::Number, attr.ino.to_string()));
+            add("ino_number", Value::Identity(Class::Number, attr.ino.to_compact_string()));
         }
         add("dev", device(&attr));
         add("atime", time(attr.atime));
@@ -474,12 +476,12 @@ fn done(result: Result<(), Failure>) -> Performed {
 
 /// The inode: its number says nothing without its device.
 pub fn inode(attr: &Attr) -> Value {
-    Value::Identity(Class::Ino, format!("{}:{}", attr.dev, attr.ino))
+    Value::Identity(Class::Ino, format_compact!("{}:{}", attr.dev, attr.ino))
 }
 
 /// The device of a file.
 pub fn device(attr: &Attr) -> Value {
-    Value::Identity(Class::Dev, attr.dev.to_string())
+    Value::Identity(Class::Dev, attr.dev.to_compact_string())
 }
 
 /// A time: what a scenario set as a number, everything else as the moment that it was.
@@ -487,8 +489,8 @@ pub fn time(time: Time) -> Value {
     match time {
         // What is later than this is told from the clock's by nobody.
         Time::Set(seconds) if seconds < 1_000_000_000 => Value::Number(seconds),
-        Time::Set(seconds) => Value::Identity(Class::Time, format!("{seconds}")),
-        Time::Event(event) => Value::Identity(Class::Time, format!("event {event}")),
+        Time::Set(seconds) => Value::Identity(Class::Time, seconds.to_compact_string()),
+        Time::Event(event) => Value::Identity(Class::Time, format_compact!("event {event}")),
     }
 }
 

@@ -573,11 +573,11 @@ impl Machine<'_> {
     /// the sandbox has is up to the host: its own maps are left out, but for those of the first one.
     pub fn shown_maps(&self, reader: UserNsId, userns: UserNsId) -> Values {
         let setgroups = if self.user_nss[userns].setgroups_allowed { "allow" } else { "deny" };
-        let mut shown = Values::from([("setgroups".to_owned(), setgroups.into())]);
+        let mut shown = Values::from([("setgroups".into(), setgroups.into())]);
         let is_first = self.user_nss[userns].parent.is_none();
         if userns != self.sandbox_userns || reader != userns || is_first {
             for (name, kind) in [("uid_map", IdKind::User), ("gid_map", IdKind::Group)] {
-                shown.insert(name.to_owned(), self.shown_map(reader, userns, kind));
+                shown.insert(name.into(), self.shown_map(reader, userns, kind));
             }
         }
         shown

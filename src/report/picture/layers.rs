@@ -118,9 +118,9 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, fields: &[(&str, &str)], xattrs: &[(&str, &str)]) -> Entry {
-        let text = |(name, value): &(&str, &str)| ((*name).to_owned(), Value::from(*value));
+        let text = |(name, value): &(&str, &str)| ((*name).into(), Value::from(*value));
         let mut fields: Vec<_> = fields.iter().map(text).collect();
-        fields.push(("xattrs".to_owned(), Value::Map(xattrs.iter().map(text).collect())));
+        fields.push(("xattrs".into(), Value::Map(xattrs.iter().map(text).collect())));
         Entry { path: path.to_owned(), fields }
     }
 

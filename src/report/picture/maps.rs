@@ -4,7 +4,7 @@ use super::table::table;
 use super::{Line, Look, Picture, field, plain};
 use crate::scenario::observe::Observe;
 use crate::scenario::scalar::Name;
-use crate::transcript::Value;
+use crate::transcript::{Field, Value};
 
 /// A picture for each actor in a user namespace of its own.
 pub fn pictures(actors: &[Name], look: &mut Look<'_>, sandbox: Option<&Value>) -> Vec<Picture> {
@@ -31,7 +31,7 @@ pub fn pictures(actors: &[Name], look: &mut Look<'_>, sandbox: Option<&Value>) -
 }
 
 /// The lines of a map: inside, outside, how many.
-fn bands(fields: &[(String, Value)], map: &str) -> Vec<(u64, u64, u64)> {
+fn bands(fields: &[Field], map: &str) -> Vec<(u64, u64, u64)> {
     let Some(Value::List(lines)) = field(fields, map) else { return Vec::new() };
     let band = |line: &Value| {
         let text = plain(line);

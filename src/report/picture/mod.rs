@@ -20,7 +20,7 @@ use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Name, WorldPath};
 use crate::scenario::world::Setup;
-use crate::transcript::{Observation, Outcome, Value};
+use crate::transcript::{Field, Observation, Outcome, Value};
 
 /// Most lines of a picture that are shown again where only some have changed.
 const SHOWN_WHOLE: usize = 24;
@@ -243,7 +243,7 @@ impl Look<'_> {
 /// One file of a tree, as it was observed.
 struct Entry {
     path: String,
-    fields: Vec<(String, Value)>,
+    fields: Vec<Field>,
 }
 
 impl Entry {
@@ -264,7 +264,7 @@ impl Entry {
         self.field(name).map(plain).unwrap_or_default()
     }
 
-    fn xattrs(&self) -> &[(String, Value)] {
+    fn xattrs(&self) -> &[Field] {
         match self.field("xattrs") {
             Some(Value::Map(xattrs)) => xattrs,
             _ => &[],
@@ -286,14 +286,14 @@ impl Entry {
     }
 }
 
-fn field<'f>(fields: &'f [(String, Value)], name: &str) -> Option<&'f Value> {
+fn field<'f>(fields: &'f [Field], name: &str) -> Option<&'f Value> {
     fields.iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 /// A value without quotes, and without anything that could write to a terminal.
 fn plain(value: &Value) -> String {
     let text = match value {
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => text.to_string(),
         other => other.to_string(),
     };
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()

@@ -409,7 +409,7 @@ fn function(name: &str, lines: &[String]) -> String {
 /// The values as statements say them: in the order of the statements.
 fn in_order(operation: &Operation, values: &Values) -> String {
     // A list says its names first; all others are said in the order of the alphabet.
-    let mut names: Vec<&String> = values.keys().collect();
+    let mut names: Vec<&str> = values.keys().map(|name| name.as_str()).collect();
     if matches!(operation, Operation::List(_) | Operation::Listxattr(_)) {
         names.reverse();
     }

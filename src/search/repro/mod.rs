@@ -13,7 +13,7 @@ use crate::scenario::operation::Operation;
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::scalar::{Errno, Name};
 use crate::scenario::world::{EntryKind, Setup};
-use crate::transcript::{End, Outcome, Transcript, Value, Values};
+use crate::transcript::{End, Field, Outcome, Transcript, Value, Values};
 
 /// Why a plan has no reproduction of the kind that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,9 +147,9 @@ fn of_outcome<'p>(step: std::borrow::Cow<'p, PlanStep>, outcome: &Outcome) -> Ex
 fn look<'p>(tree: &ObserveTree, found: &Result<Value, Outcome>, expected: &mut Vec<Expected<'p>>) {
     let Ok(Value::List(entries)) = found else { return };
     let actor = tree.actor.as_ref();
-    let text = |fields: &[(String, Value)], name: &str| {
+    let text = |fields: &[Field], name: &str| {
         fields.iter().find(|(key, _)| key == name).and_then(|(_, value)| match value {
-            Value::Text(text) => Some(text.clone()),
+            Value::Text(text) => Some(text.to_string()),
             _ => None,
         })
     };
@@ -180,17 +180,17 @@ fn look<'p>(tree: &ObserveTree, found: &Result<Value, Outcome>, expected: &mut V
                 ("owner", Value::Text(owner)) => {
                     let ids = owner.split(':').filter_map(|id| id.parse::<i64>().ok());
                     let named = ["uid", "gid"].into_iter().zip(ids);
-                    values.extend(named.map(|(name, id)| (name.to_owned(), Value::Number(id))));
+                    values.extend(named.map(|(name, id)| (name.into(), Value::Number(id))));
                 }
                 _ => {}
             }
         }
         add(expected, actor, "stat", &[("path", &at), ("follow", "false")], values);
         if let Some(content) = text(fields, "content").filter(|text| is_verbatim(text)) {
-            add(expected, actor, "read", &[("path", &at)], one("data", Value::Text(content)));
+            add(expected, actor, "read", &[("path", &at)], one("data", content.into()));
         }
         if let Some(target) = text(fields, "target") {
-            add(expected, actor, "readlink", &[("path", &at)], one("target", Value::Text(target)));
+            add(expected, actor, "readlink", &[("path", &at)], one("target", target.into()));
         }
         if text(fields, "type").as_deref() == Some("dir") && !unlisted.contains(&path) {
             let inside = if path == "." { String::new() } else { format!("{path}/") };
@@ -227,7 +227,9 @@ fn mount_points<'p>(
     let Ok(Value::List(mounts)) = found else { return };
     let place = |mount: &Value| match mount {
         Value::Map(fields) => match fields.first() {
-            Some((key, Value::Text(at))) if key == "at" && at.starts_with('/') => Some(at.clone()),
+            Some((key, Value::Text(at))) if key == "at" && at.starts_with('/') => {
+                Some(at.to_string())
+            }
             _ => None,
         },
         _ => None,
@@ -253,7 +255,7 @@ fn may_be_covered(index: usize, places: &[String]) -> bool {
 }
 
 fn one(name: &str, value: Value) -> Values {
-    Values::from([(name.to_owned(), value)])
+    Values::from([(name.into(), value)])
 }
 
 /// Whether a text is what was found, and neither a digest nor hexadecimal digits in its place.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use compact_str::format_compact;
+
 use super::words::{
     access_purpose, attributes, flags, mount_flag, namespace, open_flag, open_tree_flag,
     propagation, rename_flag, umount_flag,
@@ -765,15 +767,15 @@ pub fn told(operation: &Operation, values: &Values) -> Values {
     let mut told: Values = told.map(|(name, value)| (name.clone(), value.clone())).collect();
     for name in ["effective", "inheritable", "permitted"] {
         if let Some(Value::List(set)) = told.get(name) {
-            let set = Value::Text(format!("{:016x}", bits(set)));
-            told.insert(name.to_owned(), set);
+            let set = Value::Text(format_compact!("{:016x}", bits(set)));
+            told.insert(name.into(), set);
         }
     }
     // How many there are is said with the names, and never without them.
     told.remove("count");
     if let Some(Value::List(names)) = told.get("names") {
         let count = Value::Number(names.len() as i64);
-        told.insert("count".to_owned(), count);
+        told.insert("count".into(), count);
     }
     told
 }
