@@ -1,5 +1,6 @@
 //! How many steps a second are searched, and how near that is to the same steps taken bare: in the same
-//! worlds, made and taken away in the same way, with no model, no observation and no comparison.
+//! worlds, made and taken away in the same way, with no model, no observation and no comparison. Where it is
+//! observed after every step, some trials are asked once more with other rights, and so they are taken bare.
 //!
 //! `cargo bench --bench search` prints both rates, in turn, and their ratio.
 
@@ -61,8 +62,8 @@ fn compare(check: Check, jobs: usize, trials: u64) {
             println!("this machine cannot be searched: {:?}", haul.ended);
             return;
         };
-        let searched = haul.summary.steps as f64 / haul.elapsed.as_secs_f64();
-        let bare = bare_rate(environment, jobs, trials);
+        let (bare, steps) = bare_rate(environment, check, jobs, trials);
+        let searched = steps / haul.elapsed.as_secs_f64();
         println!(
             "{check:?}, jobs {jobs}, turn {turn}: bare {bare:.0} steps/s, searched {searched:.0} steps/s, ratio {:.2}",
             searched / bare
@@ -90,14 +91,14 @@ fn options(check: Check, jobs: usize, trials: u64) -> Options {
     }
 }
 
-/// The same trials, bare, by as many processes.
-fn bare_rate(environment: &Environment, jobs: usize, trials: u64) -> f64 {
+/// The rate of the same trials, bare, by as many processes, and how many steps they are.
+fn bare_rate(environment: &Environment, check: Check, jobs: usize, trials: u64) -> (f64, f64) {
     let recipe = Recipe {
         families: vec!["overlay"],
         seed: SEED,
         means: Means::of(environment),
         profile: environment.profile(),
-        check: Check::Sequence,
+        check,
         without: None,
         mutate: false,
         catalogue: None,
@@ -109,8 +110,9 @@ fn bare_rate(environment: &Environment, jobs: usize, trials: u64) -> f64 {
         .map(|first| match fork().expect("fork") {
             Some(child) => child,
             None => {
-                let rate = replay(&recipe, first..(first + share).min(trials));
-                exit_now(i32::from((&answer).write_all(&rate.to_le_bytes()).is_err()))
+                let (steps, time) = replay(&recipe, first..(first + share).min(trials));
+                let said = [steps, steps / time.as_secs_f64()].map(f64::to_le_bytes).concat();
+                exit_now(i32::from((&answer).write_all(&said).is_err()))
             }
         })
         .collect();
@@ -118,20 +120,26 @@ fn bare_rate(environment: &Environment, jobs: usize, trials: u64) -> f64 {
         let status = waitpid(*worker, None).expect("waitpid");
         assert!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 0)), "{status:?}");
     }
-    let mut rate = [0; 8];
-    let read = |_| (&answers).read_exact(&mut rate).map(|()| f64::from_le_bytes(rate));
-    workers.iter().map(read).map(|rate| rate.expect("a rate")).sum()
+    let number = || {
+        let mut bytes = [0; 8];
+        (&answers).read_exact(&mut bytes).expect("a number");
+        f64::from_le_bytes(bytes)
+    };
+    workers.iter().fold((0.0, 0.0), |(rate, steps), _| {
+        let more = number();
+        (rate + number(), steps + more)
+    })
 }
 
-/// Takes the steps of trials, and says how many a second that were. Only the taking is timed. No more plans
+/// Takes the steps of trials, and says how many those are and how long it took. Only the taking is timed. No more plans
 /// are there at once than a search has: each process in a sandbox begins as a copy of the one that asks.
-fn replay(recipe: &Recipe, numbers: Range<u64>) -> f64 {
+fn replay(recipe: &Recipe, numbers: Range<u64>) -> (f64, Duration) {
     let worker = Worker::sharing_memory().expect("memory");
     let (mut steps, mut time) = (0, Duration::ZERO);
     for first in numbers.clone().step_by(BATCH) {
-        let batch = first..(first + BATCH as u64).min(numbers.end);
+        let batch: Vec<u64> = (first..(first + BATCH as u64).min(numbers.end)).collect();
         let mut plans: Vec<Plan> =
-            batch.filter_map(|number| Some(recipe.make(number)?.trial.plan)).collect();
+            recipe.make_all(&batch).into_iter().map(|made| made.trial.plan).collect();
         plans.iter_mut().for_each(|plan| plan.observe.clear());
         let began = Instant::now();
         let done = worker.replay(&plans);
@@ -140,5 +148,5 @@ fn replay(recipe: &Recipe, numbers: Range<u64>) -> f64 {
         assert!(10 * done > 9 * plans.len(), "{done} of {} trials", plans.len());
         steps += plans.iter().map(|plan| plan.steps.len()).sum::<usize>();
     }
-    steps as f64 / time.as_secs_f64()
+    (steps as f64, time)
 }

@@ -204,7 +204,9 @@ fn serve(beginning: Beginning, socket: &mut UnixStream) -> Result<(), SearchErro
         let request = channel::receive(socket).map_err(|e| SearchError::Broke(e.to_string()))?;
         let Some(request) = request else { return Ok(()) };
         let made = match request {
-            Request::Trials(numbers) => Some(searcher.make(&numbers)),
+            Request::Trials(numbers) => {
+                Some((numbers.len() as u64, searcher.recipe.make_all(&numbers)))
+            }
             Request::Plans(plans, way) => {
                 if let Some(pending) = pending.take() {
                     say(socket, &searcher.finish(pending)?)?;
@@ -250,21 +252,6 @@ struct Searcher {
 }
 
 impl Searcher {
-    fn make(&self, numbers: &[u64]) -> (u64, Vec<Made>) {
-        let make = |number: &u64| {
-            let made = self.recipe.make(*number)?;
-            let twin = self.recipe.twin(&made);
-            Some([Some(made), twin].into_iter().flatten())
-        };
-        let mut made: Vec<_> = numbers.iter().filter_map(make).flatten().collect();
-        // Those that can share a sandbox stand together.
-        made.sort_by_cached_key(|made| {
-            let needs = &made.trial.plan.needs;
-            (needs.privileged, needs.ids.clone(), needs.namespaces.clone(), made.trial.number)
-        });
-        (numbers.len() as u64, made)
-    }
-
     fn begin(&mut self, count: u64, made: Vec<Made>) -> Result<Pending, SearchError> {
         let plans = made.iter().map(|made| made.trial.plan.clone()).collect();
         let asking = self.kernel.begin(plans, self.recipe.check)?;

@@ -103,8 +103,24 @@ impl Recipe {
         prediction
     }
 
+    /// Makes up trials, with those that are to be asked with other rights too. Those that can share a sandbox stand
+    /// together.
+    pub fn make_all(&self, numbers: &[u64]) -> Vec<Made> {
+        let make = |number: &u64| {
+            let made = self.make(*number)?;
+            let twin = self.twin(&made);
+            Some([Some(made), twin].into_iter().flatten())
+        };
+        let mut made: Vec<_> = numbers.iter().filter_map(make).flatten().collect();
+        made.sort_by_cached_key(|made| {
+            let needs = &made.trial.plan.needs;
+            (needs.privileged, needs.ids.clone(), needs.namespaces.clone(), made.trial.number)
+        });
+        made
+    }
+
     /// The same trial with other rights, where that is checked.
-    pub fn twin(&self, made: &Made) -> Option<Made> {
+    fn twin(&self, made: &Made) -> Option<Made> {
         let number = made.trial.number;
         if self.check != Check::Step || !self.means.root || !number.is_multiple_of(TWINS) {
             return None;

@@ -409,21 +409,25 @@ pub fn mount_root(found: &Statx) -> Option<bool> {
 /// By getdents64(2) itself: readdir(3) hides the ENOENT of a directory that was removed.
 pub fn names_in(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<CompactString>> {
     rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
-    names_from_here(directory)
+    Ok(entries_from_here(directory)?.into_iter().map(|(name, _)| name).collect())
 }
 
-/// The same from where it was read to: from the start in one that was just opened.
-pub fn names_from_here(directory: BorrowedFd<'_>) -> rustix::io::Result<Vec<CompactString>> {
+/// The same from where it was read to, which is the start in one that was just opened, with what they are said
+/// to be.
+pub fn entries_from_here(
+    directory: BorrowedFd<'_>,
+) -> rustix::io::Result<Vec<(CompactString, FileType)>> {
     let mut names = Vec::new();
     let mut buffer = Vec::with_capacity(16 << 10);
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
-        let name = short_text(entry?.file_name().to_bytes());
+        let entry = entry?;
+        let name = short_text(entry.file_name().to_bytes());
         if name != "." && name != ".." {
-            names.push(name);
+            names.push((name, entry.file_type()));
         }
     }
-    names.sort_unstable();
+    names.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(names)
 }
 

@@ -6,10 +6,12 @@ use std::sync::OnceLock;
 
 use compact_str::{CompactString, format_compact};
 use nix::errno::Errno;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx};
 
 use super::credentials;
-use super::files::{self, device, file_type, inode, names_from_here, statx_of, time, xattr_names};
+use super::files::{
+    self, device, entries_from_here, file_type, inode, statx_of, time, xattr_names,
+};
 use super::namespaces::read_maps;
 use super::perform::{Failure, Named};
 use crate::sandbox::{DEVICES, LIBRARIES, MARK, Sandbox};
@@ -207,18 +209,24 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn start(&mut self, base: BorrowedFd<'_>, at: &str) -> Result<(), Failure> {
-        let found = statx_of(base, at, AtFlags::SYMLINK_NOFOLLOW).of("statx")?;
-        self.entry(base, at, ".", &found, 0);
-        Ok(())
+        self.entry(base, at, FileType::Unknown, ".", 0).of("statx")
     }
 
-    fn entry(&mut self, dir: BorrowedFd<'_>, name: &str, path: &str, found: &Statx, depth: usize) {
-        let kind = file_type(found);
-        let opened = self.open(dir, name, kind);
+    /// Records what has a name in a directory, which was listed there as this.
+    fn entry(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        listed: FileType,
+        path: &str,
+        depth: usize,
+    ) -> rustix::io::Result<()> {
+        let (found, opened) = self.find(dir, name, listed)?;
+        let kind = file_type(&found);
         let mut fields = Vec::with_capacity(1 + self.fields.len());
         fields.push(("path".into(), Value::from(path)));
         for field in self.fields {
-            self.field(*field, dir, name, found, &opened, &mut fields);
+            self.field(*field, dir, name, &found, &opened, &mut fields);
         }
         if let (Err(error), "file" | "dir") = (&opened, kind)
             && *error != rustix::io::Errno::OPNOTSUPP
@@ -226,27 +234,44 @@ impl Walk<'_> {
             fields.push(("unreadable".into(), ErrnoName(error.raw_os_error()).to_string().into()));
         }
         self.entries.push(Value::Map(fields));
-        if kind != "dir" {
-            return;
+        if let ("dir", Ok(directory)) = (kind, opened) {
+            match entries_from_here(directory.as_fd()) {
+                Ok(names) => self.descend(directory.as_fd(), path, names, depth),
+                Err(error) => self.note(path, &ErrnoName(error.raw_os_error()).to_string()),
+            }
         }
-        let Ok(directory) = opened else { return };
-        match names_from_here(directory.as_fd()) {
-            Ok(names) => self.descend(directory.as_fd(), path, names, depth),
-            Err(error) => self.note(path, &ErrnoName(error.raw_os_error()).to_string()),
+        Ok(())
+    }
+
+    /// What has a name, and what comes of opening it. A directory is looked at when it is open, which spares a
+    /// walk; anything else is opened only when it is known what it is.
+    fn find(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &str,
+        listed: FileType,
+    ) -> rustix::io::Result<(Statx, rustix::io::Result<OwnedFd>)> {
+        if listed == FileType::Directory
+            && let Ok(fd) = self.open(dir, name, "dir")
+        {
+            return Ok((statx_of(fd.as_fd(), "", AtFlags::EMPTY_PATH)?, Ok(fd)));
         }
+        let found = statx_of(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let opened = self.open(dir, name, file_type(&found));
+        Ok((found, opened))
     }
 
     fn descend(
         &mut self,
         directory: BorrowedFd<'_>,
         path: &str,
-        names: Vec<CompactString>,
+        names: Vec<(CompactString, FileType)>,
         depth: usize,
     ) {
         if depth >= MAX_DEPTH {
             return self.note(path, "deeper than is recorded");
         }
-        for name in names {
+        for (name, listed) in names {
             if self.entries.len() >= MAX_ENTRIES {
                 return self.note(path, "more entries than are recorded");
             }
@@ -258,12 +283,9 @@ impl Walk<'_> {
                 continue;
             }
             let below = if path == "." { name.clone() } else { format_compact!("{path}/{name}") };
-            match statx_of(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(found) => self.entry(directory, &name, &below, &found, depth + 1),
+            if let Err(error) = self.entry(directory, &name, listed, &below, depth + 1) {
                 // A name that is listed and cannot be looked up is worth to be seen.
-                Err(error) => {
-                    self.note(&below, &format!("listed, but {}", ErrnoName(error.raw_os_error())))
-                }
+                self.note(&below, &format!("listed, but {}", ErrnoName(error.raw_os_error())));
             }
         }
     }
