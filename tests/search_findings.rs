@@ -36,6 +36,7 @@ fn finding(what: &str, count: u64, steps: usize) -> Finding {
         first: 3,
         smallest: document::read(&text, "found").expect("a scenario"),
         deviation: Deviation { place, kernel, model, rules: Vec::new(), cause },
+        again: None,
     }
 }
 

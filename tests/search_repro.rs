@@ -10,9 +10,10 @@ use std::sync::OnceLock;
 
 use common::{Place, User, root, skip};
 use nsharness::model::predict;
+use nsharness::model::profile::Profile;
 use nsharness::model::rules::Invariant;
 use nsharness::probe::{self, Environment};
-use nsharness::scenario::condition::Answers;
+use nsharness::scenario::condition::{Answers, KernelVersion};
 use nsharness::scenario::{self, Case, KnownNames, discover};
 use nsharness::search::keep::{Repro, reproduction};
 use nsharness::search::repro::{About, c, sh};
@@ -310,7 +311,7 @@ observe:
             smallest.steps.clear();
         }
         let deviation = Deviation { place, kernel, model, rules: Vec::new(), cause: cause.clone() };
-        Finding { cause, count: 1, first: 0, smallest, deviation }
+        Finding { cause, count: 1, first: 0, smallest, deviation, again: None }
     };
     let origin = Origin { target: "host", kernel: "6.18", seed: 1 };
     let profile = environment().profile();
@@ -325,4 +326,41 @@ observe:
     assert!(done.said.contains("THIS DEVIATES"), "{}", done.said);
     // Asked as real root and as another it would have to be.
     assert!(finding(Invariant::Root).is_err());
+}
+
+#[test]
+fn a_reproduction_that_could_not_see_the_deviation_is_refused() {
+    let text = "\
+title: An actor in another root
+world:
+  tree: { a: dir }
+  actors: { box: { root: a } }
+steps:
+  - list: { as: box, path: / }
+observe:
+  - mountinfo: {}
+  - process: { as: [main, box] }
+";
+    let smallest = nsharness::search::document::read(text, "root").expect("a scenario");
+    let profile = Profile::of_version(KernelVersion(6, 12, 0));
+    let origin = Origin { target: "host", kernel: "6.12", seed: 1 };
+    let reproduction = |place| {
+        let cause = Cause {
+            what: "process: root".into(),
+            kernel: "one value".into(),
+            model: "another".into(),
+            rules: Vec::new(),
+        };
+        let (kernel, model) = (cause.kernel.clone(), cause.model.clone());
+        let place = At::Observation(place);
+        let deviation = Deviation { place, kernel, model, rules: Vec::new(), cause: cause.clone() };
+        let smallest = smallest.clone();
+        let finding = Finding { cause, count: 1, first: 0, smallest, deviation, again: None };
+        reproduction(Repro::C, &finding, &origin, &profile)
+    };
+    assert!(reproduction(0).is_ok());
+    for place in [1, 2] {
+        let why = reproduction(place).expect_err("a refusal").to_string();
+        assert!(why.contains("the root and working directory of a process"), "{why}");
+    }
 }

@@ -10,7 +10,7 @@ use nsharness::model::{predict, predict_without};
 use nsharness::scenario::condition::KernelVersion;
 use nsharness::scenario::plan::Plan;
 use nsharness::search::compare::compare;
-use nsharness::search::shrink::{Shrunk, shrink};
+use nsharness::search::shrink::{Shrunk, TRIES, shrink};
 use nsharness::search::write::{Origin, scenario};
 use nsharness::search::{Asked, Deviation, Finding, Oracle, Place, SearchError, document};
 use nsharness::worker::arena::Check;
@@ -43,6 +43,24 @@ impl Oracle for Without {
     fn ask(&mut self, plans: &[Plan]) -> Result<Vec<Option<Deviation>>, SearchError> {
         self.questions.push(plans.len());
         Ok(plans.iter().map(|plan| self.deviation(plan)).collect())
+    }
+}
+
+const ORIGIN: Origin<'static> = Origin { target: "uml:6.12", kernel: "6.12.101", seed: 7 };
+/// What is said of a finding that chance has a part in.
+const NOT_AGAIN: &str = "# Asked alone 8 times more, it did not come again";
+
+/// A kernel that shows what it shows only after so many questions.
+struct Seldom {
+    kernel: Without,
+    after: usize,
+}
+
+impl Oracle for Seldom {
+    fn ask(&mut self, plans: &[Plan]) -> Result<Vec<Option<Deviation>>, SearchError> {
+        let answers = self.kernel.ask(plans)?;
+        let shows = self.kernel.questions.len() > self.after;
+        Ok(answers.into_iter().map(|answer| answer.filter(|_| shows)).collect())
     }
 }
 
@@ -106,8 +124,12 @@ fn found(oracle: &mut Without, text: &str) -> (String, Shrunk) {
         first: 17,
         smallest: shrunk.plan.clone(),
         deviation: shrunk.deviation.clone(),
+        again: Some(true),
     };
-    let origin = Origin { target: "uml:6.12", kernel: "6.12.101", seed: 7 };
+    assert!(!scenario(&finding, &ORIGIN, None).contains(NOT_AGAIN));
+    let unseen = Finding { again: Some(false), ..finding.clone() };
+    assert!(scenario(&unseen, &ORIGIN, None).contains(NOT_AGAIN));
+    let origin = ORIGIN;
     let said = match shrunk.deviation.place {
         Place::Step(step) => {
             Some(predict(&shrunk.plan, &oracle.profile).transcript.outcomes.remove(step))
@@ -119,6 +141,19 @@ fn found(oracle: &mut Without, text: &str) -> (String, Shrunk) {
     let read = document::read(&text, "finding").unwrap_or_else(|why| panic!("{why}\n{text}"));
     assert!(document::same(&read, &shrunk.plan), "{text}");
     (text, shrunk)
+}
+
+#[rstest::rstest]
+#[case::at_once(0, true)]
+#[case::at_last(TRIES - 1, true)]
+#[case::too_late(TRIES, false)]
+fn what_is_chance_is_asked_for_several_times(#[case] after: usize, #[case] again: bool) {
+    let kernel = Without::rule("overlay.rename.dir-exdev");
+    let plan = document::read(LARGE, "large").expect("a scenario");
+    let deviation = kernel.deviation(&plan).expect("a deviation");
+    let mut seldom = Seldom { kernel, after };
+    let shrunk = shrink(&plan, &deviation.cause, &mut seldom, 300).expect("answers");
+    assert_eq!(shrunk.is_some(), again);
 }
 
 #[test]

@@ -450,10 +450,11 @@ fn told(
     let profile = haul.environment.as_ref().map(Environment::profile);
     let predicted = profile.and_then(|profile| predicted(finding, &profile));
     format!(
-        "finding {number}  {}\n        in {} trials, first in {}: {seed}--from {} --count 1\n{}\n",
+        "finding {number}  {}\n        in {} trials, first in {}{}: {seed}--from {} --count 1\n{}\n",
         finding.cause,
         finding.count,
         finding.first,
+        if finding.again == Some(false) { ", and not again when it was asked alone" } else { "" },
         finding.first,
         scenario(finding, origin, predicted.as_ref()),
     )

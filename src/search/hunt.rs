@@ -358,11 +358,12 @@ impl Hunt<'_> {
             let way = Way::of(&parted.deviation);
             let mut asker = Asker { job: &mut self.jobs[index], way };
             let shrunk = shrink(&plan, &cause, &mut asker, QUESTIONS)?;
-            let Some(shrunk) = shrunk else { continue };
-            if let Some(mut parted) = self.causes.remove(&cause) {
+            let Some(mut parted) = self.causes.remove(&cause) else { continue };
+            parted.again = Some(shrunk.is_some());
+            if let Some(shrunk) = shrunk {
                 (parted.plan, parted.deviation) = (shrunk.plan, shrunk.deviation);
-                self.haul.findings.push(parted.into());
             }
+            self.haul.findings.push(parted.into());
         }
         Ok(())
     }

@@ -97,12 +97,14 @@ pub struct Parted {
     pub plan: Plan,
     /// Its deviation.
     pub deviation: Deviation,
+    /// Whether the plan showed it again when it was asked alone; nothing where it was not.
+    pub again: Option<bool>,
 }
 
 impl From<Parted> for Finding {
     fn from(parted: Parted) -> Self {
-        let Parted { first, count, plan: smallest, deviation } = parted;
-        Self { cause: deviation.cause.clone(), count, first, smallest, deviation }
+        let Parted { first, count, plan: smallest, deviation, again } = parted;
+        Self { cause: deviation.cause.clone(), count, first, smallest, deviation, again }
     }
 }
 
@@ -391,7 +393,7 @@ fn add(causes: &mut BTreeMap<Cause, Parted>, number: u64, plan: Plan, deviation:
         }
         None => {
             let cause = deviation.cause.clone();
-            causes.insert(cause, Parted { first: number, count: 1, plan, deviation });
+            causes.insert(cause, Parted { first: number, count: 1, plan, deviation, again: None });
         }
     }
 }

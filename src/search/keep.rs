@@ -127,6 +127,9 @@ pub fn reproduction(
         })?,
         _ => finding.smallest.clone(),
     };
+    if let Place::Observation(index) = finding.deviation.place {
+        can_be_seen(&plan, index)?;
+    }
     let mut predicted = predict(&plan, profile).transcript;
     if let Place::Invariant(invariant, step) = finding.deviation.place {
         let before = before(invariant, step, &mut plan)?;
@@ -137,6 +140,18 @@ pub fn reproduction(
         Repro::C => c::program(&plan, &predicted, &about),
         Repro::Sh => sh::script(&plan, &predicted, &about),
     }
+}
+
+/// Whether steps can see what was observed at a place: none tells which namespaces two processes share, nor a path
+/// as somebody else sees it.
+fn can_be_seen(plan: &Plan, place: usize) -> Result<(), Refusal> {
+    let mut items = plan.observe.iter().flat_map(|item| std::iter::repeat_n(item, item.count()));
+    let what = match items.nth(place) {
+        Some(Observe::Namespaces(_)) => "the namespaces of a process",
+        Some(Observe::Process(_)) => "the root and working directory of a process",
+        _ => return Ok(()),
+    };
+    Err(Refusal { what: what.to_owned(), why: "no step can see them".to_owned() })
 }
 
 /// The steps after which was seen what must be seen again at the end of a plan; nothing else is looked at then.

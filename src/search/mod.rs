@@ -97,6 +97,9 @@ pub struct Finding {
     pub smallest: Plan,
     /// Where it does.
     pub deviation: Deviation,
+    /// Whether the plan showed it again when it was asked alone; nothing where it was not.
+    #[serde(default)]
+    pub again: Option<bool>,
 }
 
 /// A kernel and the model: what they say of plans.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::layout::{Page, yaml};
 use super::repro::About;
+use super::shrink::TRIES;
 use super::{Deviation, Finding, Place, document};
 use crate::model::rules::{Invariant, Rule};
 use crate::report::sentence::sentence;
@@ -66,8 +67,14 @@ fn notes(finding: &Finding, origin: &Origin<'_>) -> Vec<String> {
     let found = format!(
         "Found by nsharness search on {target} (Linux {kernel}): seed {seed}, trial {trial}."
     );
+    let unseen = format!(
+        "Asked alone {TRIES} times more, it did not come again: chance has a part in it, or what a trial before it \
+         left behind."
+    );
+    let unseen = (finding.again == Some(false)).then_some(unseen);
     let rule = |rule: &&Rule| format!("The model's rule {}: {}", rule.id, rule.statement);
-    [found].into_iter().chain(finding.deviation.rules.iter().map(rule)).collect()
+    let rules = finding.deviation.rules.iter().map(rule);
+    [found].into_iter().chain(unseen).chain(rules).collect()
 }
 
 /// Writes a part of the document, with what the kernel says before the place at which it deviates.
