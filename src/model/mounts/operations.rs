@@ -83,11 +83,16 @@ impl Machine<'_> {
         self.graft(who, mount, at)
     }
 
-    /// A directory goes on a directory, anything else on what is none (`graft_tree`).
+    /// A directory goes on a directory, anything else on what is none (`graft_tree`). What does not go there is gone:
+    /// a copy leaves the peer group that it was made in (fs/namespace.c do_loopback()).
     fn graft(&mut self, who: ProcId, mount: MountId, at: Place) -> Res<()> {
         let mixed = self.is_dir(at.dentry) != self.is_dir(self.mounts[mount].root);
-        self.deny(mixed, &rules::BIND_KIND, Errno::ENOTDIR)?;
-        self.attach(who, mount, at)
+        let kind = self.deny(mixed, &rules::BIND_KIND, Errno::ENOTDIR);
+        let attached = kind.and_then(|()| self.attach(who, mount, at));
+        if attached.is_err() {
+            self.unmount(mount, Apart::All, false);
+        }
+        attached
     }
 
     // ---- binds ----
