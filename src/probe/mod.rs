@@ -367,9 +367,7 @@ pub fn wanted<'c>(cases: impl IntoIterator<Item = &'c Case>) -> BTreeSet<String>
         let mut of = |condition: &Condition| wanted.extend(condition.probe.keys().cloned());
         case.variants.iter().for_each(|(_, condition)| of(condition));
         for step in &case.steps {
-            if let Some(known) = &step.known {
-                of(&known.when);
-            }
+            step.known.iter().for_each(|known| of(&known.when));
             step.expect.iter().for_each(|expect| conditions(expect, &mut of));
         }
     }

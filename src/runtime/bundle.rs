@@ -76,9 +76,15 @@ pub fn config(container: &Container, environment: &str) -> Value {
             ],
         },
     });
-    let own = serde_json::to_value(container).unwrap_or_default();
+    let said = Container { without: Vec::new(), ..container.clone() };
+    let own = serde_json::to_value(said).unwrap_or_default();
     if let (Value::Object(config), Value::Object(own)) = (&mut config, own) {
         merge(config, own);
+    }
+    for (object, key) in container.without.iter().map(|given| given.pointer()) {
+        if let Some(object) = config.pointer_mut(object).and_then(Value::as_object_mut) {
+            object.remove(key);
+        }
     }
     config
 }
@@ -100,6 +106,17 @@ fn merge(config: &mut Map<String, Value>, own: Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_left_out_is_not_there() {
+        let container = json!({ "without": ["ociVersion", "root.path", "process.args"] });
+        let config = config(&serde_json::from_value(container).expect("a container"), "A=b");
+        assert_eq!(config["root"], json!({}));
+        for pointer in ["/ociVersion", "/process/args", "/without"] {
+            assert_eq!(config.pointer(pointer), None, "{pointer}");
+        }
+        assert_eq!(config["process"]["cwd"], "/");
+    }
 
     #[test]
     fn what_a_scenario_says_stands_upon_what_is_there() {

@@ -87,6 +87,41 @@ pub struct Container {
     /// What is there on Linux alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linux: Option<Linux>,
+    /// What is left out of its `config.json` although every container of nsharness has it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Given>,
+}
+
+/// A key of `config.json` that every container of nsharness has, by its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the specification explains its keys")]
+pub enum Given {
+    #[serde(rename = "ociVersion")]
+    OciVersion,
+    #[serde(rename = "root")]
+    Root,
+    #[serde(rename = "root.path")]
+    RootPath,
+    #[serde(rename = "process")]
+    Process,
+    #[serde(rename = "process.args")]
+    ProcessArgs,
+    #[serde(rename = "process.cwd")]
+    ProcessCwd,
+}
+
+impl Given {
+    /// The key, as a pointer into JSON: that of the object that has it, and its own name.
+    pub fn pointer(self) -> (&'static str, &'static str) {
+        match self {
+            Self::OciVersion => ("", "ociVersion"),
+            Self::Root => ("", "root"),
+            Self::RootPath => ("/root", "path"),
+            Self::Process => ("", "process"),
+            Self::ProcessArgs => ("/process", "args"),
+            Self::ProcessCwd => ("/process", "cwd"),
+        }
+    }
 }
 
 /// The root file system of a container.
@@ -143,6 +178,9 @@ pub struct IdMapping {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Process {
+    /// The program and its arguments; the program that takes the steps if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<Vec<String>>,
     /// Its user and groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,

@@ -318,8 +318,17 @@ impl Scope<'_> {
         Some(ValueOf { step, value })
     }
 
-    /// Decodes what stands behind `known:`.
-    pub fn known(&self, node: &Node, errors: &Errors) -> Option<Known> {
+    /// Decodes what stands behind `known:`: one deviation, or a list of them.
+    pub fn known(&self, node: &Node, errors: &Errors) -> Vec<Known> {
+        match &node.kind {
+            Kind::Sequence(items) => {
+                items.iter().filter_map(|item| self.deviation(item, errors)).collect()
+            }
+            _ => self.deviation(node, errors).into_iter().collect(),
+        }
+    }
+
+    fn deviation(&self, node: &Node, errors: &Errors) -> Option<Known> {
         if !matches!(node.kind, Kind::Mapping(_)) {
             errors.at(
                 &node.span,

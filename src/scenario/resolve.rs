@@ -89,8 +89,8 @@ pub struct StepInfo {
     pub label: Option<Name>,
     /// What it gives.
     pub expect: Option<Expect>,
-    /// How this kernel is known to deviate.
-    pub known: Option<Known>,
+    /// How kernels or runtimes are known to deviate: the first whose condition holds counts.
+    pub known: Vec<Known>,
 }
 
 /// Something that must be there for a scenario to be asked.
@@ -301,15 +301,17 @@ impl Resolver<'_> {
         }
         known.begin_container();
         let (line, _) = self.errors.source().line_column(node.span.start);
-        let operations =
-            [Operation::Create(Create { no_pivot: false }), Operation::Start(Start {})];
+        let operations = [
+            Operation::Create(Create { no_pivot: false, open: Vec::new(), preserve_fds: None }),
+            Operation::Start(Start {}),
+        ];
         let first = operations.into_iter().filter_map(|operation| {
             let step = PlanStep { actor: "main".parse().ok()?, operation, line };
             let info = StepInfo {
                 span: node.span.clone(),
                 label: None,
                 expect: Some(Expect::Ok),
-                known: None,
+                known: Vec::new(),
             };
             Some((step, info))
         });
@@ -437,7 +439,7 @@ impl Resolver<'_> {
         };
         let scope = self.scope(described, &known.labels);
         let expect = body.get("expect").and_then(|node| scope.expect(node, errors));
-        let deviation = body.get("known").and_then(|node| scope.known(node, errors));
+        let deviation = body.get("known").map(|node| scope.known(node, errors));
         let label = body.get("id").and_then(|node| {
             let name: Name = errors.decode(node)?;
             if known.labels.contains_key(&name) {
@@ -453,7 +455,7 @@ impl Resolver<'_> {
         }
         let (line, _) = errors.source().line_column(key.span.start);
         let span = key.span.start..body.span.end.max(key.span.end);
-        let info = StepInfo { span, label, expect, known: deviation };
+        let info = StepInfo { span, label, expect, known: deviation.unwrap_or_default() };
         Some((PlanStep { actor: actor?, operation: operation?, line }, info, body))
     }
 }

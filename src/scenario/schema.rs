@@ -100,6 +100,7 @@ pub fn plain(probes: &[&str]) -> Value {
     definitions.insert("Expect".into(), expect::schema());
     definitions.insert("Matcher".into(), expect::matcher_schema());
     definitions.insert("Known".into(), known());
+    definitions.insert("Deviation".into(), deviation());
     definitions.insert(
         "Tree".into(),
         json!({
@@ -177,6 +178,14 @@ pub fn plain(probes: &[&str]) -> Value {
 }
 
 fn known() -> Value {
+    let one = json!({ "$ref": "#/$defs/Deviation" });
+    json!({
+        "description": "A deviation, or several, of which the first counts whose condition holds.",
+        "anyOf": [one, { "type": "array", "items": one }]
+    })
+}
+
+fn deviation() -> Value {
     json!({
         "description": "An expected failure, strict: another outcome, or success, is a failure.",
         "type": "object", "required": ["outcome", "reason", "ref"], "additionalProperties": false,

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
 
+mod descriptors;
 mod loop_device;
 mod memory;
 mod mount_setattr;
@@ -11,6 +12,7 @@ mod random;
 mod shared;
 mod signal;
 
+pub use descriptors::{open_descriptors, pass_on};
 pub use loop_device::{attach_loop_device, free_loop_device};
 pub use memory::give_back_large_blocks;
 pub use mount_setattr::{MountAttr, mount_setattr};

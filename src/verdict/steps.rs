@@ -9,6 +9,7 @@ use crate::model::rules::{self, Rule};
 use crate::scenario::Case;
 use crate::scenario::condition::Answers;
 use crate::scenario::expect::{Expect, Known};
+use crate::scenario::operation::Operation;
 use crate::scenario::scalar::Name;
 use crate::transcript::{Outcome, Transcript};
 
@@ -140,10 +141,11 @@ type Judgement = (StepStatus, Option<String>);
 pub fn judge(case: &Case, environment: &dyn Answers, voices: &Voices) -> Vec<StepVerdict> {
     let model = voices.model.as_ref();
     let mut steps = Vec::with_capacity(case.plan.steps.len());
+    let mut has_container = true;
     for (index, (planned, info)) in case.plan.steps.iter().zip(&case.steps).enumerate() {
         let said = Said {
             expect: info.expect.as_ref().and_then(|expect| resolve(expect, environment)),
-            known: info.known.as_ref().filter(|known| known.when.holds(environment)),
+            known: info.known.iter().find(|known| known.when.holds(environment)),
             kernel: Witness::at(case, voices.kernel.as_ref(), index),
             model: Witness::at(case, model.map(|model| &model.transcript), index),
             agrees: voices.agreement.as_ref().and_then(|all| all.steps.get(index)),
@@ -151,10 +153,15 @@ pub fn judge(case: &Case, environment: &dyn Answers, voices: &Voices) -> Vec<Ste
         };
         let first = if voices.kernel.is_some() { said.kernel } else { said.model };
         let (status, why) = match (said.kernel, said.model) {
+            // Nothing can be said of a container that is known not to be made.
+            _ if !has_container => (StepStatus::NotReached, None),
             (Some(kernel), _) => said.judge_kernel(kernel),
             (None, Some(model)) if voices.kernel.is_none() => said.judge_model(model),
             _ => (StepStatus::NotReached, None),
         };
+        let is_refused = matches!(first, Some(Witness { outcome: Outcome::Refused { .. }, .. }));
+        let is_created = matches!(planned.operation, Operation::Create(_));
+        has_container &= !(is_created && is_refused && status == StepStatus::Xfail);
         let first = first.map(|witness| witness.outcome.in_short());
         steps.push(StepVerdict {
             line: planned.line,

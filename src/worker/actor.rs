@@ -45,6 +45,8 @@ pub enum Reply {
     WantsMaps(i32),
     /// It is as the world describes it; its process id in the sandbox.
     Ready(i32),
+    /// It is the process of a container, and began with these descriptors open.
+    Began(Vec<u32>),
     /// It could not be made as the world describes it.
     Broke(Breakage),
     /// What a step gave.
@@ -279,11 +281,16 @@ impl<'p> Process<'p> {
 }
 
 /// Takes the steps of an actor in this process, which is as it should be already, until nobody asks any more.
-pub fn serve(plan: &Plan, sandbox: &Sandbox, name: &Name, socket: UnixStream) {
+pub fn serve(
+    plan: &Plan,
+    sandbox: &Sandbox,
+    name: &Name,
+    socket: UnixStream,
+    descriptors: Vec<u32>,
+) {
     let (name, children, state) = (name.clone(), BTreeMap::new(), State::default());
     let process = Process { plan, sandbox, name, socket, children, state };
-    let pid = process.pid();
-    process.take_steps(Reply::Ready(pid));
+    process.take_steps(Reply::Began(descriptors));
 }
 
 /// Whether a process is an actor, or was only there to make one.

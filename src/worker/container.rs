@@ -25,7 +25,8 @@ use crate::scenario::container::{BUNDLE, CONTAINER, Container, Runtime};
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno, Name};
-use crate::transcript::{Breakage, Outcome, Values};
+use crate::sys;
+use crate::transcript::{Breakage, Outcome, Value, Values};
 
 /// What the program of a container is called in its environment: see [`PROGRAM_NAME`].
 pub const IN_CONTAINER: &str = "container";
@@ -118,7 +119,8 @@ impl Running {
         reap();
         let command = operation.word();
         let id = CONTAINER.to_owned();
-        let call = |arguments: Vec<String>, input: Stdio| call(runtime, command, &arguments, input);
+        let tell =
+            |arguments: Vec<String>| call(runtime, command, &arguments, Stdio::null(), Vec::new());
         let said = match operation {
             Operation::Create(step) => {
                 let (ours, theirs) = UnixStream::pair().map_err(at("socketpair"))?;
@@ -127,8 +129,13 @@ impl Running {
                 let mut arguments: Vec<String> =
                     options.iter().map(|&word| word.to_owned()).collect();
                 arguments.extend(step.no_pivot.then(|| "--no-pivot".to_owned()));
+                let passed = step.preserve_fds;
+                arguments.extend(passed.map(|count| format!("--preserve-fds={count}")));
                 arguments.push(id);
-                let said = call(arguments, OwnedFd::from(theirs).into())?;
+                let open =
+                    step.open.iter().map(|path| File::open(path.as_str()).map(OwnedFd::from));
+                let open: Vec<_> = open.collect::<io::Result<_>>().map_err(at("open"))?;
+                let said = call(runtime, command, &arguments, OwnedFd::from(theirs).into(), open)?;
                 if let Said::Done(_) = said {
                     let pid = fs::read_to_string(&pid_file).map_err(at("read the pid file"))?;
                     self.pid = pid.trim().parse().ok();
@@ -138,7 +145,7 @@ impl Running {
             }
             Operation::Kill(step) => {
                 let signal = step.signal.clone().unwrap_or_else(|| "TERM".to_owned());
-                let said = call(vec![id, signal.clone()], Stdio::null())?;
+                let said = tell(vec![id, signal.clone()])?;
                 if signal.trim_start_matches("SIG") == "KILL" && matches!(said, Said::Done(_)) {
                     self.wait_for_end();
                 }
@@ -146,9 +153,9 @@ impl Running {
             }
             Operation::Delete(step) => {
                 let force = step.force.then(|| "--force".to_owned());
-                call(force.into_iter().chain([id]).collect(), Stdio::null())?
+                tell(force.into_iter().chain([id]).collect())?
             }
-            _ => call(vec![id], Stdio::null())?,
+            _ => tell(vec![id])?,
         };
         let text = match said {
             Said::Refused(outcome) => return Ok((outcome, None)),
@@ -156,7 +163,11 @@ impl Running {
         };
         Ok(match operation {
             Operation::Start(_) => match self.welcome(plan) {
-                Ok(process) => (Outcome::done(), Some(process)),
+                Ok((process, descriptors)) => {
+                    let descriptors = descriptors.into_iter().map(|fd| fd.into());
+                    let values = [("descriptors", Value::List(descriptors.collect()))];
+                    (Outcome::values(values), Some(process))
+                }
                 Err(why) => {
                     let message = format!("{why}: {}", in_short(&said_so_far()));
                     (Outcome::Refused { by: format!("the process of {runtime}"), message }, None)
@@ -167,8 +178,8 @@ impl Running {
         })
     }
 
-    /// Tells the process that was started what its steps are.
-    fn welcome(&mut self, plan: &Plan) -> Result<(UnixStream, i32), String> {
+    /// Tells the process that was started what its steps are; it says with which descriptors it began.
+    fn welcome(&mut self, plan: &Plan) -> Result<((UnixStream, i32), Vec<u32>), String> {
         let (Some(mut socket), Some(pid)) = (self.socket.take(), self.pid) else {
             return Err("it was not made".to_owned());
         };
@@ -177,7 +188,7 @@ impl Running {
             return Err(format!("it said nothing for {} s", PATIENCE.as_secs()));
         }
         match channel::receive(&mut socket) {
-            Ok(Some(Reply::Ready(_))) => Ok((socket, pid)),
+            Ok(Some(Reply::Began(descriptors))) => Ok(((socket, pid), descriptors)),
             Ok(None) => Err("it ended before it said anything".to_owned()),
             other => Err(format!("it answered {other:?}")),
         }
@@ -209,11 +220,14 @@ fn call(
     command: &str,
     arguments: &[String],
     input: Stdio,
+    open: Vec<OwnedFd>,
 ) -> Result<Said, Breakage> {
     let printed = File::create(printed()).map_err(at("create a file"))?;
     let errors = printed.try_clone().map_err(at("dup"))?;
     let program = of_runtime(runtime);
-    let status: ExitStatus = Command::new(&program)
+    let mut caller = Command::new(&program);
+    let _kept = sys::pass_on(&mut caller, open).map_err(io::Error::from).map_err(at("dup"))?;
+    let status: ExitStatus = caller
         .args(options(runtime))
         .args(["--root", &format!("{RUN}/state"), command])
         .args(arguments)
@@ -287,6 +301,8 @@ fn state(text: &str, runtime: &Runtime) -> Outcome {
 /// # Errors
 /// Where it is not asked by nsharness.
 pub fn serve() -> io::Result<()> {
+    // Before there is any of its own.
+    let descriptors = sys::open_descriptors();
     let input = rustix::stdio::stdin().try_clone_to_owned()?;
     let mut socket = UnixStream::from(input);
     let Some(plan) = channel::receive::<Plan>(&mut socket)? else { return Ok(()) };
@@ -305,6 +321,6 @@ pub fn serve() -> io::Result<()> {
         program_sizes: Vec::new(),
     };
     let name: Name = CONTAINER.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    actor::serve(&plan, &sandbox, &name, socket);
+    actor::serve(&plan, &sandbox, &name, socket, descriptors);
     Ok(())
 }

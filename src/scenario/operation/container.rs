@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_false;
+use crate::scenario::scalar::StepPath;
 
 operations! {
     Container;
@@ -14,10 +15,19 @@ operations! {
         /// Has it move the root into its place instead of calling pivot_root(2): the option `--no-pivot`.
         #[serde(default, skip_serializing_if = "is_false")]
         no_pivot: bool,
+        /// Files and directories of the sandbox that are open in the process that calls the runtime, from descriptor 3
+        /// on, and stay open across execve(2).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        open: Vec<StepPath>,
+        /// How many of those the runtime is to pass on to the process of the container: the option `--preserve-fds`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preserve_fds: Option<u8>,
     } gives {}
 
     /// Has the runtime start the process of the container, which takes steps as the actor `container` from then on.
-    Start = "start" {} gives {}
+    Start = "start" {} gives {
+        "descriptors": "the open descriptors that the process began with: those of the harness come later",
+    }
 
     /// Asks the runtime for the state of the container.
     State = "state" {} gives {
