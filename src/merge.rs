@@ -94,7 +94,7 @@ impl Merged {
         let mut unheard = BTreeMap::<String, usize>::new();
         for told in &targets {
             let summary = summaries.entry(told.target.clone()).or_default();
-            told.cases.iter().for_each(|told| summary.count(&told.verdict));
+            told.cases.iter().for_each(|told| summary.count(told.case.level, &told.verdict));
             match &told.asked {
                 Asked::Never(why) => {
                     let unasked = told.scenarios.saturating_sub(told.cases.len());
@@ -278,7 +278,7 @@ impl Target {
             reporters.iter_mut().try_for_each(|reporter| reporter.start(start))?;
         }
         for (_, told) in &self.cases {
-            summary.count(&told.verdict);
+            summary.count(told.case.level, &told.verdict);
             let judged = Judged {
                 case: &told.case,
                 target: &self.name,

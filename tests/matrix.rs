@@ -151,7 +151,7 @@ fn a_difference_is_an_event_of_the_report() {
     let events = json_lines(&place.read("out.json"));
     let schema = json!({
         "type": "object",
-        "required": ["event", "id", "line", "what", "targets", "causes"],
+        "required": ["event", "id", "line", "what", "targets", "left_open", "causes"],
         "additionalProperties": false,
         "properties": {
             "event": { "const": "difference" },
@@ -159,6 +159,7 @@ fn a_difference_is_an_event_of_the_report() {
             "line": { "type": ["integer", "null"] },
             "what": { "type": "string" },
             "targets": { "type": "object", "additionalProperties": { "type": "string" } },
+            "left_open": { "type": "boolean" },
             "causes": { "type": "array", "items": {
                 "type": "object",
                 "required": ["kind"],

@@ -5,7 +5,8 @@ mod common;
 use std::fs;
 
 use common::{Place, User, is_root, skip};
-use nsharness::programs;
+use nsharness::scenario::{Case, KnownNames, discover, read, resolve};
+use nsharness::{probe, programs};
 
 const PLAIN: &str = "\
 title: A program runs in the container
@@ -25,7 +26,7 @@ steps:
 /// Those that are installed.
 fn installed() -> Vec<&'static str> {
     let mut found = Vec::new();
-    for runtime in ["runc", "crun"] {
+    for runtime in ["runc", "crun", "youki"] {
         match programs::in_path(runtime) {
             Some(_) => found.push(runtime),
             None => skip(runtime, "it is not in PATH"),
@@ -96,6 +97,62 @@ fn what_is_no_runtime_is_never_green() {
     assert!(done.stdout.contains("summary: 0 passed, 2 failed"), "{}", done.stdout);
     let done = place.run(User::Own, &["run", "--runtime", "no-such-runtime"]).expect_code(5);
     assert!(done.stderr.contains("no-such-runtime: it is not there"), "{}", done.stderr);
+}
+
+#[test]
+fn what_a_runtime_does_otherwise_stands_beside_what_the_kernel_does() {
+    let runtimes = installed();
+    let Some(runtime) = runtimes.first() else { return };
+    let place = Place::new();
+    place.write("scenarios/passes.yaml", common::PASSES);
+    let otherwise = PLAIN.replace("{ type: file }", "ENOENT");
+    let plain = "level: MUST\nplain: [passes, nothing/there]\nworld:";
+    place.write("scenarios/otherwise.yaml", &otherwise.replacen("world:", plain, 1));
+    place.write("scenarios/plain.yaml", &PLAIN.replacen("world:", "level: SHOULD\nworld:", 1));
+    let done = place.run(User::Own, &["run", "--runtime", runtime]).expect_code(1);
+    for line in [
+        "passes asks the kernel alone for the same, and passed in this run: the kernel does it",
+        "nothing/there asks the kernel alone for the same, and was not asked in this run",
+        "MUST    0 passed, 0 failed as known, 1 failed, 0 skipped",
+        "SHOULD  1 passed, 0 failed as known, 0 failed, 0 skipped",
+    ] {
+        assert!(done.stdout.contains(line), "{line}: {}", done.stdout);
+    }
+}
+
+#[test]
+fn what_the_specification_leaves_open_is_told_apart() {
+    let runtimes = installed();
+    if !["runc", "crun"].iter().all(|name| runtimes.contains(name)) {
+        return;
+    }
+    let place = Place::new();
+    place.write(
+        "scenarios/open.yaml",
+        "title: A version that is none may be refused\nworld: { container: { ociVersion: latest } }\nsteps:\n  - create: { expect: [ok, refused] }\n",
+    );
+    let done = place.run(User::Own, &["matrix", "--runtime", "runc,crun"]).expect_code(0);
+    let (_, open) = done.stdout.split_once("The specification is silent").expect("its section");
+    assert!(open.contains("line 4: create"), "{}", done.stdout);
+}
+
+/// Who reads of a deviation is to find the scenario that is named.
+#[test]
+fn every_plain_scenario_is_there_and_has_no_container() {
+    let probes = probe::names();
+    let (files, _) = discover(&[common::root().join("scenarios")]);
+    let cases: Vec<Case> = files
+        .iter()
+        .flat_map(|file| {
+            let source = read(&file.path).expect("a file");
+            resolve(file, &source, KnownNames { probes: &probes }).expect("a valid scenario")
+        })
+        .collect();
+    for id in cases.iter().flat_map(|case| &case.plain) {
+        let is_it = |case: &&Case| case.id.split('@').next() == Some(id);
+        let found = cases.iter().find(is_it).unwrap_or_else(|| panic!("there is no {id}"));
+        assert!(found.plan.world.container.is_none(), "{id}");
+    }
 }
 
 #[test]

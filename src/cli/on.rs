@@ -113,12 +113,13 @@ fn asked(
         other => other.to_string(),
     };
     let opener = opener(target, means, cases, runtime).map_err(Trouble::environment(what))?;
+    let kernel = target.to_string();
     let target = match runtime {
         Some(runtime) if *target == Target::Host => runtime.program.to_string(),
         Some(runtime) => format!("{}@{target}", runtime.program),
         None => target.to_string(),
     };
-    Ok(Asked { target, opener, takes })
+    Ok(Asked { target, kernel, opener, takes })
 }
 
 /// `--runtime`: what makes containers.

@@ -29,6 +29,8 @@ pub struct Column {
     pub target: String,
     /// What uname(2) calls the release there; empty where it could not be asked.
     pub kernel: String,
+    /// The container runtime that was asked, where one was.
+    pub runtime: Option<String>,
     /// What the probes answered.
     pub probes: BTreeMap<String, Option<bool>>,
     /// Why it could not be asked.
@@ -129,6 +131,8 @@ struct Target {
     #[serde(default)]
     kernel: String,
     #[serde(default)]
+    runtime: Option<String>,
+    #[serde(default)]
     probes: BTreeMap<String, Answer>,
     #[serde(default)]
     missing: Option<Missing>,
@@ -162,6 +166,7 @@ impl Reader {
                 self.columns.push(Column {
                     target: target.target,
                     kernel: target.kernel,
+                    runtime: target.runtime,
                     probes: target.probes.into_iter().map(|(name, a)| (name, a.value)).collect(),
                     unavailable: missing.or(target.broke),
                     cases: BTreeMap::new(),

@@ -20,6 +20,8 @@ pub struct Row {
     pub status: Line,
     /// Where the answers differ.
     pub lines: Vec<Line>,
+    /// Whether container runtimes do otherwise where the specification leaves that to them.
+    pub is_left_open: bool,
 }
 
 /// One line of a row.
@@ -87,6 +89,7 @@ impl Row {
                     "line": line.line,
                     "what": line.what,
                     "targets": cells,
+                    "left_open": self.is_left_open,
                     "causes": line.causes.iter().map(Cause::json).collect::<Vec<_>>(),
                 })
             })
@@ -120,7 +123,18 @@ fn row(id: &str, columns: &[&Column]) -> Row {
         title: first.map(|told| told.title.clone()).unwrap_or_default(),
         status: status(&told),
         lines: lines(columns, &told),
+        is_left_open: is_left_open(columns, &told),
     }
+}
+
+/// Whether all that answered were container runtimes, and none of them broke what the author expects of a
+/// specification: what they do otherwise is up to them.
+fn is_left_open(columns: &[&Column], told: &[Option<&Told>]) -> bool {
+    let answered =
+        || columns.iter().zip(told).filter_map(|(column, told)| Some((column, (*told)?)));
+    let mut answered = answered().filter(|(_, told)| told.is_answered()).peekable();
+    answered.peek().is_some()
+        && answered.all(|(column, told)| column.runtime.is_some() && told.status == Status::Pass)
 }
 
 fn status(told: &[Option<&Told>]) -> Line {

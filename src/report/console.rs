@@ -256,11 +256,20 @@ impl Reporter for Console {
             let width = width.unwrap_or_default();
             for (target, summary) in &totals.targets {
                 text.push_str(&format!("{target:<width$}  {}\n", in_short(summary)));
+                text.push_str(&by_level(summary, width));
             }
+        } else {
+            text.push_str(&by_level(summary, 0));
         }
         text.push_str(&format!("summary: {}\n", in_short(summary)));
         self.say(&text)
     }
+}
+
+/// What came of that which a specification demands.
+fn by_level(summary: &Summary, indent: usize) -> String {
+    let line = |(level, counts)| format!("{:indent$}  {level:<6}  {counts}\n", "");
+    summary.levels.iter().map(line).collect()
 }
 
 fn in_short(summary: &Summary) -> String {

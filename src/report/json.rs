@@ -127,6 +127,7 @@ pub fn scenario(judged: Judged<'_>) -> Value {
         "file": case.path.display().to_string(),
         "title": case.title,
         "level": case.level,
+        "plain": case.plain,
         "tags": case.tags,
         "target": target,
         "witness": witness,

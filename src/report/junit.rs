@@ -90,7 +90,8 @@ impl<W: Write> Reporter for Junit<W> {
         extra("file", case.path.display().to_string());
         extra("line", line(verdict).to_string());
         // Properties of a test case are in no schema that is common.
-        let mut told = vec![case.title.clone()];
+        let level = case.level.map_or_else(String::new, |level| format!("{level}: "));
+        let mut told = vec![format!("{level}{}", case.title)];
         told.extend(notes(verdict));
         test.set_system_out(told.join("\n"));
         self.took += took;

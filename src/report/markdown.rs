@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::escape::{code, cut, prose};
 use super::junit::line;
 use super::link::links;
-use super::{Judged, Reporter, Start, Summary, Totals, count};
+use super::{Judged, OfLevel, Reporter, Start, Summary, Totals, count};
 use crate::model::rules::Rule;
 use crate::target::Unopened;
 use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
@@ -273,7 +273,24 @@ pub(super) fn figures(targets: &[(String, String)], totals: &Totals) -> String {
         ));
     }
     text.push('\n');
+    text.push_str(&by_level(totals));
     text
+}
+
+/// What came of that which a specification demands, a row a target and level.
+fn by_level(totals: &Totals) -> String {
+    let rows = totals.targets.iter().flat_map(|(target, summary)| {
+        summary.levels.iter().map(|(level, OfLevel { passed, known, failed, skipped })| {
+            let target = code(target);
+            format!("| {target} | {level} | {failed} | {passed} | {known} | {skipped} |\n")
+        })
+    });
+    let rows: String = rows.collect();
+    if rows.is_empty() {
+        return rows;
+    }
+    let head = "| target | the specification says | failed | passed | failed as known | skipped |";
+    format!("{head}\n|---|---|--:|--:|--:|--:|\n{rows}\n")
 }
 
 fn of_these(summary: &Summary) -> String {

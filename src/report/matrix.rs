@@ -26,6 +26,9 @@ const REASONS: usize = 4;
 /// Most things that are named of what a target lacks.
 const NAMED: usize = 5;
 
+/// What stands above rows in which runtimes differ as they may.
+const LEFT_OPEN: &str = "The specification is silent, or allows it";
+
 /// Collects what is told of a run.
 #[derive(Debug)]
 pub struct Collector {
@@ -161,13 +164,21 @@ impl<'c> Matrix<'c> {
         let room = width.saturating_sub(LABEL + MARKS) / self.columns.len().max(1);
         let cell = room.saturating_sub(2).min(WIDE);
         let names = self.names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
-        let mut text = if self.rows.is_empty() {
-            String::new()
-        } else if cell >= names.max(NARROW) {
-            self.table(&mut notes, cell)
-        } else {
-            self.lists(&mut notes)
+        let mut told = |rows: &[&Row]| {
+            if rows.is_empty() {
+                String::new()
+            } else if cell >= names.max(NARROW) {
+                self.table(rows, &mut notes, cell)
+            } else {
+                self.lists(rows, &mut notes)
+            }
         };
+        let (rows, left_open) = self.by_what_is_left_open();
+        let mut text = told(&rows);
+        if !left_open.is_empty() {
+            let gap = if rows.is_empty() { "" } else { "\n" };
+            text.push_str(&format!("{gap}{LEFT_OPEN}:\n{}", told(&left_open)));
+        }
         if !notes.0.is_empty() {
             text.push('\n');
         }
@@ -182,13 +193,18 @@ impl<'c> Matrix<'c> {
         text
     }
 
+    /// The rows, and beside them those in which runtimes differ as they may.
+    fn by_what_is_left_open(&self) -> (Vec<&Row>, Vec<&Row>) {
+        self.rows.iter().partition(|row| !(row.is_left_open && row.differs()))
+    }
+
     /// The lines of a row that are shown, and how many are not.
     fn lines<'r>(&self, row: &'r Row) -> (Vec<&'r Line>, usize) {
         let shown: Vec<_> = row.lines.iter().take(LINES).collect();
         (shown, row.lines.len().saturating_sub(LINES))
     }
 
-    fn table(&self, notes: &mut Footnotes, widest: usize) -> String {
+    fn table(&self, rows: &[&Row], notes: &mut Footnotes, widest: usize) -> String {
         let mut grid: Vec<GridLine> = Vec::new();
         grid.push((String::new(), self.names.clone(), String::new()));
         let kernels: Vec<_> =
@@ -196,7 +212,7 @@ impl<'c> Matrix<'c> {
         if kernels != self.names {
             grid.push((String::new(), kernels, String::new()));
         }
-        for row in &self.rows {
+        for row in rows {
             let mark = notes.mark(&row.status.causes);
             grid.push((cut(&row.id, LABEL), row.status.cells.clone(), mark));
             let (lines, more) = self.lines(row);
@@ -233,9 +249,9 @@ impl<'c> Matrix<'c> {
     }
 
     /// The same with the targets grouped by what they say, for when there are too many side by side.
-    fn lists(&self, notes: &mut Footnotes) -> String {
+    fn lists(&self, rows: &[&Row], notes: &mut Footnotes) -> String {
         let mut text = String::new();
-        for row in &self.rows {
+        for row in rows {
             let same = row.status.is_same();
             let status = row.status.cells.first().filter(|_| same);
             let status = status.map(|status| format!("  {status}")).unwrap_or_default();
@@ -340,7 +356,12 @@ impl<'c> Matrix<'c> {
     /// As a table of Markdown, with its footnotes.
     pub fn markdown(&self) -> String {
         let mut notes = Footnotes::default();
-        let mut text = self.table_of_markdown(&mut notes);
+        let (rows, left_open) = self.by_what_is_left_open();
+        let mut text = self.table_of_markdown(&rows, &mut notes);
+        if !left_open.is_empty() {
+            let table = self.table_of_markdown(&left_open, &mut notes);
+            text.push_str(&format!("### {LEFT_OPEN}\n\n{table}"));
+        }
         for (index, note) in notes.0.iter().enumerate() {
             text.push_str(&format!("{}. {}\n", index + 1, prose(note)));
         }
@@ -354,8 +375,8 @@ impl<'c> Matrix<'c> {
         text
     }
 
-    fn table_of_markdown(&self, notes: &mut Footnotes) -> String {
-        if self.rows.is_empty() {
+    fn table_of_markdown(&self, rows: &[&Row], notes: &mut Footnotes) -> String {
+        if rows.is_empty() {
             return String::new();
         }
         let row = |label: &str, cells: &[String], mark: &str| {
@@ -376,7 +397,7 @@ impl<'c> Matrix<'c> {
         text.push_str(" cause |\n|---|");
         text.push_str(&"---|".repeat(self.names.len() + 1));
         text.push('\n');
-        for one in &self.rows {
+        for one in rows {
             let mark = notes.mark(&one.status.causes);
             let id = code(&one.id);
             text.push_str(&row(&id, &one.status.cells, &pad(&mark)));

@@ -19,12 +19,14 @@ pub mod sentence;
 pub mod subject;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::probe::Environment;
+use crate::scenario::container::Level;
 use crate::shard::Shard;
 use crate::target::Unopened;
 use crate::verdict::{Status, Verdict};
@@ -108,6 +110,9 @@ pub struct Summary {
     pub with_quirks: usize,
     /// Those deviations by the model's rules, with the number of scenarios of each.
     pub quirks: BTreeMap<&'static str, usize>,
+    /// Those of which a specification demands something, by how it does.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub levels: BTreeMap<Level, OfLevel>,
     /// Not asked, because the run ended before.
     pub not_run: usize,
     /// Whether it was interrupted.
@@ -116,9 +121,50 @@ pub struct Summary {
     pub stray_snapshots: Vec<String>,
 }
 
+/// What came of the scenarios of one level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OfLevel {
+    /// As the specification has it.
+    pub passed: usize,
+    /// Known to be otherwise.
+    pub known: usize,
+    /// Otherwise, or broken.
+    pub failed: usize,
+    /// Not asked.
+    pub skipped: usize,
+}
+
+impl OfLevel {
+    fn count(&mut self, status: Status) {
+        match status {
+            Status::Pass | Status::Flaky => self.passed += 1,
+            Status::Xfail => self.known += 1,
+            Status::Skip => self.skipped += 1,
+            Status::Fail | Status::Xpass | Status::Timeout | Status::Broken => self.failed += 1,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.known += other.known;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for OfLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, known, failed, skipped } = self;
+        write!(f, "{passed} passed, {known} failed as known, {failed} failed, {skipped} skipped")
+    }
+}
+
 impl Summary {
-    /// Counts one case.
-    pub fn count(&mut self, verdict: &Verdict) {
+    /// Counts one case, of which a specification demands something by this level.
+    pub fn count(&mut self, level: Option<Level>, verdict: &Verdict) {
+        if let Some(level) = level {
+            self.levels.entry(level).or_default().count(verdict.status);
+        }
         self.abstained += verdict.abstained.len();
         self.with_quirks += usize::from(!verdict.quirks.is_empty());
         for rule in &verdict.quirks {
@@ -176,6 +222,9 @@ impl Summary {
         self.with_quirks += other.with_quirks;
         for (rule, count) in &other.quirks {
             *self.quirks.entry(rule).or_default() += count;
+        }
+        for (level, counts) in &other.levels {
+            self.levels.entry(*level).or_default().add(counts);
         }
         self.not_run += other.not_run;
         self.interrupted |= other.interrupted;

@@ -151,6 +151,8 @@ struct Scenario {
     file: PathBuf,
     title: String,
     level: Option<Level>,
+    #[serde(default)]
+    plain: Vec<String>,
     tags: Vec<String>,
     target: String,
     witness: String,
@@ -229,6 +231,7 @@ impl Scenario {
             path: self.file,
             title: self.title,
             level: self.level,
+            plain: self.plain,
             tags: self.tags,
             probes: self.probes,
             source: Arc::new(Source { name: String::new(), text: String::new() }),

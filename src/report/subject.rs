@@ -28,6 +28,8 @@ pub struct Subject {
     pub title: String,
     /// How a specification demands that fact.
     pub level: Option<Level>,
+    /// The ids of scenarios that ask the kernel alone for the same.
+    pub plain: Vec<String>,
     /// Words to select by.
     pub tags: Vec<String>,
     /// The probes that it depends on.
@@ -45,6 +47,7 @@ impl From<&Case> for Subject {
             path: case.path.clone(),
             title: case.title.clone(),
             level: case.level,
+            plain: case.plain.clone(),
             tags: case.tags.clone(),
             probes: probe::wanted([case]).into_iter().collect(),
             source: Arc::clone(&case.source),

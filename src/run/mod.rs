@@ -24,7 +24,7 @@ use crate::sys;
 use crate::target::recording::{Recorder, Recording};
 use crate::target::{Answer, Opened, Opener, Unopened};
 use crate::transcript::Transcript;
-use crate::verdict::{Attempts, Recorded, Verdict, judge};
+use crate::verdict::{Attempts, Recorded, Status, Verdict, judge};
 
 use session::{Session, Started, State};
 
@@ -83,6 +83,8 @@ pub struct Record {
 pub struct Asked {
     /// Its name.
     pub target: String,
+    /// The name of the same without a runtime.
+    pub kernel: String,
     /// How it is got.
     pub opener: Opener,
     /// What it is asked.
@@ -140,6 +142,7 @@ pub fn run(
         processors: processor::usable().len(),
         lacks: BTreeMap::new(),
         judged_records: BTreeMap::new(),
+        plain: BTreeMap::new(),
         telling: 0,
         stop: false,
     };
@@ -175,6 +178,8 @@ struct Run<'a> {
     lacks: BTreeMap<usize, Vec<Missing>>,
     /// The records that were written or differ, and by which session.
     judged_records: BTreeMap<PathBuf, usize>,
+    /// What was told of those that ask a kernel alone, by its target and their ids without cases.
+    plain: BTreeMap<(String, String), Vec<Status>>,
     /// The session that the reporters are being told of.
     telling: usize,
     stop: bool,
@@ -502,11 +507,20 @@ impl Run<'_> {
             if !all && session.is_before(number) {
                 break;
             }
-            let Some((verdict, took)) = session.finished.remove(&number) else { break };
-            session.summary.count(&verdict);
+            let Some((mut verdict, took)) = session.finished.remove(&number) else { break };
+            let case = &self.cases[number];
+            session.summary.count(case.level, &verdict);
+            let key = |id: &str| (session.kernel.clone(), without_case(id).to_owned());
+            if case.plan.world.container.is_none() {
+                self.plain.entry(key(&case.id)).or_default().push(verdict.status);
+            }
+            if verdict.status.deviates() {
+                let told = case.plain.iter().map(|id| plain(id, self.plain.get(&key(id))));
+                verdict.reasons.extend(told);
+            }
             let rendered = verdict.transcript.as_ref().map(render);
             let judged = Judged {
-                case: &Subject::from(&self.cases[number]),
+                case: &Subject::from(case),
                 target: &session.target,
                 witness: session.witness_name,
                 verdict: &verdict,
@@ -537,6 +551,25 @@ impl Run<'_> {
         }
         totals
     }
+}
+
+/// The id of a scenario, of which a case has this one.
+fn without_case(id: &str) -> &str {
+    id.split_once('@').map_or(id, |(scenario, _)| scenario)
+}
+
+/// What is to be said of a scenario that asks the kernel alone for what a runtime did otherwise; with what was told of
+/// its cases.
+fn plain(id: &str, told: Option<&Vec<Status>>) -> String {
+    let told = told.map_or(&[][..], Vec::as_slice);
+    let worst = told.iter().find(|status| status.is_failure());
+    let skip = || told.iter().all(|status| *status == Status::Skip);
+    let came = match worst {
+        Some(status) => format!("{} in this run too", status.word()),
+        None if skip() => format!("was not asked in this run: nsharness run {id}"),
+        None => "passed in this run: the kernel does it".to_owned(),
+    };
+    format!("{id} asks the kernel alone for the same, and {came}")
 }
 
 /// A target as the name of a directory.

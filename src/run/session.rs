@@ -37,6 +37,8 @@ pub(super) enum State {
 
 pub(super) struct Session {
     pub target: String,
+    /// The name of the same without a runtime.
+    pub kernel: String,
     pub state: State,
     pub guest: bool,
     /// Its place among the guests that run.
@@ -64,6 +66,7 @@ impl Session {
     pub fn new(asked: Asked, waiting: BTreeSet<usize>) -> Self {
         Self {
             target: asked.target,
+            kernel: asked.kernel,
             guest: asked.opener.is_guest(),
             place: 0,
             state: State::Closed(asked.opener),

@@ -22,8 +22,8 @@ use crate::diag::{Diagnostic, Source};
 
 /// The keys at the top of a scenario.
 pub const SCENARIO_KEYS: &[&str] = &[
-    "title", "refs", "level", "tags", "requires", "timeout", "cases", "variants", "world", "steps",
-    "observe",
+    "title", "refs", "level", "plain", "tags", "requires", "timeout", "cases", "variants", "world",
+    "steps", "observe",
 ];
 /// The keys that every step may have beside its operation's own.
 pub const STEP_KEYS: &[&str] = &["as", "id", "expect", "known"];
@@ -68,6 +68,8 @@ pub struct Case {
     pub refs: Vec<String>,
     /// How the specification that it refers to demands that fact.
     pub level: Option<Level>,
+    /// The ids of scenarios that ask the kernel alone for the same.
+    pub plain: Vec<String>,
     /// Words to select by.
     pub tags: Vec<String>,
     /// What must be there, as the author says.
@@ -153,6 +155,10 @@ struct Resolver<'a> {
     case: Option<&'a str>,
 }
 
+fn root_has_no_container(root: &Node) -> bool {
+    root.get("world").and_then(|world| world.get("container")).is_none()
+}
+
 impl Resolver<'_> {
     fn scope<'s>(
         &'s self,
@@ -177,6 +183,12 @@ impl Resolver<'_> {
         let title = self.title(root);
         let refs = self.texts(root, "refs");
         let level = root.get("level").and_then(|node| errors.decode(node));
+        let plain = self.texts(root, "plain");
+        if let Some(node) = root.get("plain").filter(|_| root_has_no_container(root)) {
+            errors
+                .at(&node.span, "`plain`, and the world has no container")
+                .hint("it is said of a scenario that asks a runtime");
+        }
         let tags = self.texts(root, "tags");
         let world = world::decode(root.get("world"), errors);
         let requires = self.requires(root);
@@ -265,6 +277,7 @@ impl Resolver<'_> {
             title,
             refs,
             level,
+            plain,
             tags,
             requires,
             variants,

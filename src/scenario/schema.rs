@@ -125,6 +125,7 @@ pub fn plain(probes: &[&str]) -> Value {
             "title": { "description": "The fact that the scenario shows, in one sentence.", "type": "string", "maxLength": 200 },
             "refs": texts("Where the fact can be read: kernel documentation, man pages, commits."),
             "level": level,
+            "plain": texts("Ids of scenarios that ask the kernel alone for what this one asks a container runtime for: where a runtime deviates, reports name them and what came of them."),
             "tags": texts("Words to select by: `nsharness run --tag WORD`."),
             "requires": {
                 "description": "What must be there; otherwise the scenario is skipped with the reason.",

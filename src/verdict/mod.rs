@@ -62,6 +62,11 @@ impl Status {
         }
     }
 
+    /// Whether something was answered otherwise than it is documented.
+    pub fn deviates(self) -> bool {
+        matches!(self, Self::Fail | Self::Xfail | Self::Timeout)
+    }
+
     /// Whether the exit status tells of it.
     pub fn is_failure(self) -> bool {
         !matches!(self, Self::Pass | Self::Xfail | Self::Flaky | Self::Skip)
