@@ -316,7 +316,7 @@ fn enter(
     let proc = mount_proc()?;
     let staging = STAGING
         .iter()
-        .find(|path| Path::new(path).is_dir())
+        .find(|path| Path::new(path).is_dir() && !programs::are_below(programs, path))
         .ok_or_else(|| broke("find a directory", Errno::ENOENT))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let flags = if needs.privileged { flags } else { MsFlags::empty() };

@@ -53,6 +53,14 @@ pub fn bring(programs: &Programs) -> Result<BTreeMap<ProgramName, OwnedFd>, Brea
     programs.iter().map(open).collect()
 }
 
+/// Whether files of programs lie in a directory: who covers it can bring them no more.
+pub fn are_below(programs: &Programs, directory: &str) -> bool {
+    let files = programs.values().flat_map(|program| {
+        std::iter::once(&program.path).chain(program.libraries.iter().map(|(_, file)| file))
+    });
+    files.into_iter().any(|file| file.starts_with(directory))
+}
+
 /// Copies a library to its place, unless another program brought it.
 fn copy(file: &Path, at: &Path) -> io::Result<()> {
     let at = at.strip_prefix("/").unwrap_or(at);

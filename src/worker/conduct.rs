@@ -232,6 +232,7 @@ impl<'p> Conductor<'p> {
         }
         self.observe(check, log)?;
         self.dismiss();
+        self.container.end(self.plan);
         Ok(())
     }
 

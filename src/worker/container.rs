@@ -194,6 +194,15 @@ impl Running {
         }
     }
 
+    /// Has the runtime delete what is still there of the container. Nothing needs that but a cgroup: everything else ends
+    /// with the sandbox, and without real root there is none.
+    pub fn end(&self, plan: &Plan) {
+        if let (Some(runtime), true, Some(_)) = (&plan.runtime, plan.needs.privileged, self.pid) {
+            let arguments = ["--force", CONTAINER].map(str::to_owned);
+            let _ = call(runtime, "delete", &arguments, Stdio::null(), Vec::new());
+        }
+    }
+
     fn wait_for_end(&self) {
         let Some(pid) = self.pid.and_then(rustix::process::Pid::from_raw) else { return };
         if let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
