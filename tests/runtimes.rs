@@ -3,8 +3,9 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
-use common::{Place, User, is_root, skip};
+use common::{Done, Place, User, is_root, skip};
 use nsharness::scenario::{Case, KnownNames, discover, read, resolve};
 use nsharness::{probe, programs};
 
@@ -134,6 +135,43 @@ fn what_the_specification_leaves_open_is_told_apart() {
     let done = place.run(User::Own, &["matrix", "--runtime", "runc,crun"]).expect_code(0);
     let (_, open) = done.stdout.split_once("The specification is silent").expect("its section");
     assert!(open.contains("line 4: create"), "{}", done.stdout);
+}
+
+#[test]
+fn a_bundle_is_taken_by_a_runtime_that_is_called_by_hand() {
+    let place = Place::new();
+    place.copy("scenarios");
+    // `youki run` waits for ever where the container has ended before it begins to wait.
+    for runtime in installed().into_iter().filter(|runtime| *runtime != "youki") {
+        for user in users() {
+            let there = format!("{runtime}-{}", matches!(user, User::Own));
+            let arguments = ["bundle", "oci/volume-read-only", &there, "--runtime", runtime];
+            let done = place.run(user, &arguments).expect_code(0);
+            assert!(done.stdout.contains("config.json"), "{}", done.stdout);
+            place.run(user, &arguments).expect_code(5);
+            let script = place.path().join(&there).join("run");
+            fs::write(place.path().join("input"), "read x < /data/file; echo $x; exit 3\n")
+                .unwrap();
+            let mut command = match user {
+                User::Ordinary if is_root() => {
+                    let mut command = Command::new("setpriv");
+                    command
+                        .args(["--reuid", "1000", "--regid", "1000", "--clear-groups"])
+                        .arg(script);
+                    command
+                }
+                _ => Command::new(script),
+            };
+            let input = fs::File::open(place.path().join("input")).unwrap();
+            let done = Done::of(command.stdin(input).output().unwrap()).expect_code(3);
+            assert_eq!(done.stdout, "text\n");
+        }
+    }
+    let place = Place::new();
+    place.write("scenarios/passes.yaml", common::PASSES);
+    let done = place.run(User::Own, &["bundle", "passes", "there"]).expect_code(2);
+    assert!(done.stderr.contains("passes has no container"), "{}", done.stderr);
+    assert!(!place.path().join("there").exists());
 }
 
 /// Who reads of a deviation is to find the scenario that is named.

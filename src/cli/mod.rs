@@ -1,5 +1,6 @@
 //! The command line: one file a command, each thin.
 
+mod bundle;
 mod check;
 mod diff;
 mod doctor;
@@ -54,6 +55,8 @@ enum Command {
     Explain(explain::Arguments),
     /// List the rules of the model, and which scenarios exercise them
     Rules(rules::Arguments),
+    /// Write the bundle of a scenario with a container, for a runtime that is called by hand
+    Bundle(bundle::Arguments),
     /// Find every error in scenario files, without running anything
     Check(check::Arguments),
     /// List scenarios, and what would be skipped here and why
@@ -131,6 +134,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::Kernel(arguments) => kernel::execute(&arguments),
         Command::Findings(arguments) => findings::execute(&arguments),
         Command::Snap(arguments) => snap::execute(&arguments),
+        Command::Bundle(arguments) => bundle::execute(&arguments),
         Command::Schema(arguments) => schema::execute(&arguments),
     }
 }

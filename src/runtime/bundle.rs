@@ -8,7 +8,7 @@ use crate::scenario::container::Container;
 
 /// The program that a container runs, from its root; the steps of the scenario are taken by it.
 pub const PROGRAM: &str = "nsharness";
-/// Every capability that runtimes of these years know.
+/// Every capability that runtimes of these years know, in the order of their numbers.
 const CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -44,8 +44,20 @@ const CAPABILITIES: &[&str] = &[
     "CAP_SETFCAP",
 ];
 
-/// The `config.json` of a container, whose program has this in its environment.
-pub fn config(container: &Container, environment: &str) -> Value {
+/// The bounding set in what proc tells of a process: see proc(5), `status`.
+pub fn bounding_set(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// The `config.json` of a container, whose program has this in its environment and those capabilities that are in this
+/// bounding set: nobody could give it others.
+pub fn config(container: &Container, environment: &str, bounding: u64) -> Value {
+    let numbered = CAPABILITIES.iter().zip(0_u32..);
+    let capabilities: Vec<_> = numbered
+        .filter(|(_, number)| bounding & (1 << number) != 0)
+        .map(|(name, _)| name)
+        .collect();
     let mut config = json!({
         "ociVersion": "1.0.2",
         "root": { "path": "rootfs" },
@@ -56,9 +68,9 @@ pub fn config(container: &Container, environment: &str) -> Value {
             "env": ["PATH=/", environment],
             "cwd": "/",
             "capabilities": {
-                "bounding": CAPABILITIES,
-                "effective": CAPABILITIES,
-                "permitted": CAPABILITIES,
+                "bounding": capabilities,
+                "effective": capabilities,
+                "permitted": capabilities,
             },
         },
         "mounts": [
@@ -108,9 +120,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_capability_that_cannot_be_given_is_not_asked_for() {
+        let set = bounding_set("Name:\tx\nCapBnd:\t0000000000000005\n").expect("a set");
+        let config = config(&Container::default(), "A=b", set);
+        let own = json!(["CAP_CHOWN", "CAP_DAC_READ_SEARCH"]);
+        assert_eq!(config["process"]["capabilities"]["bounding"], own);
+    }
+
+    #[test]
     fn what_is_to_be_left_out_is_not_there() {
         let container = json!({ "without": ["ociVersion", "root.path", "process.args"] });
-        let config = config(&serde_json::from_value(container).expect("a container"), "A=b");
+        let config =
+            config(&serde_json::from_value(container).expect("a container"), "A=b", u64::MAX);
         assert_eq!(config["root"], json!({}));
         for pointer in ["/ociVersion", "/process/args", "/without"] {
             assert_eq!(config.pointer(pointer), None, "{pointer}");
@@ -125,7 +146,8 @@ mod tests {
             "mounts": [{ "destination": "/data", "type": "bind", "source": "/data", "options": ["ro"] }],
             "linux": { "rootfsPropagation": "rslave", "namespaces": [{ "type": "mount" }] },
         });
-        let config = config(&serde_json::from_value(container).expect("a container"), "A=b");
+        let config =
+            config(&serde_json::from_value(container).expect("a container"), "A=b", u64::MAX);
         let mounts: Vec<_> = config["mounts"].as_array().into_iter().flatten().collect();
         let places: Vec<_> = mounts.iter().map(|mount| &mount["destination"]).collect();
         assert_eq!(places, ["/proc", "/dev", "/data"]);

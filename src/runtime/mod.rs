@@ -2,6 +2,7 @@
 //! command line that runc has, which the specification leaves open.
 
 pub mod bundle;
+pub mod by_hand;
 
 use std::fmt;
 use std::path::Path;

@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::actor::{self, Reply};
 use super::credentials::PROGRAM_NAME;
+use super::observe;
 use crate::channel;
 use crate::runtime::{bundle, options};
 use crate::sandbox::{Sandbox, ready_by};
@@ -53,7 +54,9 @@ pub fn prepare(
     {
         fs::create_dir_all(directory).map_err(at("mkdir"))?;
     }
-    let config = bundle::config(container, &format!("{PROGRAM_NAME}={IN_CONTAINER}"));
+    let status = observe::read_proc(sandbox.proc.as_fd(), "self/status").unwrap_or_default();
+    let bounding = bundle::bounding_set(&status).unwrap_or(u64::MAX);
+    let config = bundle::config(container, &format!("{PROGRAM_NAME}={IN_CONTAINER}"), bounding);
     let text = serde_json::to_string_pretty(&config).unwrap_or_default();
     fs::write(Path::new(BUNDLE).join("config.json"), text).map_err(at("write config.json"))?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;

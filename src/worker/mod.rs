@@ -48,6 +48,7 @@ use sharing::Sharing;
 use standing::Standing;
 
 pub use credentials::{PROGRAM_NAME, run_program};
+pub use world::plant_by_hand;
 
 /// Most bytes of outcomes and observations of one plan.
 const TRANSCRIPT_BYTES: usize = 64 << 20;

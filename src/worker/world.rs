@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Seek, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags, mak
 
 use super::perform::{Failure, Named, State, Step, failure, perform};
 use super::{image, nfs};
+use crate::programs;
 use crate::sandbox::Sandbox;
 use crate::scenario::scalar::{Errno as ErrnoName, WorldPath};
 use crate::scenario::world::{Entry, EntryKind, Setup, World};
@@ -42,6 +43,36 @@ pub fn set_up(world: &World, sandbox: &Sandbox) -> Result<State, Breakage> {
         state.remote = nfs::set_up(&world.nfs, sandbox)?;
     }
     Ok(state)
+}
+
+/// Makes the entries of a world's trees below a directory, which stands for the root of a sandbox and becomes the working
+/// directory. Nothing is mounted.
+///
+/// # Errors
+/// The first entry that could not be made.
+pub fn plant_by_hand(world: &World, directory: &Path) -> Result<(), Breakage> {
+    let broke = |error: std::io::Error| Breakage {
+        stage: "world".to_owned(),
+        detail: error.to_string(),
+        errno: error.raw_os_error().map(ErrnoName),
+    };
+    std::env::set_current_dir(directory).map_err(broke)?;
+    rustix::process::umask(Mode::empty());
+    let open = |path: &str| -> std::io::Result<OwnedFd> { Ok(std::fs::File::open(path)?.into()) };
+    let mut programs = BTreeMap::new();
+    for name in world.programs() {
+        let program = programs::find(name.as_str());
+        let program =
+            program.map_err(|missing| broke(std::io::Error::other(missing.to_string())))?;
+        let file = std::fs::File::open(program.path).map_err(broke)?;
+        programs.insert(name.clone(), file.into());
+    }
+    let (root, proc) = (open(".").map_err(broke)?, open("/proc").map_err(broke)?);
+    let sandbox = Sandbox { root, proc, programs, program_sizes: Vec::new() };
+    world.setup.iter().try_for_each(|setup| match setup {
+        Setup::Tree(tree) => plant(tree, &sandbox),
+        Setup::Mount { .. } => Ok(()),
+    })
 }
 
 /// Makes the entries of a tree; hard links come last, because what they name must be there.

@@ -1,0 +1,112 @@
+//! `nsharness bundle`
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::select::Selection;
+use super::{Trouble, print};
+use crate::exit_code::ExitCode;
+use crate::programs::{self, Program};
+use crate::runtime::by_hand::{SCRIPT, config, script};
+use crate::runtime::{Named, bundle};
+use crate::scenario::container::BUNDLE;
+use crate::scenario::world::World;
+use crate::worker::plant_by_hand;
+
+/// Writes the bundle of a scenario with a container, for a runtime that is called by hand: config.json, the root file
+/// system with a shell in it, the rest of the world, and a script that makes the mounts and calls the runtime. Nothing is
+/// run.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The id of a scenario, with @CASE where it has several, or its file
+    #[arg(value_name = "ID|PATH")]
+    scenario: PathBuf,
+    /// Where it is written; a directory that is not there
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Which runtime the script calls
+    #[arg(long, value_name = "RUNTIME", default_value = "runc")]
+    runtime: Named,
+    /// The program that the container runs, unless the scenario says which
+    #[arg(long, value_name = "PROGRAM", default_value = "sh")]
+    program: String,
+}
+
+pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
+    let Arguments { scenario, directory, runtime, program } = arguments;
+    let mut selected = Selection::of(scenario).cases()?;
+    let called = scenario.display().to_string();
+    if selected.cases.iter().any(|case| case.id == called) {
+        selected.only(|case| case.id == called);
+    }
+    let ids: Vec<_> = selected.cases.iter().map(|case| case.id.as_str()).collect();
+    let [case] = &selected.cases[..] else {
+        let some = ids.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        return Err(Trouble::Usage(format!(
+            "`{called}` is {} scenarios: name one, as {some}",
+            ids.len()
+        )));
+    };
+    let world = &case.plan.world;
+    if world.container.is_none() {
+        return Err(Trouble::Usage(format!("{} has no container", case.id)));
+    }
+    let missing = |missing: crate::missing::Missing| {
+        let why = io::Error::other(format!("{} ({})", missing.why, missing.remedy));
+        Trouble::Environment(missing.what, why)
+    };
+    let runtime = runtime.find().map_err(missing)?;
+    let program = programs::find(program).map_err(missing)?;
+    let cannot = |why| Trouble::Usage(format!("{} cannot be done by hand: {why}", case.id));
+    let script = script(&case.id, world, &runtime).map_err(cannot)?;
+    let at = Trouble::environment(directory.display().to_string());
+    let directory = std::path::absolute(directory)
+        .and_then(|path| write(&path, world, &program, &script).map(|()| path));
+    let directory = directory.map_err(at)?;
+    print(&format!(
+        "{} is in {}, with {}/config.json\nas {runtime} makes it: {}\n",
+        case.id,
+        directory.display(),
+        directory.join(BUNDLE).display(),
+        directory.join(SCRIPT).display(),
+    ))?;
+    Ok(ExitCode::AsExpected)
+}
+
+/// Writes everything below a directory that is made; what was written is removed where not all of it could be.
+fn write(directory: &Path, world: &World, program: &Program, script: &str) -> io::Result<()> {
+    fs::create_dir(directory)?;
+    let written = fill(directory, world, program, script);
+    if written.is_err() {
+        fs::remove_dir_all(directory)?;
+    }
+    written
+}
+
+fn fill(directory: &Path, world: &World, program: &Program, script: &str) -> io::Result<()> {
+    let rootfs = directory.join(BUNDLE).join("rootfs");
+    for name in ["proc", "dev"] {
+        fs::create_dir_all(rootfs.join(name))?;
+    }
+    fs::copy("/proc/self/exe", rootfs.join(bundle::PROGRAM))?;
+    let name = program.path.file_name().unwrap_or_default();
+    fs::copy(&program.path, rootfs.join(name))?;
+    for (at, file) in &program.libraries {
+        let at = rootfs.join(at.strip_prefix("/").unwrap_or(at));
+        fs::create_dir_all(at.parent().unwrap_or(&rootfs))?;
+        fs::copy(file, at)?;
+    }
+    let args = Path::new("/").join(name).display().to_string();
+    let status = fs::read_to_string("/proc/self/status")?;
+    // Who is not root becomes it in a user namespace, with all of them.
+    let is_root = rustix::process::geteuid().is_root();
+    let bounding = bundle::bounding_set(&status).filter(|_| is_root).unwrap_or(u64::MAX);
+    let config = config(world, directory, &args, bounding).unwrap_or_default();
+    fs::write(directory.join(BUNDLE).join("config.json"), format!("{config:#}\n"))?;
+    let file = directory.join(SCRIPT);
+    fs::write(&file, script)?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    plant_by_hand(world, directory).map_err(|breakage| io::Error::other(breakage.to_string()))
+}
