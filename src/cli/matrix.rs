@@ -3,13 +3,14 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-use super::on::{On, Runtimes, cores, guests_at_once};
+use super::on::{Named, On, cores, guests_at_once};
 use super::reports::{Again, create};
 use super::select::{OfShard, Selection};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::kernel::Flavour;
 use crate::kernel::cache::Cache;
+use crate::overlays;
 use crate::probe;
 use crate::report::Reporter;
 use crate::report::json::Json;
@@ -35,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TARGET,...")]
     on: Option<Targets>,
     #[command(flatten)]
-    runtimes: Runtimes,
+    programs: Named,
     /// Shows the rows that do not differ too
     #[arg(long)]
     all: bool,
@@ -57,11 +58,11 @@ impl Arguments {
     fn on(&self) -> Result<On, Trouble> {
         let targets = match &self.on {
             Some(targets) => targets.clone(),
-            // Runtimes are columns enough.
-            None if self.runtimes.count() > 0 => Targets(vec![Target::Host]),
+            // Programs are columns enough.
+            None if self.programs.count() > 0 => Targets(vec![Target::Host]),
             None => every_kernel(),
         };
-        if targets.0 == [Target::Auto] || targets.0.len() + self.runtimes.count() < 2 {
+        if targets.0 == [Target::Auto] || targets.0.len() + self.programs.count() < 2 {
             return Err(Trouble::Usage(
                 "a matrix needs two targets or more: name them with --on, or fill the cache with \
                  `nsharness kernel fetch`"
@@ -96,15 +97,19 @@ pub fn width() -> usize {
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let on = arguments.on()?;
-    let runtimes = arguments.runtimes.find()?;
+    // The kernel is a column of its own.
+    let programs = arguments.programs.find()?.beside_kernel();
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
-    let hosts = on.workers(jobs, 1 + runtimes.len())?;
+    let hosts = on.workers(jobs, 1 + programs.count())?;
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let mut selected = arguments.selection.cases()?;
     selected.keep(&arguments.shard);
     let mut probes = probe::wanted(&selected.cases);
     probes.extend(probe::wanted_by_rules(&selected.cases));
+    if arguments.programs.has_overlays() {
+        probes.insert(overlays::PROBE.to_owned());
+    }
     let options = Options {
         snapshots: Mode::Check,
         fail_fast: false,
@@ -120,7 +125,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         only: None,
     };
     let means = Means { hosts, privileged: arguments.privileged, probes };
-    let asked = on.asked_through(&runtimes, means, &selected.cases)?;
+    let asked = on.asked_through(&programs, means, &selected.cases)?;
     let mut json = arguments.json.as_deref().map(create).transpose()?.map(Json::new);
     let mut markdown = arguments.markdown.as_deref().map(create).transpose()?;
     let mut collector = Collector::new(io::stderr().is_terminal());

@@ -1,12 +1,15 @@
 //! `--on`: where it is asked.
 
 use super::Trouble;
+use crate::missing::Missing;
+use crate::overlays;
 use crate::run::{Asked, Share, Takes};
-use crate::runtime::Named;
+use crate::runtime;
 use crate::scenario::Case;
-use crate::scenario::container::Runtime;
+use crate::scenario::implementation::Implementation;
 use crate::target::host::Host;
 use crate::target::open::{Means, candidates, opener};
+use crate::target::through::Through;
 use crate::target::{Target, Targets};
 
 /// The argument that names targets.
@@ -69,28 +72,35 @@ impl On {
 
     /// How each of the targets is got.
     pub fn asked(&self, mut means: Means, cases: &[Case]) -> Result<Vec<Asked>, Trouble> {
-        let one = |target| asked(target, &mut means, cases, None, Takes::All);
+        let one = |target| asked(target, &mut means, cases, None, Takes::ALL);
         self.targets().iter().map(one).collect()
     }
 
-    /// How each of the targets is got, and each of them with each of the runtimes.
+    /// How each of the targets is got, and each of them through each of the programs.
     pub fn asked_through(
         &self,
-        runtimes: &[Runtime],
+        programs: &Programs,
         mut means: Means,
         cases: &[Case],
     ) -> Result<Vec<Asked>, Trouble> {
-        if runtimes.is_empty() {
+        if programs.count() == 0 {
             return self.asked(means, cases);
         }
         let mut all = Vec::new();
         for target in self.targets() {
-            if cases.iter().any(|case| case.plan.world.container.is_none()) {
-                all.push(asked(&target, &mut means, cases, None, Takes::Plain)?);
+            let by_kernel = programs.left_to_kernel();
+            if cases.iter().any(|case| by_kernel.takes(case)) {
+                all.push(asked(&target, &mut means, cases, None, by_kernel)?);
             }
-            for runtime in runtimes {
-                let through = asked(&target, &mut means, cases, Some(runtime), Takes::Containers)?;
-                all.push(through);
+            for runtime in &programs.runtimes {
+                let takes = Takes { containers: true, ..Takes::NONE };
+                let through = Through::Runtime(runtime.clone());
+                all.push(asked(&target, &mut means, cases, Some(through), takes)?);
+            }
+            for overlay in &programs.overlays {
+                let takes = Takes { overlays: true, ..Takes::NONE };
+                let through = Through::Overlay(overlay.clone());
+                all.push(asked(&target, &mut means, cases, Some(through), takes)?);
             }
         }
         Ok(all)
@@ -105,56 +115,112 @@ fn asked(
     target: &Target,
     means: &mut Means,
     cases: &[Case],
-    runtime: Option<&Runtime>,
+    through: Option<Through>,
     takes: Takes,
 ) -> Result<Asked, Trouble> {
     let what = match target {
         Target::Recorded(file) => format!("{} is no recording", file.display()),
         other => other.to_string(),
     };
-    let opener = opener(target, means, cases, runtime).map_err(Trouble::environment(what))?;
+    let opener =
+        opener(target, means, cases, through.as_ref()).map_err(Trouble::environment(what))?;
     let kernel = target.to_string();
-    let target = match runtime {
-        Some(runtime) if *target == Target::Host => runtime.program.to_string(),
-        Some(runtime) => format!("{}@{target}", runtime.program),
+    let target = match through.as_ref().map(|through| &through.implementation().program) {
+        Some(program) if *target == Target::Host => program.to_string(),
+        Some(program) => format!("{program}@{target}"),
         None => target.to_string(),
     };
     Ok(Asked { target, kernel, opener, takes })
 }
 
-/// `--runtime`: what makes containers.
+/// Programs that are asked on every target beside its kernel.
 #[derive(Debug, clap::Args)]
-pub struct Runtimes {
+pub struct Named {
     /// Who makes the containers of scenarios that have one, one after the other: runc, crun, youki, or the file of
     /// another runtime with the same command line. All other scenarios are asked of the kernel alone
     #[arg(long, value_name = "RUNTIME,...", value_delimiter = ',')]
-    runtime: Vec<Named>,
+    runtime: Vec<runtime::Named>,
+    /// Who mounts the overlays of scenarios, one after the other: fuse-overlayfs, the file of another program with
+    /// the same command line, or kernel. All other scenarios are asked of the kernel alone
+    #[arg(long, value_name = "PROGRAM,...", value_delimiter = ',')]
+    overlay: Vec<overlays::Named>,
 }
 
-impl Runtimes {
-    /// How many there are.
+impl Named {
+    /// How many programs there are.
     pub fn count(&self) -> usize {
-        self.runtime.len()
+        self.runtime.len() + self.overlay.iter().filter(|named| !named.is_kernel()).count()
+    }
+
+    /// Whether there are programs that mount overlays.
+    pub fn has_overlays(&self) -> bool {
+        self.overlay.iter().any(|named| !named.is_kernel())
     }
 
     /// Finds all of them.
     ///
     /// # Errors
     /// The first that is not there: who names one wants it asked.
-    pub fn find(&self) -> Result<Vec<Runtime>, Trouble> {
-        let mut found: Vec<Runtime> = Vec::new();
-        for named in &self.runtime {
-            let runtime = named.find().map_err(|missing| {
-                let why = std::io::Error::other(format!("{} ({})", missing.why, missing.remedy));
-                Trouble::Environment(missing.what, why)
-            })?;
-            if found.iter().any(|other| other.program == runtime.program) {
-                return Err(Trouble::Usage(format!("two runtimes are called {}", runtime.program)));
-            }
-            found.push(runtime);
+    pub fn find(&self) -> Result<Programs, Trouble> {
+        let runtimes = distinct(self.runtime.iter().map(runtime::Named::find))?;
+        let named = self.overlay.iter().filter(|named| !named.is_kernel());
+        let overlays = distinct(named.map(overlays::Named::find))?;
+        let kernel_too = overlays.is_empty() || self.overlay.iter().any(overlays::Named::is_kernel);
+        let both =
+            |one: &&Implementation| overlays.iter().any(|other| other.program == one.program);
+        if let Some(program) = runtimes.iter().find(both) {
+            return Err(called(program));
         }
-        Ok(found)
+        Ok(Programs { runtimes, overlays, kernel_too })
     }
+}
+
+/// What was named, found.
+#[derive(Debug)]
+pub struct Programs {
+    runtimes: Vec<Implementation>,
+    overlays: Vec<Implementation>,
+    /// Whether the kernel mounts overlays beside the programs that do.
+    kernel_too: bool,
+}
+
+impl Programs {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.runtimes.len() + self.overlays.len()
+    }
+
+    /// The same, with the kernel as one that mounts overlays.
+    #[must_use]
+    pub fn beside_kernel(self) -> Self {
+        Self { kernel_too: true, ..self }
+    }
+
+    /// What no program is asked.
+    fn left_to_kernel(&self) -> Takes {
+        Takes { containers: self.runtimes.is_empty(), overlays: self.kernel_too, others: true }
+    }
+}
+
+fn distinct(
+    found: impl Iterator<Item = Result<Implementation, Missing>>,
+) -> Result<Vec<Implementation>, Trouble> {
+    let mut all: Vec<Implementation> = Vec::new();
+    for program in found {
+        let program = program.map_err(|missing| {
+            let why = std::io::Error::other(format!("{} ({})", missing.why, missing.remedy));
+            Trouble::Environment(missing.what, why)
+        })?;
+        if all.iter().any(|other| other.program == program.program) {
+            return Err(called(&program));
+        }
+        all.push(program);
+    }
+    Ok(all)
+}
+
+fn called(program: &Implementation) -> Trouble {
+    Trouble::Usage(format!("two programs are called {}", program.program))
 }
 
 /// How many processors there are.

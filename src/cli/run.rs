@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use super::on::{On, Runtimes, cores, guests_at_once};
+use super::on::{Named, On, cores, guests_at_once};
 use super::reports::{Again, Reports};
 use super::select::{OfShard, Selected, Selection};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::last::{self, Last, Memory};
+use crate::overlays;
 use crate::probe;
 use crate::run::{Options, Record, Share};
 use crate::scenario::Case;
@@ -80,7 +81,7 @@ pub struct Arguments {
     #[arg(long)]
     fail_fast: bool,
     #[command(flatten)]
-    runtimes: Runtimes,
+    programs: Named,
     #[command(flatten)]
     reports: Reports,
 }
@@ -92,6 +93,9 @@ impl Arguments {
         let mut probes = probe::wanted(cases);
         if model {
             probes.extend(probe::wanted_by_rules(cases));
+        }
+        if self.programs.has_overlays() {
+            probes.insert(overlays::PROBE.to_owned());
         }
         let share = self.on.share();
         let record = match &self.record {
@@ -189,11 +193,15 @@ impl Arguments {
         if self.on.is_recorded() && (self.keep.is_some() || self.timeout.is_some()) {
             return wrong("--keep and --timeout change nothing of what was recorded");
         }
-        if self.runtimes.count() > 0 && (self.on.is_auto() || self.on.is_recorded()) {
-            return wrong("--runtime needs targets that are named with --on, and no recordings");
+        if self.programs.count() > 0 && (self.on.is_auto() || self.on.is_recorded()) {
+            return wrong(
+                "--runtime and --overlay need targets that are named with --on, and no recordings",
+            );
         }
-        if self.record.is_some() && self.runtimes.count() > 0 {
-            return wrong("--record writes the answers of one kernel, without --runtime");
+        if self.record.is_some() && self.programs.count() > 0 {
+            return wrong(
+                "--record writes the answers of one kernel, without --runtime and --overlay",
+            );
         }
         if self.on.is_recorded() && self.again.retries() > 0 {
             return wrong(
@@ -228,9 +236,9 @@ pub fn execute(mut arguments: Arguments) -> Result<ExitCode, Trouble> {
     }
     arguments.check()?;
     let jobs = arguments.jobs.unwrap_or_else(cores).min(MOST_JOBS);
-    let runtimes = arguments.runtimes.find()?;
-    // Beside the runtimes the kernel itself is asked.
-    let hosts = arguments.on.workers(jobs, 1 + runtimes.len())?;
+    let programs = arguments.programs.find()?;
+    // Beside the programs the kernel itself is asked.
+    let hosts = arguments.on.workers(jobs, 1 + programs.count())?;
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let mut selected = arguments.selection.cases()?;
@@ -248,7 +256,7 @@ pub fn execute(mut arguments: Arguments) -> Result<ExitCode, Trouble> {
     let options = arguments.options(&selected, last.as_ref())?;
     let (privileged, probes) = (arguments.privileged, options.probes.clone());
     let means = Means { hosts, privileged, probes };
-    let asked = arguments.on.asked_through(&runtimes, means, &selected.cases)?;
+    let asked = arguments.on.asked_through(&programs, means, &selected.cases)?;
     let before = last.filter(|_| arguments.failed == Some(None));
     let memory = Box::new(Memory::of(before));
     arguments.reports.of(&selected, asked, options, vec![memory])

@@ -147,7 +147,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
             }
             Err(missing) => Opener::Never(Unopened::Missing(missing)),
         };
-        asked.push(Asked { kernel: target.clone(), target, opener, takes: Takes::All });
+        asked.push(Asked { kernel: target.clone(), target, opener, takes: Takes::ALL });
     }
     let options = Options {
         // What is recorded is what kernels answered.

@@ -19,11 +19,13 @@ use serde::{Deserialize, Serialize};
 use crate::diag::Source;
 use crate::missing::Missing;
 use crate::model::profile::Settings;
+use crate::overlays;
 use crate::scenario::condition::{Answers, Condition, KernelVersion};
-use crate::scenario::container::Runtime;
 use crate::scenario::expect::Expect;
-use crate::scenario::operation::Operation;
+use crate::scenario::implementation::Implementation;
+use crate::scenario::operation::{Mounter, Operation};
 use crate::scenario::plan::Plan;
+use crate::scenario::world::Setup;
 use crate::scenario::{Case, FoundFile, KnownNames, Requirement};
 use crate::target::{Answer, Target, Witness};
 use crate::transcript::{End, Outcome};
@@ -82,7 +84,10 @@ pub struct Environment {
     pub note: Option<String>,
     /// The container runtime that is asked, where one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<Implementation>,
+    /// The program that mounts overlays, where the kernel is not asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Implementation>,
     /// What is set on it, as far as the model has to know.
     pub settings: Settings,
     /// What the probes found, by name.
@@ -146,6 +151,7 @@ impl Environment {
             simulated: false,
             note: None,
             runtime: None,
+            overlay: None,
             settings: profile::settings(),
             findings: BTreeMap::new(),
         }
@@ -173,7 +179,7 @@ impl Environment {
             let finding = match &probe.how {
                 How::Host(ask) => ask(self),
                 How::Scenario(text) => match plan(probe.name, text) {
-                    Ok(plan) => match self.missing_root(&plan).or(self.missing_runtime(&plan)) {
+                    Ok(plan) => match self.missing_root(&plan).or(self.missing_program(&plan)) {
                         Some(missing) => missing,
                         None => {
                             scenarios.push((probe.name, plan));
@@ -208,9 +214,12 @@ impl Environment {
         })
     }
 
-    /// Why a scenario with a container is not asked where no runtime was named.
-    fn missing_runtime(&self, plan: &Plan) -> Option<Finding> {
-        let lacks = plan.world.container.is_some() && self.runtime.is_none();
+    /// Why a scenario with a container is not asked where no runtime was named, and one that a program is to mount
+    /// an overlay of where none was.
+    fn missing_program(&self, plan: &Plan) -> Option<Finding> {
+        let by_program = || plan.overlays().any(|step| step.by == Some(Mounter::Program));
+        let lacks = plan.world.container.is_some() && self.runtime.is_none()
+            || self.overlay.is_none() && by_program();
         lacks.then(|| Finding::none("none was named"))
     }
 
@@ -220,10 +229,16 @@ impl Environment {
             Requirement::Probe(name) => Some(name),
             Requirement::Condition(_) => None,
         });
-        let mut names: Vec<&String> = required.chain(&case.plan.needs.probes).collect();
+        let mut names: Vec<&str> =
+            required.chain(&case.plan.needs.probes).map(String::as_str).collect();
+        let mut missing = Vec::new();
+        if let Some(implementation) = self.overlay_of(&case.plan) {
+            missing.extend(overlays::missing(implementation, &case.plan));
+            // Whether the kernel could is asked for too: the model says what comes of its overlays.
+            names.push(overlays::PROBE);
+        }
         names.dedup();
-        let mut missing: Vec<Missing> =
-            names.into_iter().flat_map(|name| self.missing_probe(name)).collect();
+        missing.extend(names.into_iter().flat_map(|name| self.missing_probe(name)));
         for requirement in &case.requires {
             if let Requirement::Condition(condition) = requirement {
                 missing.extend(self.missing_condition(condition));
@@ -240,10 +255,17 @@ impl Environment {
 
     /// Why it is not even known whether a case can be asked here: a probe that it needs broke.
     pub fn broken(&self, case: &Case) -> Option<String> {
-        wanted([case]).into_iter().find_map(|name| {
+        let mut wanted = wanted([case]);
+        wanted.extend(self.overlay_of(&case.plan).map(|_| overlays::PROBE.to_owned()));
+        wanted.into_iter().find_map(|name| {
             let finding = self.findings.get(&name)?;
             finding.broke.then(|| format!("the probe {name} broke: {}", finding.evidence))
         })
+    }
+
+    /// The program that mounts overlays of a plan.
+    fn overlay_of(&self, plan: &Plan) -> Option<&Implementation> {
+        self.overlay.as_ref().filter(|_| plan.overlays().any(overlays::is_by_program))
     }
 
     fn missing_condition(&self, condition: &Condition) -> Vec<Missing> {
@@ -256,16 +278,16 @@ impl Environment {
                 "run it on another kernel",
             ));
         }
-        if let Some(range) = &condition.runtime
-            && !self.runtime.as_ref().is_some_and(|this| range.holds(&this.name, this.version))
-        {
-            let why =
-                self.runtime.as_ref().map_or("none was named".to_owned(), ToString::to_string);
-            missing.push(Missing::new(
-                format!("the runtime {range}"),
-                why,
-                "name another one with --runtime",
-            ));
+        let programs = [
+            (&condition.runtime, &self.runtime, "the runtime", "name another one with --runtime"),
+            (&condition.overlay, &self.overlay, "the overlays of", "name it with --overlay"),
+        ];
+        for (range, this, what, remedy) in programs {
+            let Some(range) = range else { continue };
+            if !this.as_ref().is_some_and(|this| range.holds(&this.name, this.version)) {
+                let why = this.as_ref().map_or("none was named".to_owned(), ToString::to_string);
+                missing.push(Missing::new(format!("{what} {range}"), why, remedy));
+            }
         }
         for (name, wanted) in &condition.probe {
             if *wanted {
@@ -312,6 +334,10 @@ impl Answers for Environment {
 
     fn runtime(&self) -> Option<(&str, KernelVersion)> {
         self.runtime.as_ref().map(|runtime| (runtime.name.as_str(), runtime.version))
+    }
+
+    fn overlay(&self) -> Option<(&str, KernelVersion)> {
+        self.overlay.as_ref().map(|overlay| (overlay.name.as_str(), overlay.version))
     }
 }
 
@@ -396,6 +422,16 @@ fn plan(name: &str, text: &str) -> Result<Plan, String> {
     let mut plan = cases.into_iter().next().ok_or("no case")?.plan;
     // A probe is what finds out whether these are there.
     plan.needs.probes.clear();
+    // What is asked about overlays is asked of the kernel, whoever mounts those of scenarios.
+    let setup = plan.world.setup.iter_mut().filter_map(|setup| match setup {
+        Setup::Mount { operation, .. } => Some(operation),
+        Setup::Tree(_) => None,
+    });
+    for operation in setup.chain(plan.steps.iter_mut().map(|step| &mut step.operation)) {
+        if let Operation::Overlay(step) = operation {
+            step.by.get_or_insert(Mounter::Kernel);
+        }
+    }
     Ok(plan)
 }
 

@@ -249,6 +249,13 @@ pub const ALL: &[Probe] = &[
         "{title: runtime, world: {container: {}}, steps: [create: {}, start: {}]}",
     ),
     scenario(
+        "overlay.program",
+        "Does the program that was named by --overlay mount an overlay?",
+        "name a program that does, as by `--overlay fuse-overlayfs`",
+        "{title: program, world: {tree: {l/f: {file: x}, u: dir, w: dir, m: dir}, mounts: [
+            overlay: {at: m, lower: [l], upper: u, work: w, by: program}]}, steps: [stat: {path: m/f}]}",
+    ),
+    scenario(
         "mount_setattr",
         "Is there mount_setattr(2)? (Linux 5.12)",
         NEWER,

@@ -82,6 +82,7 @@ pub fn environment(start: Start<'_>) -> Value {
         "uid": environment.uid,
         "note": environment.note,
         "runtime": environment.runtime.as_ref().map(ToString::to_string),
+        "overlay": environment.overlay.as_ref().map(ToString::to_string),
         "privileged": environment.privileged,
         "probes": environment.findings,
         "scenarios": cases,

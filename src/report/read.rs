@@ -207,8 +207,9 @@ impl Target {
                     privileged: self.privileged,
                     simulated,
                     note: self.note,
-                    // Its name is in that of the target.
+                    // Their names are in that of the target.
                     runtime: None,
+                    overlay: None,
                     settings: Default::default(),
                     findings: self.probes,
                 };

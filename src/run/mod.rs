@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::exit_code::ExitCode;
 use crate::missing::Missing;
 use crate::model::predict;
+use crate::overlays;
 use crate::processor;
 use crate::report::subject::Subject;
 use crate::report::{Judged, Part, Reporter, Summary, Totals};
@@ -93,21 +94,29 @@ pub struct Asked {
 
 /// Which cases a target is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
-    /// All of them.
-    All,
-    /// Those without a container.
-    Plain,
+pub struct Takes {
     /// Those with a container.
-    Containers,
+    pub containers: bool,
+    /// Those with an overlay that a program may mount, and without a container.
+    pub overlays: bool,
+    /// All others.
+    pub others: bool,
 }
 
 impl Takes {
-    fn takes(self, case: &Case) -> bool {
-        match self {
-            Self::All => true,
-            Self::Plain => case.plan.world.container.is_none(),
-            Self::Containers => case.plan.world.container.is_some(),
+    /// All of them.
+    pub const ALL: Self = Self { containers: true, overlays: true, others: true };
+    /// None of them.
+    pub const NONE: Self = Self { containers: false, overlays: false, others: false };
+
+    /// Whether a case is among them.
+    pub fn takes(self, case: &Case) -> bool {
+        if case.plan.world.container.is_some() {
+            self.containers
+        } else if case.plan.overlays().any(overlays::is_by_program) {
+            self.overlays
+        } else {
+            self.others
         }
     }
 }

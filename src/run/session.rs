@@ -127,7 +127,12 @@ impl Session {
     }
 
     pub fn start(&mut self, opened: Opened, model: bool) {
-        self.witness_name = opened.witness.name();
+        // In a guest it is a process that hands on what the kernel says, or a program there.
+        self.witness_name = match &opened.environment {
+            Environment { runtime: Some(_), .. } => "runtime",
+            Environment { overlay: Some(_), .. } => "overlay program",
+            _ => opened.witness.name(),
+        };
         // What a runtime does is not modelled.
         let model = model && opened.environment.runtime.is_none();
         self.profile = model.then(|| opened.environment.profile());

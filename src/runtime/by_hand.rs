@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{bundle, options};
-use crate::scenario::container::{BUNDLE, CONTAINER, Given, Runtime};
+use crate::scenario::container::{BUNDLE, CONTAINER, Given};
+use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::Operation;
 use crate::scenario::scalar::StepPath;
 use crate::scenario::world::{Setup, World};
@@ -44,7 +45,7 @@ pub fn config(world: &World, directory: &Path, program: &str, bounding: u64) -> 
 ///
 /// # Errors
 /// What of the world it cannot do.
-pub fn script(id: &str, world: &World, runtime: &Runtime) -> Result<String, String> {
+pub fn script(id: &str, world: &World, runtime: &Implementation) -> Result<String, String> {
     let mut mounts = String::new();
     for setup in &world.setup {
         match setup {
@@ -106,7 +107,7 @@ fn command(operation: &Operation) -> Result<String, String> {
         }
         Operation::Propagation(step) => {
             let recursive = if step.recursive { "r" } else { "" };
-            format!("mount --make-{recursive}{} {}\n", word(&step.kind), quoted(&place(&step.at)))
+            format!("mount --make-{recursive}{} {}\n", word(step.kind), quoted(&place(&step.at)))
         }
         other => return Err(format!("its world has `{}`, which no command does", other.word())),
     })

@@ -12,13 +12,13 @@ use std::str::FromStr;
 use crate::missing::Missing;
 use crate::programs;
 use crate::scenario::condition::KernelVersion;
-use crate::scenario::container::Runtime;
+use crate::scenario::implementation::Implementation;
 
 /// Runtimes that have a package of their name.
 const PACKAGED: [&str; 2] = ["runc", "crun"];
 
 /// Options of a runtime that stand before its command.
-pub fn options(runtime: &Runtime) -> &'static [&'static str] {
+pub fn options(runtime: &Implementation) -> &'static [&'static str] {
     match runtime.name.as_str() {
         // Otherwise it wants cgroups that it can write to.
         "crun" => &["--cgroup-manager=disabled"],
@@ -52,7 +52,7 @@ impl Named {
     ///
     /// # Errors
     /// Where it is not there, or is no runtime.
-    pub fn find(&self) -> Result<Runtime, Missing> {
+    pub fn find(&self) -> Result<Implementation, Missing> {
         let what = format!("the container runtime {self}");
         let path = if self.0.contains('/') {
             std::path::absolute(&self.0).ok().filter(|path| path.is_file())
@@ -73,7 +73,7 @@ impl Named {
         let program = file
             .parse()
             .map_err(|_| refused(format!("`{}` is no name of a program", file.escape_debug())))?;
-        Ok(Runtime { program, path, name, version })
+        Ok(Implementation { program, path, name, version })
     }
 }
 

@@ -42,6 +42,9 @@ pub const MARK: &str = "sandbox";
 /// The devices of a minimal /dev.
 pub const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
+/// The device of FUSE.
+const FUSE: &str = "fuse";
+
 /// What the first process of a sandbox holds.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -314,9 +317,10 @@ fn enter(
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .map_err(|e| broke("make / private", e))?;
     let proc = mount_proc()?;
+    let programs = programs::open(programs)?;
     let staging = STAGING
         .iter()
-        .find(|path| Path::new(path).is_dir() && !programs::are_below(programs, path))
+        .find(|path| Path::new(path).is_dir())
         .ok_or_else(|| broke("find a directory", Errno::ENOENT))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let flags = if needs.privileged { flags } else { MsFlags::empty() };
@@ -324,7 +328,7 @@ fn enter(
         .map_err(|e| broke("mount tmpfs", e))?;
     chdir(*staging).map_err(|e| broke("chdir", e))?;
     if needs.dev {
-        bind_devices()?;
+        bind_devices(needs)?;
     }
     let programs = programs::bring(programs)?;
     // While the host's are still to be seen: the kernel allows a new one only beside another that
@@ -413,10 +417,10 @@ fn mount_view(kind: &str) -> Result<(), Breakage> {
 }
 
 /// Binds the host's devices: device nodes of one's own cannot be made in a user namespace.
-fn bind_devices() -> Result<(), Breakage> {
+fn bind_devices(needs: &Needs) -> Result<(), Breakage> {
     let io = |what: &str, e: &std::io::Error| broke(what, errno_of(e));
     fs::create_dir("dev").map_err(|e| io("mkdir dev", &e))?;
-    for device in DEVICES {
+    for device in DEVICES.iter().copied().chain(needs.fuse.then_some(FUSE)) {
         let (from, to) = (format!("/dev/{device}"), format!("dev/{device}"));
         if !Path::new(&from).exists() {
             continue;
@@ -424,6 +428,11 @@ fn bind_devices() -> Result<(), Breakage> {
         fs::write(&to, "").map_err(|e| io("create a device", &e))?;
         mount(Some(from.as_str()), to.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .map_err(|e| broke(&format!("bind {from}"), e))?;
+    }
+    if needs.fuse {
+        let device = format!("/dev/{FUSE}");
+        rustix::fs::open(&device, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| broke(&format!("open {device}"), errno(e)))?;
     }
     Ok(())
 }

@@ -2,10 +2,11 @@
 //! for them, and the programs themselves for the trees of the world.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -24,11 +25,36 @@ const OPTIONS: &str = "size=64m,mode=0755";
 /// Programs of the system, by name.
 pub type Programs = BTreeMap<ProgramName, Program>;
 
-/// Fills the library directories below the working directory, which is to be the root, and opens the
-/// programs. The host's files must be there to be read.
-pub fn bring(programs: &Programs) -> Result<BTreeMap<ProgramName, OwnedFd>, Breakage> {
+/// Programs and their libraries, open: what is mounted from then on may cover their files.
+pub struct Opened {
+    programs: BTreeMap<ProgramName, OwnedFd>,
+    /// By the path where a loader looks for it.
+    libraries: BTreeMap<PathBuf, File>,
+}
+
+/// Opens programs and their libraries.
+pub fn open(programs: &Programs) -> Result<Opened, Breakage> {
+    let open = |file: &Path| {
+        let what = || format!("open {}", file.display());
+        File::open(file).map_err(|error| failed(&what(), &error))
+    };
+    let mut opened = Opened { programs: BTreeMap::new(), libraries: BTreeMap::new() };
+    for (name, program) in programs {
+        opened.programs.insert(name.clone(), open(&program.path)?.into());
+        for (at, file) in &program.libraries {
+            if !opened.libraries.contains_key(at) {
+                opened.libraries.insert(at.clone(), open(file)?);
+            }
+        }
+    }
+    Ok(opened)
+}
+
+/// Fills the library directories below the working directory, which is to be the root, and gives the programs.
+pub fn bring(opened: Opened) -> Result<BTreeMap<ProgramName, OwnedFd>, Breakage> {
+    let Opened { programs, mut libraries } = opened;
     if programs.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(programs);
     }
     let none = None::<&str>;
     for directory in LIBRARY_DIRECTORIES {
@@ -36,41 +62,25 @@ pub fn bring(programs: &Programs) -> Result<BTreeMap<ProgramName, OwnedFd>, Brea
         mount(Some(LIBRARIES), *directory, Some("tmpfs"), MsFlags::empty(), Some(OPTIONS))
             .map_err(|errno| broke(&format!("mount {directory}"), errno))?;
     }
-    for (at, file) in programs.values().flat_map(|program| &program.libraries) {
-        copy(file, at).map_err(|error| failed(&format!("copy {}", file.display()), &error))?;
+    for (at, file) in &mut libraries {
+        copy(file, at).map_err(|error| failed(&format!("copy {}", at.display()), &error))?;
     }
     for directory in LIBRARY_DIRECTORIES {
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(none, *directory, none, flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND, none)
             .map_err(|errno| broke(&format!("remount {directory}"), errno))?;
     }
-    let open = |(name, program): (&ProgramName, &Program)| {
-        let file = File::open(&program.path);
-        let file =
-            file.map_err(|error| failed(&format!("open {}", program.path.display()), &error))?;
-        Ok((name.clone(), file.into()))
-    };
-    programs.iter().map(open).collect()
+    Ok(programs)
 }
 
-/// Whether files of programs lie in a directory: who covers it can bring them no more.
-pub fn are_below(programs: &Programs, directory: &str) -> bool {
-    let files = programs.values().flat_map(|program| {
-        std::iter::once(&program.path).chain(program.libraries.iter().map(|(_, file)| file))
-    });
-    files.into_iter().any(|file| file.starts_with(directory))
-}
-
-/// Copies a library to its place, unless another program brought it.
-fn copy(file: &Path, at: &Path) -> io::Result<()> {
+/// Copies a library to its place; programs are among them.
+fn copy(file: &mut File, at: &Path) -> io::Result<()> {
     let at = at.strip_prefix("/").unwrap_or(at);
-    if at.exists() {
-        return Ok(());
-    }
     if let Some(above) = at.parent() {
         fs::create_dir_all(above)?;
     }
-    fs::copy(file, at).map(drop)
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o755).open(at)?;
+    io::copy(file, &mut copy).map(drop)
 }
 
 fn failed(what: &str, error: &io::Error) -> Breakage {

@@ -108,6 +108,16 @@ fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
             "run the container with --security-opt systempaths=unconfined, or outside of it",
         );
     }
+    if stage == "open /dev/fuse" {
+        let (why, remedy) = match denied {
+            true => (
+                "it cannot be opened in a user namespace: only its owner may",
+                "chmod 0666 /dev/fuse, as the rules of udev have it",
+            ),
+            false => ("there is none, or nothing behind it", "modprobe fuse"),
+        };
+        add("/dev/fuse", why.into(), remedy);
+    }
     // A filter says nothing of what it forbids: it is named where nothing else explains the refusal.
     if found.is_empty() && host.filtered && (is(libc::EPERM) || is(libc::ENOSYS)) {
         found.push(Missing::new(

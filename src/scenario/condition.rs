@@ -132,21 +132,21 @@ impl JsonSchema for KernelRange {
     }
 }
 
-/// A container runtime, of any version or of some: `runc`, `crun <1.9`.
+/// A program that implements something, of any version or of some: `runc`, `crun <1.9`, `fuse-overlayfs`.
 #[derive(Clone, Debug)]
-pub struct RuntimeRange {
+pub struct ImplementationRange {
     name: String,
     versions: Option<KernelRange>,
 }
 
-impl RuntimeRange {
-    /// Whether a runtime of this name and version is meant.
+impl ImplementationRange {
+    /// Whether a program of this name and version is meant.
     pub fn holds(&self, name: &str, version: KernelVersion) -> bool {
         self.name == name && self.versions.as_ref().is_none_or(|range| range.holds(version))
     }
 }
 
-impl FromStr for RuntimeRange {
+impl FromStr for ImplementationRange {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, versions) = match text.trim().split_once(' ') {
@@ -160,39 +160,39 @@ impl FromStr for RuntimeRange {
                 Ok(Self { name: name.to_owned(), versions })
             }
             _ => Err(format!(
-                "`{}` is no runtime\nexpected its name and bounds on its version, as in runc or \"crun <1.9\"",
+                "`{}` is no program\nexpected its name and bounds on its version, as in runc or \"crun <1.9\"",
                 text.escape_debug()
             )),
         }
     }
 }
 
-impl fmt::Display for RuntimeRange {
+impl fmt::Display for ImplementationRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         self.versions.as_ref().map_or(Ok(()), |versions| write!(f, " {versions}"))
     }
 }
 
-impl<'de> Deserialize<'de> for RuntimeRange {
+impl<'de> Deserialize<'de> for ImplementationRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
-impl Serialize for RuntimeRange {
+impl Serialize for ImplementationRange {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl JsonSchema for RuntimeRange {
+impl JsonSchema for ImplementationRange {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RuntimeRange".into()
+        "ImplementationRange".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A container runtime by its name, and bounds on its version: runc, \"crun <1.9\"",
+            "description": "A program by its name, and bounds on its version: runc, \"crun <1.9\", fuse-overlayfs",
             "type": "string",
             "pattern": "^[A-Za-z0-9._-]+( +[<>]=? *[0-9.]+ *(, *[<>]=? *[0-9.]+ *)*)?$"
         })
@@ -200,7 +200,7 @@ impl JsonSchema for RuntimeRange {
 }
 
 /// The keys of a condition.
-pub const CONDITION_KEYS: &[&str] = &["kernel", "probe", "runtime"];
+pub const CONDITION_KEYS: &[&str] = &["kernel", "overlay", "probe", "runtime"];
 
 /// A condition on the environment that answers; all parts must hold.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -214,17 +214,24 @@ pub struct Condition {
     pub probe: BTreeMap<String, bool>,
     /// The container runtime that answers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<RuntimeRange>,
+    pub runtime: Option<ImplementationRange>,
+    /// The program that mounts overlays instead of the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<ImplementationRange>,
 }
 
 impl Condition {
     /// Whether it holds in an environment; a probe without an answer does not hold either way.
     pub fn holds(&self, environment: &dyn Answers) -> bool {
+        let is = |range: &Option<ImplementationRange>, found: Option<(&str, KernelVersion)>| {
+            range
+                .as_ref()
+                .is_none_or(|range| found.is_some_and(|(name, version)| range.holds(name, version)))
+        };
         self.kernel.as_ref().is_none_or(|range| range.holds(environment.kernel()))
             && self.probe.iter().all(|(name, wanted)| environment.probe(name) == Some(*wanted))
-            && self.runtime.as_ref().is_none_or(|range| {
-                environment.runtime().is_some_and(|(name, version)| range.holds(name, version))
-            })
+            && is(&self.runtime, environment.runtime())
+            && is(&self.overlay, environment.overlay())
     }
 }
 
@@ -236,6 +243,14 @@ pub trait Answers {
     fn probe(&self, name: &str) -> Option<bool>;
     /// The name and version of the container runtime, where one is asked.
     fn runtime(&self) -> Option<(&str, KernelVersion)> {
+        None
+    }
+    /// Who speaks beside the model: the kernel, or the program that mounts overlays in its place.
+    fn voice(&self) -> &str {
+        self.overlay().map_or("kernel", |(name, _)| name)
+    }
+    /// The name and version of the program that mounts overlays, where the kernel does not.
+    fn overlay(&self) -> Option<(&str, KernelVersion)> {
         None
     }
 }

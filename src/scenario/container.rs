@@ -5,13 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::condition::KernelVersion;
-use super::scalar::ProgramName;
 
 /// The name of the actor that a container's process is.
 pub const CONTAINER: &str = "container";
@@ -42,25 +38,6 @@ impl fmt::Display for Level {
             Self::Should => "SHOULD",
             Self::May => "MAY",
         })
-    }
-}
-
-/// A container runtime, as a plan names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Runtime {
-    /// The name of its program, by which it is in the sandbox.
-    pub program: ProgramName,
-    /// Its file on this machine.
-    pub path: PathBuf,
-    /// What it calls itself, as `runc`.
-    pub name: String,
-    /// Its version.
-    pub version: KernelVersion,
-}
-
-impl fmt::Display for Runtime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.version)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::json;
 
-use super::condition::{CONDITION_KEYS, Condition};
+use super::condition::{Answers, CONDITION_KEYS, Condition};
 use super::decode::Errors;
 use super::operation::Described;
 use super::scalar::{Errno, Mode, Name};
@@ -85,8 +85,18 @@ pub struct Known {
     pub reference: String,
 }
 
+impl Known {
+    /// Whether it speaks of who answers. One that names no program speaks of the kernel.
+    pub fn is_of(&self, environment: &dyn Answers) -> bool {
+        self.when.holds(environment)
+            && (environment.overlay().is_none() || self.when.overlay.is_some())
+    }
+}
+
 /// The keys of `known:`.
 pub const KNOWN_KEYS: &[&str] = &["outcome", "reason", "ref", "when"];
+/// The keys of an item of a scenario's own `known:`.
+pub const DEVIATION_KEYS: &[&str] = &["cases", "observe", "reason", "ref", "steps", "when"];
 const MATCHERS: &[&str] = &["not", "contains", "lacks", "same_as", "differs_from"];
 
 /// What an expectation is decoded for.
@@ -226,8 +236,9 @@ impl Scope<'_> {
                 probe.insert(name.to_owned(), wanted);
             }
         }
-        let runtime = node.get("runtime").and_then(|runtime| errors.decode(runtime));
-        Condition { kernel, probe, runtime }
+        let program = |key| node.get(key).and_then(|program| errors.decode(program));
+        let (runtime, overlay) = (program("runtime"), program("overlay"));
+        Condition { kernel, probe, runtime, overlay }
     }
 
     fn values(&self, node: &Node, errors: &Errors) -> Expect {
@@ -322,13 +333,13 @@ impl Scope<'_> {
     pub fn known(&self, node: &Node, errors: &Errors) -> Vec<Known> {
         match &node.kind {
             Kind::Sequence(items) => {
-                items.iter().filter_map(|item| self.deviation(item, errors)).collect()
+                items.iter().filter_map(|item| self.known_outcome(item, errors)).collect()
             }
-            _ => self.deviation(node, errors).into_iter().collect(),
+            _ => self.known_outcome(node, errors).into_iter().collect(),
         }
     }
 
-    fn deviation(&self, node: &Node, errors: &Errors) -> Option<Known> {
+    fn known_outcome(&self, node: &Node, errors: &Errors) -> Option<Known> {
         if !matches!(node.kind, Kind::Mapping(_)) {
             errors.at(
                 &node.span,
@@ -337,6 +348,17 @@ impl Scope<'_> {
             return None;
         }
         errors.known_keys(node, KNOWN_KEYS);
+        let known = self.deviation(node, errors);
+        let Some(outcome) = node.get("outcome") else {
+            errors.at(&node.span, "`outcome` is missing").label("needs `outcome:`");
+            return None;
+        };
+        let outcome = self.expect(outcome, errors)?;
+        Some(Known { outcome, ..known? })
+    }
+
+    /// What is said of a deviation but for the outcome.
+    pub fn deviation(&self, node: &Node, errors: &Errors) -> Option<Known> {
         let missing = |key: &str| {
             errors.at(&node.span, format!("`{key}` is missing")).label(format!("needs `{key}:`"));
         };
@@ -352,14 +374,9 @@ impl Scope<'_> {
             self.condition(when, errors)
         });
         let (reason, reference) = (text("reason"), text("ref"));
-        let Some(outcome) = node.get("outcome") else {
-            missing("outcome");
-            return None;
-        };
-        let outcome = self.expect(outcome, errors)?;
         Some(Known {
             when: when.unwrap_or_default(),
-            outcome,
+            outcome: Expect::Ok,
             reason: reason?,
             reference: reference?,
         })
@@ -437,7 +454,8 @@ pub fn schema() -> serde_json::Value {
                   "properties": {
                       "kernel": { "$ref": "#/$defs/KernelRange" },
                       "probe": { "type": "object", "additionalProperties": { "type": "boolean" } },
-                      "runtime": { "$ref": "#/$defs/RuntimeRange" },
+                      "runtime": { "$ref": "#/$defs/ImplementationRange" },
+                      "overlay": { "$ref": "#/$defs/ImplementationRange" },
                       "then": { "$ref": "#/$defs/Expect" }
                   } } } } },
             { "description": "Success with these values; or an outcome for each case", "type": "object",

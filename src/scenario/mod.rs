@@ -6,6 +6,7 @@ pub mod condition;
 pub mod container;
 mod decode;
 pub mod expect;
+pub mod implementation;
 pub mod load;
 mod needs;
 pub mod observe;

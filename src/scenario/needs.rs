@@ -1,7 +1,7 @@
 //! What a plan needs of the place where it runs: ids, namespaces, /proc, probes.
 
 use super::container::IdMapping;
-use super::operation::{Namespace, Operation};
+use super::operation::{Mounter, Namespace, Operation, Overlay};
 use super::plan::{COMMON_IDS, Needs};
 use super::world::{EntryKind, Setup, World};
 use super::yaml::Node;
@@ -55,6 +55,7 @@ pub fn of_step(operation: &Operation, body: &Node, needs: &mut Needs) {
         Operation::Sethostname(_) | Operation::Gethostname(_) => {
             needs.namespaces.insert(Namespace::Uts);
         }
+        Operation::Overlay(step) => need_mounter(needs, step),
         Operation::Mount(step) => need_mount(needs, &step.kind),
         Operation::Fsopen(step) => need_mount(needs, &step.kind),
         _ => {}
@@ -94,8 +95,11 @@ pub fn of_world(world: &World, needs: &mut Needs) {
             Setup::Mount { operation: Operation::Mount(mount), .. } => {
                 need_mount(needs, &mount.kind);
             }
-            Setup::Mount { operation: Operation::Overlay(_), .. } => {
-                needs.probes.insert("overlay".into());
+            Setup::Mount { operation: Operation::Overlay(step), .. } => {
+                need_mounter(needs, step);
+                if step.by != Some(Mounter::Program) {
+                    needs.probes.insert("overlay".into());
+                }
             }
             Setup::Mount { operation: Operation::Fuse(fuse), .. } => {
                 needs.probes.insert("fuse".into());
@@ -142,6 +146,12 @@ pub fn of_world(world: &World, needs: &mut Needs) {
 fn reachable(namespaces: &[Namespace]) -> impl Iterator<Item = Namespace> {
     use Namespace::{Mount, Pid, User};
     namespaces.iter().copied().filter(|n| !matches!(n, User | Mount | Pid))
+}
+
+fn need_mounter(needs: &mut Needs, step: &Overlay) {
+    if step.by == Some(Mounter::Program) {
+        needs.probes.insert("overlay.program".into());
+    }
 }
 
 fn need_mount(needs: &mut Needs, kind: &str) {

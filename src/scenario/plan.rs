@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::container::Runtime;
+use super::implementation::Implementation;
 use super::observe::Observe;
-use super::operation::{Namespace, Operation};
+use super::operation::{Namespace, Operation, Overlay};
 use super::scalar::Name;
 use super::world::{Setup, World};
 
@@ -29,7 +29,10 @@ pub struct Plan {
     pub keep: bool,
     /// The runtime that makes the container of the world; the target sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<Implementation>,
+    /// The program that mounts the overlays which nothing else says of; the target sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Implementation>,
 }
 
 /// What it takes to serve NFS and to mount it.
@@ -47,6 +50,14 @@ impl Plan {
         });
         let served: &[_] = if self.world.nfs.is_empty() { &[] } else { &NFS };
         types.chain(served.iter().copied()).map(str::to_owned).collect()
+    }
+
+    /// The overlays that the world and the steps mount.
+    pub fn overlays(&self) -> impl Iterator<Item = &Overlay> {
+        self.operations().filter_map(|operation| match operation {
+            Operation::Overlay(step) => Some(step),
+            _ => None,
+        })
     }
 
     /// Whether a file is attached to a loop device.
@@ -88,6 +99,9 @@ pub struct Needs {
     pub sys: bool,
     /// Whether a minimal /dev is there for the scenario.
     pub dev: bool,
+    /// Whether that /dev has the device of FUSE.
+    #[serde(default, skip_serializing_if = "super::operation::is_false")]
+    pub fuse: bool,
     /// Names of probes that must be true for the world to be set up.
     pub probes: BTreeSet<String>,
     /// Whether the sandbox has no user namespace of its own: it needs real root.

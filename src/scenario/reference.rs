@@ -99,11 +99,14 @@ pub fn reference(
     page.heading(2, "Fields that all steps share");
     page.say("| field | type | meaning |\n|---|---|---|\n| `as` | name | the actor that takes the step; `main` if left out |\n| `id` | name | a name by which later steps refer to the values of this one |\n| `expect` | outcome | what the step gives |\n| `known` | mapping, or a list of them | an expected failure: `outcome`, `reason`, `ref`, and `when` it applies |");
     page.heading(3, "expect");
-    page.say("| form | meaning |\n|---|---|\n| `ok` | it succeeds |\n| `ENOENT` | it fails with this errno |\n| `true`, `false` | of `mounted` |\n| `refused` | of a container runtime: it does not do it |\n| `{ type: dir, mode: 0755 }` | it succeeds with these values |\n| `[EPERM, EACCES]` | one of several outcomes that the rules leave open |\n| `{ local: ok, remote: EPERM }` | an outcome for each case |\n| `{ when: [ { kernel: \">=6.6\", then: ok }, { then: EINVAL } ] }` | the first branch whose condition holds |\n\nA value is compared with a word, a list, or one of `{ not: x }`, `{ contains: [x] }`, `{ lacks: [x] }`, `{ same_as: STEP }`, `{ differs_from: STEP }`, where `STEP` is the `id` of an earlier step, or `STEP.VALUE`.");
+    page.say("| form | meaning |\n|---|---|\n| `ok` | it succeeds |\n| `ENOENT` | it fails with this errno |\n| `true`, `false` | of `mounted` |\n| `refused` | of a container runtime, or of a program that mounts an overlay: it does not do it |\n| `{ type: dir, mode: 0755 }` | it succeeds with these values |\n| `[EPERM, EACCES]` | one of several outcomes that the rules leave open |\n| `{ local: ok, remote: EPERM }` | an outcome for each case |\n| `{ when: [ { kernel: \">=6.6\", then: ok }, { then: EINVAL } ] }` | the first branch whose condition holds |\n\nA value is compared with a word, a list, or one of `{ not: x }`, `{ contains: [x] }`, `{ lacks: [x] }`, `{ same_as: STEP }`, `{ differs_from: STEP }`, where `STEP` is the `id` of an earlier step, or `STEP.VALUE`.");
     page.example("expect");
     page.heading(3, "known");
     page.say("A strict expected failure: the outcome that is named counts as `xfail`, success as `xpass`, which is a failure, and any other outcome as `fail`. Of a list the first whose `when` holds counts. After a `create` that is refused as known there is no container, and the steps behind it are not judged.");
     page.example("known");
+    page.say("What a program that mounts overlays does otherwise is told at the top of the scenario, in a list: the steps and observations by their numbers, and why. An entry of this kind counts where its condition on `overlay` holds, and one without such a condition speaks of the kernel. Several outcomes of which one is the expected leave it open.");
+    page.table(&schema["$defs"]["Deviation"]);
+    page.example("deviation");
     page.steps();
     page.heading(2, "observe");
     page.say("What is recorded after the steps and held against the snapshot in `snapshots/`. Inodes, devices, peer groups, namespaces and times are renumbered in the order in which they appear, so that equality survives.");

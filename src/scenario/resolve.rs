@@ -10,7 +10,7 @@ use super::check::{Checker, Seen, SeenActor};
 use super::condition::{CONDITION_KEYS, Condition};
 use super::container::Level;
 use super::decode::Errors;
-use super::expect::{Expect, Known, Scope};
+use super::expect::{DEVIATION_KEYS, Expect, Known, Scope};
 use super::needs;
 use super::observe::Observe;
 use super::operation::{Create, Described, Operation, Start};
@@ -22,8 +22,8 @@ use crate::diag::{Diagnostic, Source};
 
 /// The keys at the top of a scenario.
 pub const SCENARIO_KEYS: &[&str] = &[
-    "title", "refs", "level", "plain", "tags", "requires", "timeout", "cases", "variants", "world",
-    "steps", "observe",
+    "title", "refs", "level", "plain", "tags", "requires", "timeout", "cases", "variants", "known",
+    "world", "steps", "observe",
 ];
 /// The keys that every step may have beside its operation's own.
 pub const STEP_KEYS: &[&str] = &["as", "id", "expect", "known"];
@@ -80,6 +80,8 @@ pub struct Case {
     pub plan: Plan,
     /// What the author says of each step, in the order of the plan's.
     pub steps: Vec<StepInfo>,
+    /// Observations, by their place in `observe`, that are known to deviate from what the model says.
+    pub known: Vec<(usize, Known)>,
 }
 
 /// What the author says of a step, and where.
@@ -91,7 +93,7 @@ pub struct StepInfo {
     pub label: Option<Name>,
     /// What it gives.
     pub expect: Option<Expect>,
-    /// How kernels or runtimes are known to deviate: the first whose condition holds counts.
+    /// How those who answer are known to deviate: the first whose condition holds counts.
     pub known: Vec<Known>,
 }
 
@@ -262,6 +264,7 @@ impl Resolver<'_> {
                 observe.push(item);
             }
         }
+        let known = self.known(root, &steps, &mut infos, observe.len(), &known.labels);
         needs::of_world(&world, &mut needs);
         needs.privileged |= needs.probes.contains("root")
             || requires.iter().any(|r| matches!(r, Requirement::Probe(name) if name == "root"));
@@ -290,8 +293,10 @@ impl Resolver<'_> {
                 timeout_ms,
                 keep: false,
                 runtime: None,
+                overlay: None,
             },
             steps: infos,
+            known,
             id,
         })
     }
@@ -404,6 +409,72 @@ impl Resolver<'_> {
             }
         }
         requires
+    }
+
+    /// What an implementation does otherwise, told of the whole scenario: the steps and observations by their
+    /// numbers, counted from one.
+    fn known(
+        &self,
+        root: &Node,
+        steps: &[PlanStep],
+        infos: &mut [StepInfo],
+        observations: usize,
+        labels: &BTreeMap<Name, &'static Described>,
+    ) -> Vec<(usize, Known)> {
+        let errors = self.errors;
+        let mut found = Vec::new();
+        let number = |node: &Node, count: usize, what: &str| {
+            let number: usize = errors.decode(node)?;
+            let known = (1..=count).contains(&number);
+            if !known {
+                let text = format!("there is no {what} {number}");
+                errors.at(&node.span, text).hint(format!("they are counted from 1 to {count}"));
+            }
+            known.then(|| number - 1)
+        };
+        let nodes = errors.list(root.get("known"), "a list of mappings");
+        for node in nodes {
+            if !matches!(node.kind, Kind::Mapping(_)) {
+                errors
+                    .at(&node.span, "wrong type: expected a mapping")
+                    .label(format!("this is {}", node.describe()));
+                continue;
+            }
+            errors.known_keys(node, DEVIATION_KEYS);
+            let cases: Option<Vec<String>> = node.get("cases").and_then(|node| errors.decode(node));
+            for name in cases.iter().flatten().filter(|name| !self.case_names.contains(name)) {
+                errors
+                    .at(&node.span, format!("unknown case `{}`", name.escape_debug()))
+                    .choices(name, self.case_names.iter().map(String::as_str));
+            }
+            let is_meant = cases.is_none_or(|cases| {
+                self.case.is_some_and(|case| cases.iter().any(|name| name == case))
+            });
+            let scope = self.scope(&Operation::ALL[0], labels);
+            let Some(known) = scope.deviation(node, errors) else { continue };
+            for (key, value) in errors.mapping(node.get("steps"), "outcomes by numbers of steps") {
+                let Some(index) = number(key, steps.len(), "step") else { continue };
+                let scope = self.scope(steps[index].operation.described(), labels);
+                if let Some(outcome) = scope.expect(value, errors)
+                    && is_meant
+                {
+                    infos[index].known.push(Known { outcome, ..known.clone() });
+                }
+            }
+            for node in errors.list(node.get("observe"), "a list of numbers") {
+                if let Some(index) = number(node, observations, "observation")
+                    && is_meant
+                {
+                    found.push((index, known.clone()));
+                }
+            }
+            if node.get("steps").is_none() && node.get("observe").is_none() {
+                errors
+                    .at(&node.span, "neither `steps` nor `observe`")
+                    .hint("as in `steps: { 2: ENOENT }` or `observe: [1]`");
+            }
+        }
+        found
     }
 
     fn step<'n>(&self, node: &'n Node, known: &mut Seen) -> Option<(PlanStep, StepInfo, &'n Node)> {

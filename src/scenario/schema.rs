@@ -4,7 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::condition::{Condition, KernelRange, RuntimeRange};
+use super::condition::{Condition, ImplementationRange, KernelRange};
 use super::container::{Container, Level};
 use super::expect;
 use super::observe::Observe;
@@ -93,13 +93,14 @@ pub fn plain(probes: &[&str]) -> Value {
     let container = generator.subschema_for::<Container>();
     let level = generator.subschema_for::<Level>();
     generator.subschema_for::<KernelRange>();
-    generator.subschema_for::<RuntimeRange>();
+    generator.subschema_for::<ImplementationRange>();
     generator.subschema_for::<Name>();
     generator.subschema_for::<WorldPath>();
     let mut definitions = generator.take_definitions(true);
     definitions.insert("Expect".into(), expect::schema());
     definitions.insert("Matcher".into(), expect::matcher_schema());
     definitions.insert("Known".into(), known());
+    definitions.insert("KnownOutcome".into(), known_outcome());
     definitions.insert("Deviation".into(), deviation());
     definitions.insert(
         "Tree".into(),
@@ -149,6 +150,10 @@ pub fn plain(probes: &[&str]) -> Value {
                 "type": "object",
                 "additionalProperties": condition
             },
+            "known": {
+                "description": "What a program that mounts overlays is known to do otherwise, told of the whole scenario.",
+                "type": "array", "items": { "$ref": "#/$defs/Deviation" }
+            },
             "world": {
                 "description": "The state before the first step.",
                 "type": "object",
@@ -179,14 +184,14 @@ pub fn plain(probes: &[&str]) -> Value {
 }
 
 fn known() -> Value {
-    let one = json!({ "$ref": "#/$defs/Deviation" });
+    let one = json!({ "$ref": "#/$defs/KnownOutcome" });
     json!({
         "description": "A deviation, or several, of which the first counts whose condition holds.",
         "anyOf": [one, { "type": "array", "items": one }]
     })
 }
 
-fn deviation() -> Value {
+fn known_outcome() -> Value {
     json!({
         "description": "An expected failure, strict: another outcome, or success, is a failure.",
         "type": "object", "required": ["outcome", "reason", "ref"], "additionalProperties": false,
@@ -195,6 +200,30 @@ fn deviation() -> Value {
             "reason": { "description": "Why that is accepted.", "type": "string" },
             "ref": { "description": "Where that can be read.", "type": "string" },
             "when": { "$ref": "#/$defs/Condition" }
+        }
+    })
+}
+
+fn deviation() -> Value {
+    json!({
+        "description": "Steps and observations that are known to deviate, strict: another outcome, or none that deviates, is a failure.",
+        "type": "object", "required": ["reason", "ref"], "additionalProperties": false,
+        "properties": {
+            "when": { "$ref": "#/$defs/Condition" },
+            "cases": {
+                "description": "The cases that it is about; all if left out.",
+                "type": "array", "items": { "type": "string" }
+            },
+            "steps": {
+                "description": "Outcomes by the numbers of steps, counted from 1.",
+                "type": "object", "additionalProperties": { "$ref": "#/$defs/Expect" }
+            },
+            "observe": {
+                "description": "The numbers of observations that the model says otherwise, counted from 1. What they are stands in the snapshot of a variant.",
+                "type": "array", "items": { "type": "integer", "minimum": 1 }
+            },
+            "reason": { "description": "Why that is accepted.", "type": "string" },
+            "ref": { "description": "Where that can be read.", "type": "string" }
         }
     })
 }

@@ -142,6 +142,13 @@ words! {
         /// fsopen(2), fsconfig(2), fsmount(2) and move_mount(2)
         New,
     }
+    /// Who mounts an overlay.
+    Mounter {
+        /// The kernel, whatever the run names.
+        Kernel,
+        /// The program that the run names by --overlay; without one the scenario is skipped.
+        Program,
+    }
     /// A flag of umount2(2).
     UmountFlag {
         /// `MNT_DETACH`: at once from the tree, later from memory.

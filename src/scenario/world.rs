@@ -66,6 +66,15 @@ impl World {
         trees.flat_map(BTreeMap::values)
     }
 
+    /// The paths of all entries.
+    pub fn paths(&self) -> impl Iterator<Item = &WorldPath> {
+        let trees = self.setup.iter().filter_map(|setup| match setup {
+            Setup::Tree(tree) => Some(tree),
+            Setup::Mount { .. } => None,
+        });
+        trees.flat_map(BTreeMap::keys)
+    }
+
     /// The programs of the system that it has.
     pub fn programs(&self) -> BTreeSet<&ProgramName> {
         let programs = self.entries().filter_map(|entry| match &entry.kind {

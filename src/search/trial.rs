@@ -158,6 +158,7 @@ impl Recipe {
             timeout_ms: 1000 * DEFAULT_TIMEOUT,
             keep: false,
             runtime: None,
+            overlay: None,
         };
         let length = random.between(STEPS.0, STEPS.1);
         let mut prediction = nothing();

@@ -7,7 +7,7 @@ pub mod name;
 pub mod open;
 pub mod recording;
 pub mod remote;
-pub mod runtime;
+pub mod through;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -6,12 +6,12 @@ use std::io;
 use super::guest::{Guest, Wanted};
 use super::host::Host;
 use super::recording::Recording;
+use super::through::Through;
 use super::{Opened, Opener, Target, Unopened, Which};
 use crate::kernel::cache::Cache;
 use crate::kernel::{self, Flavour};
 use crate::probe::{self, Environment};
 use crate::scenario::Case;
-use crate::scenario::container::Runtime;
 
 /// What targets are opened with.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Means {
     pub probes: BTreeSet<String>,
 }
 
-/// How a target is got for these cases, through a container runtime or without one.
+/// How a target is got for these cases, through a program or without one.
 ///
 /// # Errors
 /// Where a recording cannot be read, or [`Target::Auto`] was not put into other words before.
@@ -32,7 +32,7 @@ pub fn opener(
     target: &Target,
     means: &mut Means,
     cases: &[Case],
-    runtime: Option<&Runtime>,
+    through: Option<&Through>,
 ) -> io::Result<Opener> {
     let opener = match target {
         Target::Host => {
@@ -45,20 +45,23 @@ pub fn opener(
             let environment = recording.environment.clone();
             Opener::at(recording, environment)
         }
-        Target::Uml(_) | Target::Qemu(_) => guest(target, means, cases, runtime),
+        Target::Uml(_) | Target::Qemu(_) => guest(target, means, cases, through),
         Target::Auto => return Err(io::Error::other("`auto` is several targets")),
     };
-    Ok(match runtime {
-        Some(runtime) => opener.through(runtime.clone()),
+    Ok(match through {
+        Some(through) => opener.through(through.clone()),
         None => opener,
     })
 }
 
-fn guest(target: &Target, means: &Means, cases: &[Case], runtime: Option<&Runtime>) -> Opener {
+fn guest(target: &Target, means: &Means, cases: &[Case], through: Option<&Through>) -> Opener {
     let questions = probe::plans(&means.probes);
     let mut wanted = Wanted::by(cases.iter().map(|case| &case.plan).chain(&questions));
-    let runtime = runtime.map(|runtime| (runtime.program.clone(), runtime.path.clone()));
-    wanted.runtimes.extend(runtime);
+    if let Some(Through::Overlay(_)) = through {
+        wanted.file_systems.insert("fuse".to_owned());
+    }
+    let program = through.map(Through::implementation);
+    wanted.files.extend(program.map(|program| (program.program.clone(), program.path.clone())));
     guest_with(target, &wanted, &means.probes)
 }
 

@@ -39,10 +39,20 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let colon = if self.place.is_empty() { "" } else { ": " };
-        write!(f, "{}{colon}kernel {}, model {}", self.place, self.kernel, self.model)
+        f.write_str(&self.told_of(KERNEL))
     }
 }
+
+impl Difference {
+    /// How the two differ, where it is not the kernel that is beside the model.
+    fn told_of(&self, voice: &str) -> String {
+        let colon = if self.place.is_empty() { "" } else { ": " };
+        format!("{}{colon}{voice} {}, model {}", self.place, self.kernel, self.model)
+    }
+}
+
+/// Who speaks beside the model, unless a program mounts the overlays.
+pub const KERNEL: &str = "kernel";
 
 /// The first step of which two transcripts have another outcome, and how they differ. Their identities must
 /// not be renumbered yet. `frees` says whether after a step the kernel may give a number once more, as that of
@@ -110,6 +120,11 @@ pub struct Agreement {
 impl Agreement {
     /// Compares two transcripts whose identities are not renumbered yet.
     pub fn of(kernel: &Transcript, model: &Transcript) -> Self {
+        Self::with(KERNEL, kernel, model)
+    }
+
+    /// The same, where this is who speaks for the kernel.
+    pub fn with(voice: &str, kernel: &Transcript, model: &Transcript) -> Self {
         let mut outcomes = Comparison::default();
         let steps = kernel
             .outcomes
@@ -117,7 +132,7 @@ impl Agreement {
             .zip(&model.outcomes)
             .map(|(kernel, model)| {
                 outcomes.outcome(kernel, model);
-                outcomes.conclude()
+                outcomes.conclude(voice)
             })
             .collect();
         let mut found = Comparison::default();
@@ -127,7 +142,7 @@ impl Agreement {
             .zip(&model.observations)
             .map(|(kernel, model)| {
                 found.observation(kernel, model);
-                found.conclude()
+                found.conclude(voice)
             })
             .collect();
         if !matches!((&kernel.end, &model.end), (End::Completed, End::Completed)) {
@@ -135,11 +150,12 @@ impl Agreement {
         }
         let both = observations.len();
         let rest = |observations: &[Observation], who: &str| {
+            let the = if matches!(who, KERNEL | "model") { "the " } else { "" };
             let alone = observations.iter().skip(both);
-            alone.map(|one| Agrees::No(format!("only the {who} has {}", one.title))).collect()
+            alone.map(|one| Agrees::No(format!("only {the}{who} has {}", one.title))).collect()
         };
         let rests: [Vec<_>; 2] =
-            [rest(&kernel.observations, "kernel"), rest(&model.observations, "model")];
+            [rest(&kernel.observations, voice), rest(&model.observations, "model")];
         observations.extend(rests.into_iter().flatten());
         Self { steps, observations }
     }
@@ -326,7 +342,7 @@ impl<'t> Comparison<'t> {
     }
 
     /// What came of one part; the next one begins anew.
-    fn conclude(&mut self) -> Agrees {
+    fn conclude(&mut self, voice: &str) -> Agrees {
         let differences = std::mem::take(&mut self.differences);
         if let Some(why) = self.abstained.take() {
             return Agrees::Abstained(why.to_owned());
@@ -334,7 +350,8 @@ impl<'t> Comparison<'t> {
         if differences.is_empty() {
             return Agrees::Yes;
         }
-        let mut told: Vec<_> = differences.iter().take(TOLD).map(Difference::to_string).collect();
+        let mut told: Vec<_> =
+            differences.iter().take(TOLD).map(|one| one.told_of(voice)).collect();
         let more = differences.len().saturating_sub(TOLD);
         if more > 0 {
             told.push(format!("and {more} more"));

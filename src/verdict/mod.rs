@@ -91,6 +91,9 @@ pub struct ObservationVerdict {
     /// The system call that failed instead, and how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// Why it is known to differ, and where that can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
 }
 
 /// How the observations compare with the recorded ones.
@@ -178,6 +181,8 @@ impl Verdict {
 
 /// Who speaks of a case beside its author.
 struct Voices {
+    /// Who the first of them is.
+    name: String,
     kernel: Option<Transcript>,
     model: Option<Prediction>,
     /// Where both speak, whether they say the same.
@@ -185,10 +190,11 @@ struct Voices {
 }
 
 impl Voices {
-    fn of(kernel: Option<Transcript>, model: Option<Prediction>) -> Self {
-        let mut voices = Self { kernel, model, agreement: None };
+    fn of(name: &str, kernel: Option<Transcript>, model: Option<Prediction>) -> Self {
+        let name = name.to_owned();
+        let mut voices = Self { name, kernel, model, agreement: None };
         if let (Some(kernel), Some(model)) = (&voices.kernel, &voices.model) {
-            voices.agreement = Some(Agreement::of(kernel, &model.transcript));
+            voices.agreement = Some(Agreement::with(&voices.name, kernel, &model.transcript));
         }
         // Only now: what the model leaves out would shift the numbers of what it says.
         voices.kernel.iter_mut().for_each(Transcript::normalise);
@@ -231,18 +237,18 @@ pub fn judge(
         }
         model = None;
     }
-    let voices = Voices::of(kernel, model);
+    let voices = Voices::of(environment.voice(), kernel, model);
     let Some(first) = voices.first() else { return Verdict::skip(Vec::new()) };
     let mut verdict = Verdict {
         status: Status::Pass,
         steps: steps::judge(case, environment, &voices),
-        observations: judge_observations(case, &voices),
+        observations: judge_observations(case, environment, &voices),
         abstained,
         world: voices.model.as_ref().map_or_else(Vec::new, |model| model.world.clone()),
         quirks: voices.model.as_ref().map_or_else(Vec::new, quirks),
         ..Verdict::skip(Vec::new())
     };
-    verdict.collect();
+    verdict.collect(&voices.name);
     verdict.status = verdict.status_at(first, case);
     let silent = |found: &Result<_, Outcome>| matches!(found, Err(Outcome::Abstained(_)));
     if matches!(first.end, End::Completed)
@@ -260,7 +266,9 @@ pub fn judge(
 }
 
 /// The words before what kernel and model say of the same thing.
-const DISAGREE: &str = "kernel and model disagree";
+fn disagree(voice: &str) -> String {
+    format!("{voice} and model disagree")
+}
 
 /// The rules cited that are quirks, each once, in their order.
 fn quirks(prediction: &Prediction) -> Vec<&'static Rule> {
@@ -275,7 +283,11 @@ fn quirks(prediction: &Prediction) -> Vec<&'static Rule> {
         .collect()
 }
 
-fn judge_observations(case: &Case, voices: &Voices) -> Vec<ObservationVerdict> {
+fn judge_observations(
+    case: &Case,
+    environment: &dyn Answers,
+    voices: &Voices,
+) -> Vec<ObservationVerdict> {
     let Some(first) = voices.first() else { return Vec::new() };
     // One item of `observe` may come to several observations: the same rules decide them.
     let mut items = case
@@ -308,6 +320,11 @@ fn judge_observations(case: &Case, voices: &Voices) -> Vec<ObservationVerdict> {
             rules: cited.unwrap_or_default(),
             found,
             failed,
+            known: case
+                .known
+                .iter()
+                .find(|(at, known)| *at == item && known.is_of(environment))
+                .map(|(_, known)| format!("{} ({})", known.reason, known.reference)),
         });
     }
     let made = voices.agreement.iter().flat_map(|all| &all.observations);
@@ -320,6 +337,7 @@ fn judge_observations(case: &Case, voices: &Voices) -> Vec<ObservationVerdict> {
                 rules: Vec::new(),
                 found: serde_json::Value::Null,
                 failed: None,
+                known: None,
             });
         }
     }
@@ -332,13 +350,15 @@ impl Voices {
         let (kernel, model) = (self.kernel.as_ref()?, self.model.as_ref()?);
         match (&kernel.end, &model.transcript.end) {
             (End::Completed | End::TimedOut, End::Broke(breakage)) => Some(format!(
-                "{DISAGREE}: the model says that the world cannot be set up: {breakage}"
+                "{}: the model says that the world cannot be set up: {breakage}",
+                disagree(&self.name)
             )),
             // A sandbox or worker that broke says nothing of the world.
             (End::Broke(breakage), End::Completed)
                 if breakage.stage.starts_with("world") || breakage.stage.starts_with("actor") =>
             {
-                Some(format!("{DISAGREE}: the model says that the world can be set up"))
+                let disagree = disagree(&self.name);
+                Some(format!("{disagree}: the model says that the world can be set up"))
             }
             _ => None,
         }
@@ -360,7 +380,7 @@ impl Recorded {
 
 impl Verdict {
     /// Collects what steps and observations say: why it is not a pass, where the model abstains.
-    fn collect(&mut self) {
+    fn collect(&mut self, voice: &str) {
         for step in &self.steps {
             let place = || format!("line {}: {}", step.line, step.operation);
             if let (true, Some(why)) = (step.status.is_told(), &step.why) {
@@ -370,12 +390,16 @@ impl Verdict {
                 self.abstained.push(format!("{}: {why}", place()));
             }
         }
-        for ObservationVerdict { title, agrees, why, .. } in &self.observations {
-            match (agrees, why) {
-                (Some(false), Some(why)) => {
-                    self.reasons.push(format!("{title}: {DISAGREE}: {why}"))
+        for ObservationVerdict { title, agrees, why, known, .. } in &self.observations {
+            match (agrees, why, known) {
+                (Some(false), _, Some(known)) => self.reasons.push(format!("{title}: {known}")),
+                (Some(false), Some(why), None) => {
+                    self.reasons.push(format!("{title}: {}: {why}", disagree(voice)))
                 }
-                (None, Some(why)) => self.abstained.push(format!("{title}: {why}")),
+                (Some(true), _, Some(known)) => {
+                    self.reasons.push(format!("{title}: no longer deviates as known ({known})"));
+                }
+                (None, Some(why), _) => self.abstained.push(format!("{title}: {why}")),
                 _ => {}
             }
         }
@@ -407,11 +431,15 @@ impl Verdict {
 
     fn status_of_parts(&self) -> Status {
         let has = |status| self.steps.iter().any(|step| step.status == status);
-        if has(StepStatus::Fail) || self.observations.iter().any(|one| one.agrees == Some(false)) {
+        let observed = |agrees, known| {
+            let mut all = self.observations.iter();
+            all.any(|one| one.agrees == Some(agrees) && one.known.is_some() == known)
+        };
+        if has(StepStatus::Fail) || observed(false, false) {
             Status::Fail
-        } else if has(StepStatus::Xpass) {
+        } else if has(StepStatus::Xpass) || observed(true, true) {
             Status::Xpass
-        } else if has(StepStatus::Xfail) {
+        } else if has(StepStatus::Xfail) || observed(false, true) {
             Status::Xfail
         } else {
             Status::Pass

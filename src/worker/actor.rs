@@ -157,8 +157,13 @@ impl<'p> Process<'p> {
                         Operation::Fork(fork) => self.fork(&fork.child),
                         Operation::Exit(_) => self.exit(),
                         operation => {
-                            let step = Step { operation, proc: self.proc(), of };
-                            Reply::Outcome(perform(&mut self.state, step))
+                            let overlay = self.plan.overlay.as_ref();
+                            let step = Step { operation, proc: self.proc(), overlay, of };
+                            let outcome = perform(&mut self.state, step);
+                            match self.state.broke.take() {
+                                Some(breakage) => Reply::Broke(breakage),
+                                None => Reply::Outcome(outcome),
+                            }
                         }
                     }
                 }

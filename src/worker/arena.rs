@@ -147,6 +147,7 @@ pub fn fits(plan: &Plan) -> bool {
     !(needs.proc || needs.sys || needs.dev || plan.keep)
         && plan.world.nfs.is_empty()
         && plan.world.container.is_none()
+        && plan.overlay.is_none()
         && plan.world.programs().is_empty()
         && !plan.has_loop_devices()
         && !keeps.iter().any(|namespace| needs.namespaces.contains(namespace))

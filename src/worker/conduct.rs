@@ -12,6 +12,7 @@ use super::arena::Check;
 use super::container::Running;
 use super::log::{Log, Part};
 use super::observe::{self, Item};
+use super::overlay;
 use super::perform::{State, Step, perform};
 use super::sharing::Sharing;
 use super::{container, world};
@@ -71,7 +72,7 @@ fn set_up(plan: &Plan, sandbox: &mut Sandbox) -> Result<State, Breakage> {
     if let (Some(container), Some(runtime)) = (&plan.world.container, &plan.runtime) {
         container::prepare(container, runtime, sandbox)?;
     }
-    let world = world::set_up(&plan.world, sandbox)?;
+    let world = world::set_up(&plan.world, sandbox, plan.overlay.as_ref())?;
     rustix::process::umask(Mode::from_raw_mode(UMASK));
     sandbox.programs.clear();
     Ok(world)
@@ -225,15 +226,35 @@ impl<'p> Conductor<'p> {
     fn conduct(&mut self, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
         for (index, step) in self.plan.steps.iter().enumerate() {
             let outcome = self.take(index, step)?;
+            let at = format!("line {}: {}", step.line, step.operation.word());
+            self.look_for_dead_programs(&at)?;
             log.add(&Part::Outcome(outcome));
             if check == Check::Step && index + 1 < self.plan.steps.len() {
                 self.observe(check, log)?;
             }
         }
         self.observe(check, log)?;
+        self.look_for_dead_programs("the observations")?;
         self.dismiss();
         self.container.end(self.plan);
         Ok(())
+    }
+
+    /// What serves an overlay and was ended by a signal has answered nothing more.
+    fn look_for_dead_programs(&self, at: &str) -> Result<(), Breakage> {
+        let Some(implementation) = &self.plan.overlay else { return Ok(()) };
+        let actors = self.actors.values().filter_map(|place| match place {
+            Place::There { pid, .. } => Some(*pid),
+            Place::Here(_) => None,
+        });
+        match overlay::killed_child(&actors.collect::<Vec<_>>()) {
+            None => Ok(()),
+            Some(signal) => Err(Breakage {
+                stage: format!("overlay: {}", implementation.name),
+                detail: format!("{} ended it by the time of {at}", signal.as_str()),
+                errno: None,
+            }),
+        }
     }
 
     fn observe(&mut self, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
@@ -304,11 +325,18 @@ impl<'p> Conductor<'p> {
         let single = self.plan.needs.ids.is_empty();
         let mut outcome = match self.actors.get_mut(&step.actor) {
             Some(Place::Here(state)) => {
-                perform(state, Step { operation: &step.operation, proc: sandbox.proc.as_fd(), of })
+                let (operation, proc) = (&step.operation, sandbox.proc.as_fd());
+                let overlay = self.plan.overlay.as_ref();
+                let outcome = perform(state, Step { operation, proc, overlay, of });
+                match state.broke.take() {
+                    Some(breakage) => return Err(breakage),
+                    None => outcome,
+                }
             }
             Some(Place::There { socket, .. }) => {
                 match ask(&step.actor, socket, &Request::Step(index, of))? {
                     Reply::Outcome(outcome) => outcome,
+                    Reply::Broke(breakage) => return Err(breakage),
                     other => return Err(breakage(&step.actor, &format!("answered {other:?}"))),
                 }
             }

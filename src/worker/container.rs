@@ -22,7 +22,8 @@ use super::observe;
 use crate::channel;
 use crate::runtime::{bundle, options};
 use crate::sandbox::{Sandbox, ready_by};
-use crate::scenario::container::{BUNDLE, CONTAINER, Container, Runtime};
+use crate::scenario::container::{BUNDLE, CONTAINER, Container};
+use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno, Name};
@@ -46,7 +47,7 @@ const SAID_BYTES: u64 = 4096;
 /// The first part that could not be made: then nobody was asked.
 pub fn prepare(
     container: &Container,
-    runtime: &Runtime,
+    runtime: &Implementation,
     sandbox: &Sandbox,
 ) -> Result<(), Breakage> {
     let rootfs = Path::new(BUNDLE).join("rootfs");
@@ -73,7 +74,7 @@ pub fn prepare(
         .map_err(at("mount cgroup2"))
 }
 
-fn of_runtime(runtime: &Runtime) -> std::path::PathBuf {
+fn of_runtime(runtime: &Implementation) -> std::path::PathBuf {
     Path::new(RUN).join(runtime.program.as_str())
 }
 
@@ -228,7 +229,7 @@ fn reap() {
 /// Calls the runtime. What it and the container print goes to a file: a pipe would be open as long as the
 /// container is.
 fn call(
-    runtime: &Runtime,
+    runtime: &Implementation,
     command: &str,
     arguments: &[String],
     input: Stdio,
@@ -297,7 +298,7 @@ fn in_short(text: &str) -> String {
 }
 
 /// The status in what `state` prints.
-fn state(text: &str, runtime: &Runtime) -> Outcome {
+fn state(text: &str, runtime: &Implementation) -> Outcome {
     let state: Option<serde_json::Value> = serde_json::from_str(text).ok();
     match state.as_ref().and_then(|state| state["status"].as_str()) {
         Some(status) => Outcome::Ok(Values::from([("status".into(), status.into())])),

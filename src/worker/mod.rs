@@ -21,6 +21,7 @@ mod mounts;
 mod namespaces;
 mod nfs;
 mod observe;
+mod overlay;
 mod perform;
 mod roots;
 mod sharing;
@@ -244,16 +245,21 @@ impl Worker {
                 Err(reason) => missing.push(reason.clone()),
             }
         }
-        if let Some(runtime) = &plan.runtime {
-            let find = || match runtime.path.is_file() {
-                true => programs::at(&runtime.path),
+        for asked in plan.runtime.iter().chain(&plan.overlay) {
+            let find = || match asked.path.is_file() {
+                true => programs::at(&asked.path),
                 // In a guest it may have another place.
-                false => programs::find(runtime.program.as_str()),
+                false => programs::find(asked.program.as_str()),
             };
-            match known.entry(runtime.path.display().to_string()).or_insert_with(find) {
-                Ok(program) => drop(found.insert(runtime.program.clone(), program.clone())),
+            match known.entry(asked.path.display().to_string()).or_insert_with(find) {
+                Ok(program) => drop(found.insert(asked.program.clone(), program.clone())),
                 Err(reason) => missing.push(reason.clone()),
             }
+        }
+        if let Some(asked) = &plan.overlay
+            && let Some(program) = found.get_mut(&asked.program)
+        {
+            program.libraries.insert(overlay::place(asked), program.path.clone());
         }
         if missing.is_empty() { Ok(found) } else { Err(missing) }
     }

@@ -15,7 +15,9 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use super::files::{mount_root, statx_of};
 use super::perform::{Failure, Named, Performed, State, Step, failure};
-use super::{devices, fuse};
+use super::{devices, fuse, overlay};
+use crate::overlays::is_by_program;
+use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::{
     self as op, FsCommand, IdMaps, MountApi, MountAttribute, MountFlag, OpenTreeFlag, Operation,
     PropagationType, UmountFlag,
@@ -43,7 +45,10 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
             )
             .of("mount")?;
         }
-        Operation::Overlay(step) => overlay(step)?,
+        Operation::Overlay(overlay) => match step.overlay.filter(|_| is_by_program(overlay)) {
+            Some(program) => return by_program(state, program, overlay),
+            None => by_kernel(overlay)?,
+        },
         Operation::Bind(step) => bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_BIND)?,
         Operation::Rbind(step) => {
             bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_BIND | MsFlags::MS_REC)?
@@ -183,7 +188,7 @@ fn attributes(attributes: &[MountAttribute]) -> u64 {
 }
 
 /// Layers as one option: lower ones with `:` between them, data-only ones behind `::`.
-fn layers(step: &op::Overlay) -> Option<String> {
+pub fn layers(step: &op::Overlay) -> Option<String> {
     let lower: Vec<_> = step.lower.iter().map(ToString::to_string).collect();
     let mut layers = lower.join(":");
     for data in &step.data {
@@ -193,7 +198,20 @@ fn layers(step: &op::Overlay) -> Option<String> {
     (!layers.is_empty()).then_some(layers)
 }
 
-fn overlay(step: &op::Overlay) -> Result<(), Failure> {
+/// Has a program mount an overlay. One that broke is told to who asked for the step.
+fn by_program(state: &mut State, program: &Implementation, step: &op::Overlay) -> Performed {
+    let (mounted, said) = overlay::mount(program, step)?;
+    state.said.push(said);
+    match mounted {
+        overlay::Mounted::Done(outcome) => Ok(outcome),
+        overlay::Mounted::Broke(breakage) => {
+            state.broke = Some(breakage);
+            Err(failure("mount", Errno::EIO))
+        }
+    }
+}
+
+fn by_kernel(step: &op::Overlay) -> Result<(), Failure> {
     let mut parameters: Vec<(&str, Option<String>)> = Vec::new();
     parameters.extend(layers(step).map(|layers| ("lowerdir", Some(layers))));
     parameters.extend(step.upper.as_ref().map(|upper| ("upperdir", Some(upper.to_string()))));

@@ -174,7 +174,8 @@ fn observe_tree(
         let own = statx_of(sandbox.proc.as_fd(), "self/exe", AtFlags::empty());
         own.map(|own| own.stx_size).ok()
     });
-    let libraries = !plan.world.programs().is_empty() || plan.runtime.is_some();
+    let libraries =
+        !plan.world.programs().is_empty() || plan.runtime.is_some() || plan.overlay.is_some();
     let program_sizes = own.into_iter().chain(sandbox.program_sizes.iter().copied()).collect();
     let mut walk = Walk {
         fields,

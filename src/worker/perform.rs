@@ -8,10 +8,11 @@ use nix::errno::Errno;
 use rustix::fs::CWD;
 
 use super::nfs::Mounted;
-use super::{credentials, exec, files, mounts, namespaces, roots};
+use super::{credentials, exec, files, mounts, namespaces, overlay, roots};
+use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::Operation;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
-use crate::transcript::Outcome;
+use crate::transcript::{Breakage, Outcome};
 
 /// A system call that failed.
 #[derive(Debug)]
@@ -65,6 +66,10 @@ pub struct State {
     pub devices: Vec<OwnedFd>,
     /// What the world has mounted over NFS.
     pub remote: Mounted,
+    /// What programs print that have mounted overlays: they may, as long as this is there.
+    pub said: Vec<overlay::Said>,
+    /// Why nobody was asked, where the step before was taken by a program that broke.
+    pub broke: Option<Breakage>,
 }
 
 /// What an actor is given for one step.
@@ -74,6 +79,8 @@ pub struct Step<'a> {
     pub operation: &'a Operation,
     /// A proc of the sandbox's pid namespace.
     pub proc: BorrowedFd<'a>,
+    /// Who mounts overlays, where the kernel does not.
+    pub overlay: Option<&'a Implementation>,
     /// The process id, in the sandbox, of the actor that `of` names; the actor itself if there is none.
     pub of: Option<i32>,
 }

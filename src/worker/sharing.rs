@@ -91,7 +91,8 @@ fn nobody_looks(plan: &Plan) -> bool {
 /// Whether nothing runs in the sandbox but nsharness: a program could look into the memory of a process
 /// (ptrace(2)).
 fn is_own_code_alone(plan: &Plan) -> bool {
-    let (mut programs, mut others) = (false, plan.world.container.is_some());
+    let (mut programs, mut others) =
+        (false, plan.world.container.is_some() || plan.overlay.is_some());
     for entry in plan.world.entries() {
         match &entry.kind {
             EntryKind::Program(name) if name.is_own() => programs = true,

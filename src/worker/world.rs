@@ -12,30 +12,41 @@ use super::perform::{Failure, Named, State, Step, failure, perform};
 use super::{image, nfs};
 use crate::programs;
 use crate::sandbox::Sandbox;
+use crate::scenario::implementation::Implementation;
 use crate::scenario::scalar::{Errno as ErrnoName, WorldPath};
 use crate::scenario::world::{Entry, EntryKind, Setup, World};
 use crate::transcript::{Breakage, Outcome};
 
 /// Sets up trees and mounts, in order. The working directory is the root of the sandbox. What has to be
-/// held open for the world is in what it gives.
+/// held open for the world is in what it gives. Overlays are mounted by a program where there is one.
 ///
 /// # Errors
 /// The first part that could not be set up: then nobody was asked.
-pub fn set_up(world: &World, sandbox: &Sandbox) -> Result<State, Breakage> {
+pub fn set_up(
+    world: &World,
+    sandbox: &Sandbox,
+    overlay: Option<&Implementation>,
+) -> Result<State, Breakage> {
     let mut state = State::default();
     for setup in &world.setup {
         match setup {
             Setup::Tree(tree) => plant(tree, sandbox)?,
             Setup::Mount { line, operation } => {
-                let step = Step { operation, proc: sandbox.proc.as_fd(), of: None };
+                let step = Step { operation, proc: sandbox.proc.as_fd(), overlay, of: None };
                 let outcome = perform(&mut state, step);
-                if let Outcome::Failed { errno, .. } = &outcome {
-                    return Err(Breakage {
-                        stage: format!("world: line {line}: {}", operation.word()),
-                        detail: outcome.to_string(),
-                        errno: Some(*errno),
-                    });
+                if let Some(breakage) = state.broke.take() {
+                    return Err(breakage);
                 }
+                let errno = match &outcome {
+                    Outcome::Failed { errno, .. } => Some(*errno),
+                    Outcome::Refused { .. } => None,
+                    Outcome::Ok(_) | Outcome::Abstained(_) => continue,
+                };
+                return Err(Breakage {
+                    stage: format!("world: line {line}: {}", operation.word()),
+                    detail: outcome.to_string(),
+                    errno,
+                });
             }
         }
     }

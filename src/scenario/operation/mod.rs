@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::words::{
-    AccessPurpose, FsCommand, LockKind, MountApi, MountAttribute, MountFlag, Namespace, NodeType,
-    OpenFlag, OpenTreeFlag, PropagationType, RenameFlag, UmountFlag, XattrFlag,
+    AccessPurpose, FsCommand, LockKind, MountApi, MountAttribute, MountFlag, Mounter, Namespace,
+    NodeType, OpenFlag, OpenTreeFlag, PropagationType, RenameFlag, UmountFlag, XattrFlag,
 };
 
 /// Declares the operations of a family: a struct for each with its fields, and what the language knows
@@ -143,7 +143,8 @@ pub struct Described {
     pub values: &'static [(&'static str, &'static str)],
 }
 
-fn is_false(value: &bool) -> bool {
+/// What is left out where a plan is written.
+pub fn is_false(value: &bool) -> bool {
     !*value
 }
 

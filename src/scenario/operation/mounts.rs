@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::is_false;
 use crate::scenario::scalar::{IdMap, Name, StepPath};
 use crate::scenario::words::{
-    FsCommand, MountApi, MountAttribute, MountFlag, OpenTreeFlag, PropagationType, UmountFlag,
+    FsCommand, MountApi, MountAttribute, MountFlag, Mounter, OpenTreeFlag, PropagationType,
+    UmountFlag,
 };
 
 operations! {
@@ -56,6 +57,10 @@ operations! {
         /// Which interface mounts it; `classic` if left out. With `new` the kernel's message is in the report.
         #[serde(default, skip_serializing_if = "is_classic")]
         api: MountApi,
+        /// Who mounts it, where it matters: `kernel` or `program`. The program that the run names by `--overlay`
+        /// if left out, and the kernel if it names none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Mounter>,
     } gives {}
 
     /// Binds a directory or file to another place by mount(2) with `MS_BIND`.

@@ -313,6 +313,7 @@ impl Renames {
             timeout_ms: 1000 * DEFAULT_TIMEOUT,
             keep: false,
             runtime: None,
+            overlay: None,
         }
     }
 }
@@ -340,6 +341,7 @@ fn overlay(options: &Options) -> Operation {
         options: options.options.clone(),
         flags: Vec::new(),
         api: MountApi::Classic,
+        by: None,
     })
 }
 

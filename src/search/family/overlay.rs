@@ -383,6 +383,7 @@ impl Overlay {
             options: stack.options,
             flags: Vec::new(),
             api: if random.percent(10) { MountApi::New } else { MountApi::Classic },
+            by: None,
         })
     }
 

@@ -7,7 +7,7 @@ use std::env;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
@@ -196,6 +196,8 @@ fn make_devices() -> io::Result<()> {
             Err(errno) => return Err(at(&format!("/dev/{name}"))(errno.into())),
         }
     }
+    // A devtmpfs makes it for root alone, and udev gives it to everybody.
+    fs::set_permissions("/dev/fuse", fs::Permissions::from_mode(0o666)).map_err(at("/dev/fuse"))?;
     Ok(())
 }
 

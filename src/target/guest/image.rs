@@ -48,8 +48,8 @@ fn chosen(modules: &Modules, drivers: &[&str], wanted: &Wanted) -> Result<Vec<Mo
 fn programs(wanted: &Wanted) -> BTreeMap<PathBuf, PathBuf> {
     let mut files = BTreeMap::new();
     let programs = wanted.programs.iter().map(|name| (name, programs::find(name.as_str())));
-    let runtimes = wanted.runtimes.iter().map(|(name, file)| (name, programs::at(file)));
-    for (name, program) in programs.chain(runtimes) {
+    let named = wanted.files.iter().map(|(name, file)| (name, programs::at(file)));
+    for (name, program) in programs.chain(named) {
         if let Ok(program) = program {
             files.insert(programs::in_guest(name.as_str(), &program.path), program.path);
             files.extend(program.libraries);

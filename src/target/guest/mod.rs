@@ -66,8 +66,8 @@ pub struct Wanted {
     pub loop_devices: bool,
     /// Programs of the system that nsharness runs on.
     pub programs: BTreeSet<ProgramName>,
-    /// Container runtimes, with their files.
-    pub runtimes: BTreeMap<ProgramName, PathBuf>,
+    /// Programs that are asked there, as container runtimes, with their files.
+    pub files: BTreeMap<ProgramName, PathBuf>,
 }
 
 impl Wanted {

@@ -1,0 +1,214 @@
+//! Overlays that a program mounts through FUSE, in the place of the kernel.
+//!
+//! The program runs in the sandbox, as the actor that mounts: with its credentials, namespaces, root and working
+//! directory. It ends with the sandbox at the latest, as all that is in its pid namespace.
+
+use std::ffi::{CStr, CString};
+use std::io::{PipeReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, execve};
+use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags};
+
+use super::mounts::layers;
+use super::perform::{Failure, Named, c_string};
+use crate::overlays::options;
+use crate::sandbox;
+use crate::scenario::implementation::Implementation;
+use crate::scenario::operation::Overlay;
+use crate::sys;
+use crate::transcript::{Breakage, Outcome};
+
+/// How long a program may take until its overlay is mounted.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a program that has mounted may take until it is in the background; one that is not by then stays in the
+/// foreground.
+const DEPARTURE: Duration = Duration::from_millis(500);
+/// How long is waited before it is looked again.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How much of what it prints is kept.
+const SAID_BYTES: usize = 4096;
+
+/// Where the program is in the sandbox: among the libraries, which no observation has and nobody can change.
+pub fn place(program: &Implementation) -> PathBuf {
+    Path::new("/usr/bin").join(program.program.as_str())
+}
+
+/// What came of it.
+pub enum Mounted {
+    /// It did, or refused.
+    Done(Outcome),
+    /// It did neither: who asked for an overlay has no answer.
+    Broke(Breakage),
+}
+
+/// What the program printed; as long as this is there it may print.
+#[derive(Debug)]
+pub struct Said(PipeReader);
+
+/// Has the program mount an overlay. What it prints can be read until it has nothing to say any more.
+///
+/// # Errors
+/// Where it cannot be asked for a reason that is the harness's.
+pub fn mount(program: &Implementation, step: &Overlay) -> Result<(Mounted, Said), Failure> {
+    let arguments = arguments(program, step)?;
+    let file = c_string(&place(program).to_string_lossy(), "execve")?;
+    let before = mount_id(step);
+    let (output, to_output) = std::io::pipe().of("pipe2")?;
+    rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK).of("fcntl")?;
+    let (mut failed, to_failed) = std::io::pipe().of("pipe2")?;
+    let environment: [&CStr; 1] = [c"PATH=/"];
+    let child = sys::vfork(|| {
+        let Err(errno) = rustix::stdio::dup2_stdout(&to_output)
+            .and_then(|()| rustix::stdio::dup2_stderr(&to_output))
+            .map_err(sandbox::errno)
+            .and_then(|()| execve(&file, &arguments, &environment));
+        let _ = rustix::io::write(&to_failed, &(errno as i32).to_le_bytes());
+    });
+    drop((to_output, to_failed));
+    let child = child.of("fork")?;
+    let name = &program.name;
+    let broke = |detail: String, errno: Option<Errno>| {
+        let errno = errno.map(|errno| crate::scenario::scalar::Errno(errno as i32));
+        Mounted::Broke(Breakage { stage: format!("overlay: {name}"), detail, errno })
+    };
+    let mut errno = [0; 4];
+    let mut said = Said(output);
+    if failed.read_exact(&mut errno).is_ok() {
+        let _ = waitpid(child, None);
+        let errno = Errno::from_raw(i32::from_le_bytes(errno));
+        return Ok((broke(format!("it cannot be run: {errno}"), Some(errno)), said));
+    }
+    let mut printed = Vec::new();
+    let status = await_mount(child, &mut said, &mut printed, || mount_id(step) != before)?;
+    let is_mounted = mount_id(step) != before;
+    let words = in_short(&printed);
+    let and_said = if words.is_empty() { String::new() } else { format!("; it says: {words}") };
+    let mounted = match status {
+        // It stays, as it serves in the foreground.
+        None if is_mounted => Mounted::Done(Outcome::done()),
+        None => {
+            let _ = kill(child, Signal::SIGKILL);
+            let _ = waitpid(child, None);
+            let seconds = PATIENCE.as_secs();
+            broke(format!("it mounted nothing within {seconds} s and was killed{and_said}"), None)
+        }
+        Some(WaitStatus::Exited(_, 0)) if is_mounted => Mounted::Done(Outcome::done()),
+        Some(WaitStatus::Exited(_, 0)) => {
+            broke(format!("it ended with success and mounted nothing{and_said}"), None)
+        }
+        Some(WaitStatus::Exited(_, code)) => {
+            let message = if words.is_empty() { format!("exit status {code}") } else { words };
+            Mounted::Done(refusal(name, message))
+        }
+        Some(WaitStatus::Signaled(_, signal, _)) => broke(
+            format!("{} ended it before it mounted anything{and_said}", signal.as_str()),
+            None,
+        ),
+        Some(other) => broke(format!("it is in a state of its own: {other:?}{and_said}"), None),
+    };
+    Ok((mounted, said))
+}
+
+fn arguments(program: &Implementation, step: &Overlay) -> Result<Vec<CString>, Failure> {
+    let mut given = Vec::new();
+    given.extend(layers(step).map(|layers| format!("lowerdir={layers}")));
+    given.extend(step.upper.as_ref().map(|upper| format!("upperdir={upper}")));
+    given.extend(step.work.as_ref().map(|work| format!("workdir={work}")));
+    given.extend(options(step).map(str::to_owned));
+    let name = program.program.as_str();
+    let given = given.join(",");
+    let mut words = vec![name];
+    if !given.is_empty() {
+        words.extend(["-o", &given]);
+    }
+    words.push(step.at.as_str());
+    words.into_iter().map(|word| c_string(word, "execve")).collect()
+}
+
+/// Waits until the program has ended, or has mounted something and does not end; its status where it has ended.
+fn await_mount(
+    child: Pid,
+    said: &mut Said,
+    printed: &mut Vec<u8>,
+    is_mounted: impl Fn() -> bool,
+) -> Result<Option<WaitStatus>, Failure> {
+    let mut deadline = Instant::now() + PATIENCE;
+    let mut mounted = false;
+    loop {
+        said.read_into(printed);
+        let status = waitpid(child, Some(WaitPidFlag::WNOHANG)).of("waitpid")?;
+        let ended = status != WaitStatus::StillAlive;
+        if !mounted && is_mounted() {
+            // It goes into the background from here, or stays. A sandbox that ended in the middle of its fork(2) ended
+            // guests too: User-Mode Linux 6.12 panics where a signal comes upon dup_mmap() of kernel/fork.c.
+            mounted = true;
+            deadline = deadline.min(Instant::now() + DEPARTURE);
+        }
+        if ended || Instant::now() >= deadline {
+            // What ends as soon as it has mounted has said so, or why not, by then.
+            said.read_into(printed);
+            return Ok(ended.then_some(status));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+impl Said {
+    /// Takes what was printed, and keeps its start.
+    fn read_into(&mut self, printed: &mut Vec<u8>) {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = self.0.read(&mut buffer) {
+            let room = SAID_BYTES.saturating_sub(printed.len());
+            printed.extend_from_slice(&buffer[..length.min(room)]);
+        }
+    }
+}
+
+/// The mount that is at the place; without a question to who serves it, for that may hang.
+fn mount_id(step: &Overlay) -> Option<u64> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let found = rustix::fs::statx(CWD, step.at.as_str(), flags, StatxFlags::MNT_ID).ok()?;
+    Some(found.stx_mnt_id)
+}
+
+/// What is printed, in one line.
+fn in_short(printed: &[u8]) -> String {
+    let text = String::from_utf8_lossy(printed);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// A program has no errno for who calls it. But what it says may end with the text of one, as that of error(3)
+/// and perror(3) does.
+fn refusal(name: &str, message: String) -> Outcome {
+    let text = message.rsplit(": ").next().unwrap_or_default().trim_end_matches('.');
+    let known = (1..=133).map(Errno::from_raw).find(|errno| errno.desc() == text);
+    match known {
+        Some(errno) => Outcome::Failed {
+            errno: crate::scenario::scalar::Errno(errno as i32),
+            syscall: "mount".to_owned(),
+            message: Some(message),
+        },
+        None => Outcome::Refused { by: name.to_owned(), message },
+    }
+}
+
+/// Looks for children that a signal has ended: what serves an overlay is one of them, once it has put itself into
+/// the background. Whose status is of nobody's interest is taken too.
+pub fn killed_child(actors: &[i32]) -> Option<Signal> {
+    let mut killed = None;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Signaled(pid, signal, _)) if !actors.contains(&pid.as_raw()) => {
+                killed = Some(signal);
+            }
+            Ok(WaitStatus::StillAlive) | Err(_) => return killed,
+            Ok(_) => {}
+        }
+    }
+}
