@@ -421,6 +421,8 @@ pub struct OpenFile {
     /// `O_NOATIME`
     pub noatime: bool,
     pub position: u64,
+    /// Whether its names were read, where it is a directory.
+    pub listed: bool,
     /// Who opened it.
     pub cred: Rc<Cred>,
     /// How many descriptors lead to it.

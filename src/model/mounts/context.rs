@@ -68,6 +68,7 @@ impl Machine<'_> {
             path_only,
             noatime: false,
             position: 0,
+            listed: false,
             cred,
             count: 0,
         })

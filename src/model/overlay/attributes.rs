@@ -8,7 +8,7 @@ use crate::model::halt::{Halt, Res, refuse};
 use crate::model::ids::IdKind;
 use crate::model::machine::{Cred, DentryId, FileType, Inode, InodeId, Kind, Machine, Place};
 use crate::model::rules::overlay as rules;
-use crate::model::vfs::{Access, Attr, Change, Guard};
+use crate::model::vfs::{Access, Attr, Change, Guard, has_privileges};
 use crate::scenario::scalar::Errno;
 
 /// Above the numbers of file systems: the devices that an overlay makes for those of its layers.
@@ -46,6 +46,33 @@ impl Machine<'_> {
     /// Reads mode and owners of a file anew that is about to be written to, if an overlay has it.
     pub fn ovl_read_guard(&mut self, dentry: DentryId) {
         self.read_guard(self.inode(dentry));
+    }
+
+    /// Whether writing to a file takes nothing from it because it had nothing to take when it was written to last,
+    /// though it has by now: another inode of the overlay for the same file was given it.
+    pub fn ovl_remembers_no_privileges(&self, inode: InodeId) -> bool {
+        let Kind::Overlay(node) = &self.inodes[inode].kind else { return false };
+        node.unprivileged && self.by(&rules::NO_PRIVILEGES_KEPT)
+    }
+
+    /// A mode with privileges or a security attribute is set by way of this very inode (`notify_change`).
+    pub fn ovl_forget_no_privileges(&mut self, inode: InodeId) {
+        if let Kind::Overlay(node) = &mut self.inodes[inode].kind {
+            node.unprivileged = false;
+        }
+    }
+
+    /// What a write takes from the file of a layer, after it took what it found at the overlay's own; and that nothing
+    /// is left is remembered (`inode_has_no_xattr`).
+    pub fn ovl_strip_privileges(&mut self, dentry: DentryId) -> Res<()> {
+        let Ok(fs) = self.overlay(dentry) else { return Ok(()) };
+        let real = self.real_place(dentry)?;
+        self.strip_privileges(&fs.mounter, real, false)?;
+        let inode = self.inode(dentry);
+        if !has_privileges(self.inodes[inode].mode) {
+            self.node_mut(dentry)?.unprivileged = true;
+        }
+        Ok(())
     }
 
     /// What stat(2) tells of a file of an overlay.

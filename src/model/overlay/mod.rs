@@ -112,6 +112,8 @@ pub struct Node {
     indexed: bool,
     /// It is a directory that was removed (`S_DEAD`).
     dead: bool,
+    /// It had no privileges that writing takes when it was written to last (`S_NOSEC`).
+    unprivileged: bool,
     /// What was looked up in it.
     children: BTreeMap<Rc<str>, Child>,
 }

@@ -23,6 +23,9 @@ struct Entry {
 /// either what else was looked up, which leaves marks in the upper layer.
 const UNKNOWN_ORDER: &str = "in which order the names of a directory are read";
 
+/// Of names that an open directory keeps it is not known whether they were looked up when they were found.
+const KEPT_LISTING: &str = "whether the names that an open directory keeps were looked up";
+
 impl Machine<'_> {
     /// The names that a directory of an overlay lists.
     pub fn ovl_list(&mut self, dir: DentryId) -> Res<Vec<Rc<str>>> {
@@ -37,6 +40,7 @@ impl Machine<'_> {
         let numbered = node.impure && fs.identity != Identity::Devices;
         let mut names = Vec::new();
         let mut refused = Vec::new();
+        let mut hidden = false;
         for (name, entry) in self.merged_entries(&fs, dir)? {
             if entry.is_whiteout && self.by(&rules::LIST_NO_WHITEOUTS) {
                 continue;
@@ -48,6 +52,7 @@ impl Machine<'_> {
                     Ok(Child::There(_)) => {}
                     Err(Halt::Refused(errno)) if self.by(&rules::LIST_HIDES_REFUSED) => {
                         refused.push(errno);
+                        hidden = true;
                         continue;
                     }
                     Err(halt @ (Halt::Unknown(_) | Halt::Lost(_))) => return Err(halt),
@@ -55,6 +60,7 @@ impl Machine<'_> {
                     Ok(Child::Missing { .. })
                         if looked_up && self.by(&rules::LIST_HIDES_REFUSED) =>
                     {
+                        hidden = true;
                         continue;
                     }
                     _ => {}
@@ -62,8 +68,19 @@ impl Machine<'_> {
             }
             names.push(name);
         }
+        if hidden && self.keeps_a_listing(dir) {
+            return Err(Halt::Lost(KEPT_LISTING));
+        }
         self.check_refused(&refused, names.is_empty())?;
         Ok(names)
+    }
+
+    /// Whether a descriptor by which a directory was listed is open: it keeps the names as they were found then, for
+    /// all who list the directory (`ovl_dir_cache_get`).
+    fn keeps_a_listing(&self, dir: DentryId) -> bool {
+        let inode = self.inode(dir);
+        let mut files = self.files.iter().map(|(_, file)| file);
+        files.any(|file| file.listed && file.count > 0 && self.inode(file.place.dentry) == inode)
     }
 
     /// Whether a directory of a layer can be listed: the mounter may, and nobody removed it there.

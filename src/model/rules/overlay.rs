@@ -430,6 +430,10 @@ rules! {
          last, though its layer has others since."
         "fs/overlayfs/util.c ovl_copyattr(); fs/overlayfs/inode.c ovl_permission()"
         quirk "POSIX: whoever may use a file is decided by the mode that stat(2) tells";
+    NO_PRIVILEGES_KEPT "overlay.permission.no-privileges-kept"
+        "A file that had no set-ID bits when it was written to keeps those that it was given since by way of another \
+         inode of the overlay, when it is truncated by way of the first."
+        "fs/overlayfs/super.c ovl_get_upper() inherits SB_NOSEC; fs/attr.c notify_change() takes S_NOSEC from one inode";
     MOUNTERS_RIGHTS "overlay.permission.mounter"
         "What is done with a layer takes the rights of the process that mounted the overlay."
         "overlayfs.rst, Permission model";

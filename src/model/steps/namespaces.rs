@@ -391,6 +391,7 @@ impl Machine<'_> {
             path_only: false,
             noatime: false,
             position: 0,
+            listed: false,
             cred: Rc::clone(&self.processes[who].cred),
             count: 0,
         });

@@ -197,7 +197,7 @@ impl Machine<'_> {
         if change.force {
             self.notify_change(cred, idmap.as_deref(), place.dentry, change)?;
         }
-        Ok(())
+        self.ovl_strip_privileges(place.dentry)
     }
 
     /// What writing takes from a file (`dentry_needs_remove_privs`).
@@ -214,12 +214,16 @@ impl Machine<'_> {
         }
         let mode = self.mode(inode);
         let keeps = mode & (SETUID | SETGID) == 0 || self.capable_of_machine(cred, cap::FSETID);
+        let has_capabilities = self.has_file_capabilities(dentry);
+        if (!keeps || has_capabilities) && self.ovl_remembers_no_privileges(inode) {
+            return change;
+        }
         if !keeps {
             change.drop_setuid = mode & SETUID != 0 && self.by(&rules::WRITE_SETUID);
             change.drop_setgid =
                 self.setgid_goes(cred, idmap, inode, mode) && self.by(&rules::WRITE_SETGID);
         }
-        change.drop_capabilities = self.has_file_capabilities(dentry);
+        change.drop_capabilities = has_capabilities;
         change.force = change.drop_setuid || change.drop_setgid || change.drop_capabilities;
         change
     }
@@ -268,6 +272,9 @@ impl Machine<'_> {
         let asked = change.mode;
         self.add_dropped_bits(&mut change, inode);
         self.check_ids(idmap, inode, &change)?;
+        if change.mode.is_some_and(has_privileges) {
+            self.ovl_forget_no_privileges(inode);
+        }
         let kind = self.supers[self.dentries[dentry].sb].kind;
         // An NFS server decides itself.
         let decides_here = kind != FsType::Nfs || !self.by(&nfs_rules::SERVER_DECIDES);
@@ -399,4 +406,9 @@ impl Machine<'_> {
         let userns = self.supers[self.inodes[inode].sb].userns;
         self.capable(cred, userns, cap::CHOWN) && self.by(&rules::CHOWN_ADOPT)
     }
+}
+
+/// Whether a mode gives who executes the file rights of its owner or group (`is_sxid`).
+pub fn has_privileges(mode: u32) -> bool {
+    mode & SETUID != 0 || mode & SETGID != 0 && mode & GROUP_EXECUTE != 0
 }

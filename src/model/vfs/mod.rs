@@ -9,7 +9,7 @@ mod permission;
 mod walk;
 mod xattr;
 
-pub use attributes::Change;
+pub use attributes::{Change, has_privileges};
 pub use fs::{Attr, New, NewKind, RenameHow};
 pub use names::is_member;
 pub use open::How;

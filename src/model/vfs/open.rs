@@ -133,6 +133,7 @@ impl Machine<'_> {
             path_only: how.path_only,
             noatime: how.noatime,
             position: 0,
+            listed: false,
             cred: Rc::clone(cred),
             count: 0,
         })
@@ -416,6 +417,7 @@ impl Machine<'_> {
         }
         self.deny(self.is_dead(place.dentry), &rules::LIST_REMOVED, Errno::ENOENT)?;
         let mut names = self.fs_list(place.dentry)?;
+        self.files[file].listed = true;
         if !noatime {
             self.touch_atime(place);
         }

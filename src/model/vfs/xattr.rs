@@ -116,6 +116,9 @@ impl Machine<'_> {
             self.security_change(cred, inode, name)?;
         }
         self.known_namespace(dentry, name, true)?;
+        if name.starts_with("security.") {
+            self.ovl_forget_no_privileges(inode);
+        }
         let value = converted.as_deref().unwrap_or(value);
         self.fs_setxattr(cred, dentry, name, value, create, replace)
     }
