@@ -14,6 +14,7 @@ pub mod last;
 pub mod merge;
 pub mod missing;
 pub mod model;
+pub mod named;
 pub mod overlays;
 pub mod probe;
 mod processor;

@@ -3,17 +3,9 @@
 //! `fuse-overlayfs -o lowerdir=a:b,upperdir=c,workdir=d PLACE`.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::str::FromStr;
-use std::time::{Duration, Instant};
 
 use crate::missing::Missing;
-use crate::programs;
-use crate::scenario::condition::KernelVersion;
+use crate::named::{Named, Purpose};
 use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::{Family, MountApi, MountFlag, Mounter, Operation, Overlay};
 use crate::scenario::plan::Plan;
@@ -23,134 +15,25 @@ use crate::scenario::world::LIBRARY_DIRECTORIES;
 pub const PROBE: &str = "overlay.program";
 /// The word for the kernel where programs are named.
 const KERNEL: &str = "kernel";
-/// Programs that have a package of their name.
-const PACKAGED: &[&str] = &["fuse-overlayfs"];
-/// How long a program may take to tell its version.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How much of what it says then is read.
-const SAID_BYTES: u64 = 4096;
-/// How the lines begin by which libfuse tells of itself.
-const OF_LIBRARY: &[&str] = &["fusermount", "FUSE ", "using FUSE "];
 
-/// Who mounts overlays, as the user names it: the kernel, a program in PATH, or a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named(String);
+/// What such a program is named for.
+const PURPOSE: Purpose = Purpose {
+    what: "the overlay program",
+    remedy: "name a program that mounts overlays, as fuse-overlayfs",
+    packaged: &["fuse-overlayfs"],
+};
 
-impl FromStr for Named {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err(
-                "a program has a name, as fuse-overlayfs, or is a file, as ./fuse-overlayfs".into(),
-            );
-        }
-        Ok(Self(text.to_owned()))
-    }
+/// Whether the kernel is named where programs are.
+pub fn is_kernel(named: &Named) -> bool {
+    named.as_str() == KERNEL
 }
 
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Named {
-    /// Whether the kernel is named.
-    pub fn is_kernel(&self) -> bool {
-        self.0 == KERNEL
-    }
-
-    /// Finds it, and asks it for its version.
-    ///
-    /// # Errors
-    /// Where it is not there, or tells no version.
-    pub fn find(&self) -> Result<Implementation, Missing> {
-        let what = format!("the overlay program {self}");
-        let path = if self.0.contains('/') {
-            std::path::absolute(&self.0).ok().filter(|path| path.is_file())
-        } else {
-            programs::in_path(&self.0)
-        };
-        let Some(path) = path else {
-            let remedy = if PACKAGED.contains(&self.0.as_str()) {
-                format!("install it, as by `apt-get install {self}`")
-            } else {
-                format!("install {self}, or name its file")
-            };
-            return Err(Missing::new(what, "it is not there", remedy));
-        };
-        let refused = |why: String| {
-            Missing::new(
-                what.clone(),
-                why,
-                "name a program that mounts overlays, as fuse-overlayfs",
-            )
-        };
-        // A program that cannot be brought into a sandbox is told before anything is asked.
-        programs::at(&path).map_err(|missing| Missing { what: what.clone(), ..missing })?;
-        let (name, version) = version(&path).map_err(refused)?;
-        let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let program = file
-            .parse()
-            .map_err(|_| refused(format!("`{}` is no name of a program", file.escape_debug())))?;
-        Ok(Implementation { program, path, name, version })
-    }
-}
-
-/// What a program says that it is, as `fuse-overlayfs: version 1.10`.
-fn version(program: &Path) -> Result<(String, KernelVersion), String> {
-    let text = said(program).map_err(|why| format!("{} --version {why}", program.display()))?;
-    let own = |line: &&str| !OF_LIBRARY.iter().any(|start| line.starts_with(start));
-    let told = text.lines().filter(own).find_map(version_in);
-    told.ok_or_else(|| format!("{} --version does not tell a version", program.display()))
-}
-
-/// A name and, somewhere behind it, a version.
-fn version_in(line: &str) -> Option<(String, KernelVersion)> {
-    let mut words = line.split_whitespace();
-    let name = words.next()?.trim_end_matches([':', ',']).to_owned();
-    let number = |word: &str| {
-        let number = word.trim_start_matches('v');
-        let begins = number.starts_with(|c: char| c.is_ascii_digit());
-        begins.then(|| KernelVersion::of_release(number)).flatten()
-    };
-    Some((name, words.find_map(number)?))
-}
-
-/// What a program prints when it is asked for its version; one that does not end is ended.
-fn said(program: &Path) -> Result<String, String> {
-    let failed = |error: io::Error| format!("cannot be run: {error}");
-    // Not a pipe: what it starts might keep that open.
-    let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    let printed = rustix::fs::memfd_create("version", flags).map_err(|e| failed(e.into()))?;
-    let mut printed = File::from(printed);
-    let mut child = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(printed.try_clone().map_err(failed)?)
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        match child.try_wait().map_err(failed)? {
-            Some(status) => break status,
-            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("does not end within {} s", PATIENCE.as_secs()));
-            }
-        }
-    };
-    if !status.success() {
-        return Err(format!("fails: {status}"));
-    }
-    printed.rewind().map_err(failed)?;
-    let mut bytes = Vec::new();
-    printed.take(SAID_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+/// Finds a program, and asks it for its version.
+///
+/// # Errors
+/// Where it is not there, tells no version, or cannot be brought into a sandbox.
+pub fn find(named: &Named) -> Result<Implementation, Missing> {
+    named.find(PURPOSE)
 }
 
 /// Whether the program of a run mounts this overlay.
@@ -240,18 +123,4 @@ fn option_of(flag: MountFlag) -> Option<&'static str> {
         MountFlag::Dirsync => "dirsync",
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_told_in_a_line_of_its_own() {
-        let told = |line| version_in(line).map(|(name, version)| format!("{name} {version}"));
-        assert_eq!(told("fuse-overlayfs: version 1.10").as_deref(), Some("fuse-overlayfs 1.10"));
-        assert_eq!(told("fuse-overlayfs 1.16.1").as_deref(), Some("fuse-overlayfs 1.16.1"));
-        assert_eq!(told("unionfs-fuse version: v3.4").as_deref(), Some("unionfs-fuse 3.4"));
-        assert_eq!(told("no number at all"), None);
-    }
 }

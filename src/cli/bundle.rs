@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use super::select::Selection;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
+use crate::named::Named;
 use crate::programs::{self, Program};
 use crate::runtime::by_hand::{SCRIPT, config, script};
-use crate::runtime::{Named, bundle};
+use crate::runtime::{self, bundle};
 use crate::scenario::container::BUNDLE;
 use crate::scenario::world::World;
 use crate::worker::plant_by_hand;
@@ -57,7 +58,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         let why = io::Error::other(format!("{} ({})", missing.why, missing.remedy));
         Trouble::Environment(missing.what, why)
     };
-    let runtime = runtime.find().map_err(missing)?;
+    let runtime = runtime::find(runtime).map_err(missing)?;
     let program = programs::find(program).map_err(missing)?;
     let cannot = |why| Trouble::Usage(format!("{} cannot be done by hand: {why}", case.id));
     let script = script(&case.id, world, &runtime).map_err(cannot)?;

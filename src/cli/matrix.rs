@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-use super::on::{Named, On, cores, guests_at_once};
+use super::on::{NamedPrograms, On, cores, guests_at_once};
 use super::reports::{Again, create};
 use super::select::{OfShard, Selection};
 use super::{Trouble, print};
@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TARGET,...")]
     on: Option<Targets>,
     #[command(flatten)]
-    programs: Named,
+    programs: NamedPrograms,
     /// Shows the rows that do not differ too
     #[arg(long)]
     all: bool,

@@ -2,6 +2,7 @@
 
 use super::Trouble;
 use crate::missing::Missing;
+use crate::named::Named;
 use crate::overlays;
 use crate::run::{Asked, Share, Takes};
 use crate::runtime;
@@ -135,26 +136,26 @@ fn asked(
 
 /// Programs that are asked on every target beside its kernel.
 #[derive(Debug, clap::Args)]
-pub struct Named {
+pub struct NamedPrograms {
     /// Who makes the containers of scenarios that have one, one after the other: runc, crun, youki, or the file of
     /// another runtime with the same command line. All other scenarios are asked of the kernel alone
     #[arg(long, value_name = "RUNTIME,...", value_delimiter = ',')]
-    runtime: Vec<runtime::Named>,
+    runtime: Vec<Named>,
     /// Who mounts the overlays of scenarios, one after the other: fuse-overlayfs, the file of another program with
     /// the same command line, or kernel. All other scenarios are asked of the kernel alone
     #[arg(long, value_name = "PROGRAM,...", value_delimiter = ',')]
-    overlay: Vec<overlays::Named>,
+    overlay: Vec<Named>,
 }
 
-impl Named {
+impl NamedPrograms {
     /// How many programs there are.
     pub fn count(&self) -> usize {
-        self.runtime.len() + self.overlay.iter().filter(|named| !named.is_kernel()).count()
+        self.runtime.len() + self.overlay.iter().filter(|named| !overlays::is_kernel(named)).count()
     }
 
     /// Whether there are programs that mount overlays.
     pub fn has_overlays(&self) -> bool {
-        self.overlay.iter().any(|named| !named.is_kernel())
+        self.overlay.iter().any(|named| !overlays::is_kernel(named))
     }
 
     /// Finds all of them.
@@ -162,10 +163,10 @@ impl Named {
     /// # Errors
     /// The first that is not there: who names one wants it asked.
     pub fn find(&self) -> Result<Programs, Trouble> {
-        let runtimes = distinct(self.runtime.iter().map(runtime::Named::find))?;
-        let named = self.overlay.iter().filter(|named| !named.is_kernel());
-        let overlays = distinct(named.map(overlays::Named::find))?;
-        let kernel_too = overlays.is_empty() || self.overlay.iter().any(overlays::Named::is_kernel);
+        let runtimes = distinct(self.runtime.iter().map(runtime::find))?;
+        let named = self.overlay.iter().filter(|named| !overlays::is_kernel(named));
+        let overlays = distinct(named.map(overlays::find))?;
+        let kernel_too = overlays.is_empty() || self.overlay.iter().any(overlays::is_kernel);
         let both =
             |one: &&Implementation| overlays.iter().any(|other| other.program == one.program);
         if let Some(program) = runtimes.iter().find(both) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use super::on::{Named, On, cores, guests_at_once};
+use super::on::{NamedPrograms, On, cores, guests_at_once};
 use super::reports::{Again, Reports};
 use super::select::{OfShard, Selected, Selection};
 use super::{Trouble, print};
@@ -81,7 +81,7 @@ pub struct Arguments {
     #[arg(long)]
     fail_fast: bool,
     #[command(flatten)]
-    programs: Named,
+    programs: NamedPrograms,
     #[command(flatten)]
     reports: Reports,
 }

@@ -571,7 +571,7 @@ fn without_case(id: &str) -> &str {
 /// its cases.
 fn plain(id: &str, told: Option<&Vec<Status>>) -> String {
     let told = told.map_or(&[][..], Vec::as_slice);
-    let worst = told.iter().find(|status| status.is_failure());
+    let worst = told.iter().find(|status| status.is_failure() || status.deviates());
     let skip = || told.iter().all(|status| *status == Status::Skip);
     let came = match worst {
         Some(status) => format!("{} in this run too", status.word()),

@@ -226,22 +226,23 @@ impl<'p> Conductor<'p> {
     fn conduct(&mut self, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
         for (index, step) in self.plan.steps.iter().enumerate() {
             let outcome = self.take(index, step)?;
-            let at = format!("line {}: {}", step.line, step.operation.word());
-            self.look_for_dead_programs(&at)?;
+            self.look_for_dead_programs(|| {
+                format!("line {}: {}", step.line, step.operation.word())
+            })?;
             log.add(&Part::Outcome(outcome));
             if check == Check::Step && index + 1 < self.plan.steps.len() {
                 self.observe(check, log)?;
             }
         }
         self.observe(check, log)?;
-        self.look_for_dead_programs("the observations")?;
+        self.look_for_dead_programs(|| "the observations".to_owned())?;
         self.dismiss();
         self.container.end(self.plan);
         Ok(())
     }
 
     /// What serves an overlay and was ended by a signal has answered nothing more.
-    fn look_for_dead_programs(&self, at: &str) -> Result<(), Breakage> {
+    fn look_for_dead_programs(&self, at: impl FnOnce() -> String) -> Result<(), Breakage> {
         let Some(implementation) = &self.plan.overlay else { return Ok(()) };
         let actors = self.actors.values().filter_map(|place| match place {
             Place::There { pid, .. } => Some(*pid),
@@ -251,7 +252,7 @@ impl<'p> Conductor<'p> {
             None => Ok(()),
             Some(signal) => Err(Breakage {
                 stage: format!("overlay: {}", implementation.name),
-                detail: format!("{} ended it by the time of {at}", signal.as_str()),
+                detail: format!("{} ended it by the time of {}", signal.as_str(), at()),
                 errno: None,
             }),
         }

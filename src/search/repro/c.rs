@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::steps::{self, Context, capabilities, literal, shown, told};
+use super::steps::{self, Context, capabilities, literal, told};
+use super::words::shown;
 use super::{About, Expected, Refusal, expected, is_within_reach, refuse, words};
 use crate::report::sentence::sentence;
 use crate::scenario::operation::{Family, Namespace, Operation};

@@ -7,7 +7,7 @@ use compact_str::format_compact;
 
 use super::words::{
     access_purpose, attributes, flags, mount_flag, namespace, open_flag, open_tree_flag,
-    propagation, rename_flag, umount_flag,
+    propagation, rename_flag, shown, umount_flag,
 };
 use crate::scenario::operation::{
     FsCommand, LockKind, MountApi, NodeType, OpenFlag, Operation, Overlay, Stat, XattrFlag,
@@ -787,16 +787,4 @@ fn bits(names: &[Value]) -> u64 {
         _ => 0,
     };
     names.iter().fold(0, |all, name| all | bit(name))
-}
-
-/// A value as it is shown; `None` where it is too long, is renumbered, or is not what was found.
-pub fn shown(value: &Value) -> Option<String> {
-    let shown = match value {
-        Value::Bool(value) => value.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::Text(text) => text.replace('\0', "\\0"),
-        Value::List(items) => items.iter().map(shown).collect::<Option<Vec<_>>>()?.join(", "),
-        Value::Map(_) | Value::Identity(..) => return None,
-    };
-    (shown.len() <= 1000 && !shown.contains("\\x")).then_some(shown)
 }

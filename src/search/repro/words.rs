@@ -1,9 +1,10 @@
-//! The words of the language as the constants of C.
+//! The words of the language as the constants of C, and values as they are shown.
 
 use crate::scenario::operation::{
     AccessPurpose, MountAttribute, MountFlag, Namespace, OpenFlag, OpenTreeFlag, PropagationType,
     RenameFlag, UmountFlag,
 };
+use crate::transcript::Value;
 
 /// Flags joined by `|`, or `0`.
 pub fn flags<T: Copy>(flags: &[T], name: fn(T) -> &'static str, first: &str) -> String {
@@ -133,4 +134,16 @@ pub fn attributes(attributes: &[MountAttribute]) -> u64 {
             MountAttribute::Nosymfollow => 0x0020_0000,
         }
     })
+}
+
+/// A value as it is shown; `None` where it is too long, is renumbered, or is not what was found.
+pub fn shown(value: &Value) -> Option<String> {
+    let shown = match value {
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Text(text) => text.replace('\0', "\\0"),
+        Value::List(items) => items.iter().map(shown).collect::<Option<Vec<_>>>()?.join(", "),
+        Value::Map(_) | Value::Identity(..) => return None,
+    };
+    (shown.len() <= 1000 && !shown.contains("\\x")).then_some(shown)
 }
