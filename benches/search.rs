@@ -86,6 +86,7 @@ fn options(check: Check, jobs: usize, trials: u64) -> Options {
         shard: Shard::WHOLE,
         from: 0,
         without: None,
+        overlay: None,
         mutate: false,
         catalogue: None,
     }
@@ -100,6 +101,7 @@ fn bare_rate(environment: &Environment, check: Check, jobs: usize, trials: u64) 
         profile: environment.profile(),
         check,
         without: None,
+        overlay: None,
         mutate: false,
         catalogue: None,
     };
@@ -139,7 +141,7 @@ fn replay(recipe: &Recipe, numbers: Range<u64>) -> (f64, Duration) {
     for first in numbers.clone().step_by(BATCH) {
         let batch: Vec<u64> = (first..(first + BATCH as u64).min(numbers.end)).collect();
         let mut plans: Vec<Plan> =
-            recipe.make_all(&batch).into_iter().map(|made| made.trial.plan).collect();
+            recipe.make_all(&batch).made.into_iter().map(|made| made.trial.plan).collect();
         plans.iter_mut().for_each(|plan| plan.observe.clear());
         let began = Instant::now();
         let done = worker.replay(&plans);

@@ -247,3 +247,49 @@ fn a_known_deviation_of_a_program_is_strict() {
         assert!(done.stderr.contains(why), "{}", done.stderr);
     }
 }
+
+/// What a search finds of the program, the kernel does not do: the same trials find nothing of it.
+#[test]
+fn a_search_asks_the_program_and_says_so() {
+    if !is_here() {
+        return;
+    }
+    let place = Place::new();
+    let search = ["search", "overlay", "--seed", "9", "--count", "5", "--overlay"];
+    place.run(User::Own, &[&search[..], &["kernel"]].concat()).expect_code(0);
+    for user in users() {
+        let out = format!("found-{user:?}");
+        let further = [PROGRAM, "--repro", "sh,c", "--out", &out];
+        let done = place.run(user, &[&search[..], &further].concat()).expect_code(1);
+        assert!(done.stdout.contains("(host through fuse-overlayfs 1."), "{}", done.stdout);
+        assert!(done.stdout.contains(", fuse-overlayfs 1."), "{}", done.stdout);
+        assert!(done.stdout.contains("a script can call that"), "{}", done.stdout);
+        let found = fs::read_dir(place.path().join(&out)).unwrap().flatten();
+        let found: Vec<_> = found.map(|entry| entry.path()).collect();
+        let ending = |ending: &'static str| {
+            found.iter().filter(move |file| file.extension().is_some_and(|e| e == ending))
+        };
+        let shows = ending("sh").filter(|script| {
+            let shown = Command::new("sh").arg(script).stderr(Stdio::null()).output().unwrap();
+            shown.status.code() == Some(1)
+        });
+        assert!(shows.count() > 0, "no script shows what was found: {found:?}");
+        // A finding is a scenario, which fails through the program alone.
+        let of_step = |file: &&std::path::PathBuf| {
+            fs::read_to_string(file).is_ok_and(|text| text.contains(", expect: "))
+        };
+        let scenario = ending("yaml").find(of_step).expect("a step that deviates");
+        let scenario = scenario.display().to_string();
+        place.run(user, &["run", &scenario, "--overlay", PROGRAM]).expect_code(1);
+        place.run(user, &["run", &scenario]).expect_code(0);
+    }
+    let left_out = ["search", "rename", "--count", "300", "--overlay", PROGRAM];
+    let done = place.run(User::Own, &left_out);
+    assert!(
+        done.stdout.contains("trials were left out, for the overlay option"),
+        "{}",
+        done.stdout
+    );
+    let wrong = place.run(User::Own, &["search", "idmap", "--overlay", PROGRAM]).expect_code(2);
+    assert!(wrong.stderr.contains("overlay, rename or a scenario"), "{}", wrong.stderr);
+}

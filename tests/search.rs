@@ -25,6 +25,7 @@ fn recipe(seed: u64) -> Recipe {
         profile: Profile::of_version(KernelVersion(6, 12, 0)),
         check: Check::Sequence,
         without: None,
+        overlay: None,
         mutate: false,
         catalogue: None,
     }

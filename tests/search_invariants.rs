@@ -48,6 +48,7 @@ fn recipe() -> Recipe {
         profile: Profile::of_version(KernelVersion(6, 12, 0)),
         check: Check::Step,
         without: None,
+        overlay: None,
         mutate: false,
         catalogue: None,
     }

@@ -142,7 +142,7 @@ fn predicted() -> Vec<(Case, Transcript)> {
 }
 
 fn about(case: &Case) -> About {
-    About { title: case.title.clone(), notes: Vec::new() }
+    About { title: case.title.clone(), ..About::default() }
 }
 
 /// The model's transcript with one thing turned around: a step that succeeds is to fail, or the reverse.
@@ -313,7 +313,7 @@ observe:
         let deviation = Deviation { place, kernel, model, rules: Vec::new(), cause: cause.clone() };
         Finding { cause, count: 1, first: 0, smallest, deviation, again: None }
     };
-    let origin = Origin { target: "host", kernel: "6.18", seed: 1 };
+    let origin = Origin { target: "host", kernel: "6.18", overlay: None, seed: 1 };
     let profile = environment().profile();
     let finding = |invariant| reproduction(Repro::C, &finding(invariant), &origin, &profile);
     let text = finding(Invariant::Trace).expect("a program");
@@ -343,7 +343,7 @@ observe:
 ";
     let smallest = nsharness::search::document::read(text, "root").expect("a scenario");
     let profile = Profile::of_version(KernelVersion(6, 12, 0));
-    let origin = Origin { target: "host", kernel: "6.12", seed: 1 };
+    let origin = Origin { target: "host", kernel: "6.12", overlay: None, seed: 1 };
     let reproduction = |place| {
         let cause = Cause {
             what: "process: root".into(),

@@ -46,7 +46,8 @@ impl Oracle for Without {
     }
 }
 
-const ORIGIN: Origin<'static> = Origin { target: "uml:6.12", kernel: "6.12.101", seed: 7 };
+const ORIGIN: Origin<'static> =
+    Origin { target: "uml:6.12", kernel: "6.12.101", overlay: None, seed: 7 };
 /// What is said of a finding that chance has a part in.
 const NOT_AGAIN: &str = "# Asked alone 8 times more, it did not come again";
 

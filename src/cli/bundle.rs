@@ -54,12 +54,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     if world.container.is_none() {
         return Err(Trouble::Usage(format!("{} has no container", case.id)));
     }
-    let missing = |missing: crate::missing::Missing| {
-        let why = io::Error::other(format!("{} ({})", missing.why, missing.remedy));
-        Trouble::Environment(missing.what, why)
-    };
-    let runtime = runtime::find(runtime).map_err(missing)?;
-    let program = programs::find(program).map_err(missing)?;
+    let runtime = runtime::find(runtime)?;
+    let program = programs::find(program)?;
     let cannot = |why| Trouble::Usage(format!("{} cannot be done by hand: {why}", case.id));
     let script = script(&case.id, world, &runtime).map_err(cannot)?;
     let at = Trouble::environment(directory.display().to_string());

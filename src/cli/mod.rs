@@ -29,6 +29,7 @@ use clap::{Parser, Subcommand};
 
 use crate::diag::Diagnostic;
 use crate::exit_code::ExitCode;
+use crate::missing::Missing;
 
 /// Declarative tests for what containers stand on: user namespaces and id maps, overlayfs, bind
 /// mounts and propagation, pivot_root and chroot.
@@ -86,6 +87,13 @@ enum Trouble {
     Invalid(Vec<Diagnostic>),
     /// The environment: a report that cannot be written, a process that cannot be started.
     Environment(String, io::Error),
+}
+
+impl From<Missing> for Trouble {
+    fn from(missing: Missing) -> Self {
+        let why = io::Error::other(format!("{} ({})", missing.why, missing.remedy));
+        Self::Environment(missing.what, why)
+    }
 }
 
 impl Trouble {

@@ -208,10 +208,7 @@ fn distinct(
 ) -> Result<Vec<Implementation>, Trouble> {
     let mut all: Vec<Implementation> = Vec::new();
     for program in found {
-        let program = program.map_err(|missing| {
-            let why = std::io::Error::other(format!("{} ({})", missing.why, missing.remedy));
-            Trouble::Environment(missing.what, why)
-        })?;
+        let program = program?;
         if all.iter().any(|other| other.program == program.program) {
             return Err(called(&program));
         }

@@ -12,7 +12,10 @@ use super::select::Selection;
 use super::{Trouble, print};
 use crate::diag::did_you_mean;
 use crate::exit_code::ExitCode;
+use crate::named::Named;
+use crate::overlays;
 use crate::probe::Environment;
+use crate::scenario::implementation::Implementation;
 use crate::search::catalogue::{Catalogue, Counted, Sequences};
 use crate::search::findings::{FindingsError, Record, Search};
 use crate::search::hunt::{Haul, Options, Watcher, search};
@@ -29,6 +32,8 @@ use crate::worker::arena::Check;
 const ALL: &str = "all";
 /// Every rename in an overlay.
 const RENAMES: &str = "rename";
+/// The family whose trials mount overlays.
+const OVERLAY: &str = "overlay";
 /// Most processes that search at once.
 const MOST_JOBS: usize = 256;
 /// How often what was found is written.
@@ -44,6 +49,7 @@ Examples:
   nsharness search all --for 1h --out found --shard 3/16 --resume --repro c
   nsharness search overlay --exhaustive --depth 3
   nsharness search rename --on uml:6.12
+  nsharness search overlay --overlay fuse-overlayfs --count 2000
 
 The seed, the version of nsharness and the kernel make a trial what it is: the same ones repeat it.
 Exit status: 0 nothing was found, 1 something was.
@@ -65,6 +71,10 @@ pub struct Arguments {
     /// Where the kernel is asked: host, uml, uml:VERSION, uml:PATH, qemu:VERSION, qemu:PATH
     #[arg(long, value_name = "TARGET", default_value = "host")]
     on: Target,
+    /// What mounts the overlays of trials in the place of the kernel: fuse-overlayfs, or the file of another program
+    /// with the same command line. Each trial has a sandbox of its own then
+    #[arg(long, value_name = "PROGRAM")]
+    overlay: Option<Named>,
     /// What all choices follow from; chosen and told if left out
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -169,6 +179,7 @@ impl Arguments {
             families,
             catalogue,
             target: self.on.clone(),
+            overlay: self.overlay()?,
             seed,
             count: self.count,
             time,
@@ -183,6 +194,21 @@ impl Arguments {
 }
 
 impl Arguments {
+    /// The program that mounts overlays, if one is named.
+    fn overlay(&self) -> Result<Option<Implementation>, Trouble> {
+        let Some(named) = self.overlay.as_ref().filter(|named| !overlays::is_kernel(named)) else {
+            return Ok(None);
+        };
+        if let Subject::Families(names) = &self.subject
+            && *names != [OVERLAY]
+        {
+            return Err(Trouble::Usage(format!(
+                "with --overlay is searched what mounts overlays: {OVERLAY}, {RENAMES} or a scenario"
+            )));
+        }
+        overlays::find(named).map(Some).map_err(Trouble::from)
+    }
+
     /// What is asked completely, if that is wanted.
     fn catalogue(&self) -> Result<Option<Catalogue>, Trouble> {
         let usage = |why: &str| Err(Trouble::Usage(why.into()));
@@ -221,7 +247,7 @@ impl Arguments {
         let Some(directory) = &self.out else { return Ok(None) };
         let search = Search {
             family: searched(options),
-            target: options.target.to_string(),
+            target: asked(options),
             kernel: String::new(),
             seed: options.seed,
             shard: options.shard,
@@ -237,6 +263,14 @@ impl Arguments {
 fn searched(options: &Options) -> String {
     let catalogue = options.catalogue.as_ref();
     catalogue.map_or_else(|| options.families.join(","), Catalogue::to_string)
+}
+
+/// Where trials are asked, and through what.
+fn asked(options: &Options) -> String {
+    match &options.overlay {
+        Some(program) => format!("{} through {program}", options.target),
+        None => options.target.to_string(),
+    }
 }
 
 /// A seed that nobody chose, short enough to be typed.
@@ -287,7 +321,7 @@ impl Teller {
 impl Watcher for Teller {
     fn ready(&mut self, environment: &Environment, counted: Option<&Counted>) {
         let Environment { release, machine, uid, .. } = environment;
-        let (searched, target) = (searched(&self.options), &self.options.target);
+        let (searched, target) = (searched(&self.options), asked(&self.options));
         let mut told =
             format!("searching {searched} on Linux {release} {machine} ({target}) as uid {uid}");
         match counted {
@@ -368,8 +402,9 @@ fn exit_code(haul: &Haul) -> ExitCode {
 
 fn tell(options: &Options, haul: &Haul, arguments: &Arguments) -> Result<(), Trouble> {
     let release = haul.environment.as_ref().map_or("", |environment| environment.release.as_str());
-    let target = options.target.to_string();
-    let origin = Origin { target: &target, kernel: release, seed: options.seed };
+    let target = asked(options);
+    let overlay = options.overlay.as_ref();
+    let origin = Origin { target: &target, kernel: release, overlay, seed: options.seed };
     for (index, finding) in haul.findings.iter().enumerate() {
         print(&told(index + 1, options, haul, finding, &origin))?;
         if arguments.out.is_none() {

@@ -303,7 +303,8 @@ impl Environment {
         missing
     }
 
-    fn missing_probe(&self, name: &str) -> Vec<Missing> {
+    /// Why a probe is not true; empty where it is.
+    pub fn missing_probe(&self, name: &str) -> Vec<Missing> {
         if !ALL.iter().any(|probe| probe.name == name) {
             return Vec::new();
         }

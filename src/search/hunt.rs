@@ -16,14 +16,17 @@ use super::summary::Summary;
 use super::trial::Recipe;
 use super::{Asked, Cause, Deviation, Finding, Oracle, SearchError};
 use crate::model::rules;
+use crate::overlays;
 use crate::probe::{self, Environment};
+use crate::scenario::implementation::Implementation;
 use crate::scenario::plan::Plan;
 use crate::shard::Shard;
 use crate::sys;
 use crate::target::guest::Wanted;
 use crate::target::host::Host;
 use crate::target::open::guest_with;
-use crate::target::{Opener, Target, Unopened};
+use crate::target::through::Through;
+use crate::target::{Opened, Opener, Target, Unopened};
 use crate::transcript::Breakage;
 use crate::worker::arena::Check;
 
@@ -65,6 +68,8 @@ pub struct Options {
     pub from: u64,
     /// The rule that the model lacks.
     pub without: Option<&'static rules::Rule>,
+    /// What mounts the overlays of trials, where that is not the kernel.
+    pub overlay: Option<Implementation>,
     /// What is asked completely, instead of what families make up.
     pub catalogue: Option<Catalogue>,
     /// Whether it is told by which trial each rule is missed.
@@ -158,21 +163,23 @@ struct Hunt<'o> {
 impl Hunt<'_> {
     fn start(&mut self) -> Result<(), SearchError> {
         let probes = probes(self.options.catalogue.as_ref());
+        let through = self.options.overlay.clone().map(Through::Overlay);
         let known = match self.options.target {
-            Target::Host => Some(host(&probes)?),
+            Target::Host => Some(host(&probes, through.clone())?),
             _ => None,
         };
         for place in 0..self.options.jobs.max(1) {
-            let (recipe, options) = (self.recipe(), self.options);
+            let (recipe, options, through) = (self.recipe(), self.options, through.clone());
             let open: Box<dyn FnOnce() -> _> = match (&known, &options.target) {
                 (Some(environment), _) => {
                     let environment = environment.clone();
-                    Box::new(move || Ok((Kernel::own()?, environment)))
+                    Box::new(move || Ok((Kernel::own(through)?, environment)))
                 }
                 (None, target) => {
-                    let wanted = wanted(&probes, options.catalogue.as_ref());
+                    let mut wanted = wanted(&probes, options.catalogue.as_ref());
+                    wanted.extend_by(through.as_ref());
                     let opener = guest_with(target, &wanted, &probes);
-                    Box::new(move || guest(opener, place))
+                    Box::new(move || guest(opener, place, through))
                 }
             };
             let job = Job::start(Beginning { open, recipe });
@@ -191,6 +198,7 @@ impl Hunt<'_> {
                 profile: environment.profile(),
                 check: options.check,
                 without: options.without,
+                overlay: options.overlay.clone(),
                 catalogue: options.catalogue.as_ref().map(|all| all.count(environment)),
                 mutate: options.mutate,
             };
@@ -422,24 +430,49 @@ fn wanted(probes: &BTreeSet<String>, catalogue: Option<&Catalogue>) -> Wanted {
 }
 
 /// This machine, with what the probes found.
-fn host(probes: &BTreeSet<String>) -> Result<Environment, SearchError> {
+fn host(probes: &BTreeSet<String>, through: Option<Through>) -> Result<Environment, SearchError> {
     let broke = |error: std::io::Error| SearchError::Broke(error.to_string());
-    let mut host = Host::start(1).map_err(broke)?;
-    let mut environment = Environment::of_host(false);
-    environment.ask(probes, &mut host).map_err(broke)?;
-    Ok(environment)
+    let host = Host::start(1).map_err(broke)?;
+    let mut opened = Opened { witness: Box::new(host), environment: Environment::of_host(false) };
+    opened.probe(probes).map_err(unopened)?;
+    if let Some(through) = through {
+        opened = mounting(opened, through)?;
+    }
+    Ok(opened.environment)
+}
+
+/// The same with a program that mounts overlays, which was found to mount some.
+fn mounting(opened: Opened, through: Through) -> Result<Opened, SearchError> {
+    let mut opened = opened.through(through);
+    opened.probe(&BTreeSet::from([overlays::PROBE.to_owned()])).map_err(unopened)?;
+    match opened.environment.missing_probe(overlays::PROBE).first() {
+        Some(missing) => Err(SearchError::Unavailable(missing.to_string())),
+        None => Ok(opened),
+    }
 }
 
 /// Boots a guest; those that run at the same time have different places.
-fn guest(opener: Opener, place: usize) -> Result<(Kernel, Environment), SearchError> {
+fn guest(
+    opener: Opener,
+    place: usize,
+    through: Option<Through>,
+) -> Result<(Kernel, Environment), SearchError> {
     let opened = match opener {
         Opener::At(opened) => Ok(*opened),
         Opener::Guest(boot) => boot(place),
         Opener::Never(why) => Err(why),
     };
-    let opened = opened.map_err(|why| match why {
+    let opened = opened.map_err(unopened)?;
+    let opened = match through {
+        Some(through) => mounting(opened, through)?,
+        None => opened,
+    };
+    Ok((Kernel::Guest(opened.witness), opened.environment))
+}
+
+fn unopened(why: Unopened) -> SearchError {
+    match why {
         Unopened::Missing(missing) => SearchError::Unavailable(missing.to_string()),
         Unopened::Broken(why) => SearchError::Broke(why),
-    })?;
-    Ok((Kernel::Guest(opened.witness), opened.environment))
+    }
 }

@@ -15,7 +15,7 @@ use super::invariants::{Answered, told_apart};
 use super::kernel::{Asking, Kernel};
 use super::mutation::Mutation;
 use super::summary::Summary;
-use super::trial::{Made, Recipe, twin};
+use super::trial::{Batch, Made, Recipe, twin};
 use super::{Asked, Cause, Deviation, Finding, Place, SearchError};
 use crate::channel;
 use crate::model::rules::Invariant;
@@ -74,8 +74,6 @@ pub enum Reply {
 /// What came of some trials.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// How many they were.
-    pub count: u64,
     /// Counts.
     pub summary: Summary,
     /// Which rules are missed, where that was wanted.
@@ -205,10 +203,8 @@ fn serve(beginning: Beginning, socket: &mut UnixStream) -> Result<(), SearchErro
         }
         let request = channel::receive(socket).map_err(|e| SearchError::Broke(e.to_string()))?;
         let Some(request) = request else { return Ok(()) };
-        let made = match request {
-            Request::Trials(numbers) => {
-                Some((numbers.len() as u64, searcher.recipe.make_all(&numbers)))
-            }
+        let batch = match request {
+            Request::Trials(numbers) => Some(searcher.recipe.make_all(&numbers)),
             Request::Plans(plans, way) => {
                 if let Some(pending) = pending.take() {
                     say(socket, &searcher.finish(pending)?)?;
@@ -218,9 +214,9 @@ fn serve(beginning: Beginning, socket: &mut UnixStream) -> Result<(), SearchErro
                 None
             }
         };
-        let Some((numbers, made)) = made else { continue };
+        let Some(batch) = batch else { continue };
         let done = pending.take().map(|pending| searcher.collect(pending)).transpose()?;
-        pending = Some(searcher.begin(numbers, made)?);
+        pending = Some(searcher.begin(batch)?);
         // The kernel is busy again: now is the time to compare.
         if let Some(done) = done {
             say(socket, &Reply::Trials(Box::new(searcher.report(done))))?;
@@ -234,15 +230,13 @@ fn say(socket: &mut UnixStream, reply: &Reply) -> Result<(), SearchError> {
 
 /// Trials that the kernel is asked.
 struct Pending {
-    count: u64,
-    made: Vec<Made>,
+    batch: Batch,
     asking: Asking,
 }
 
 /// Trials that the kernel has answered.
 struct Done {
-    count: u64,
-    made: Vec<Made>,
+    batch: Batch,
     transcripts: Vec<Transcript>,
 }
 
@@ -254,15 +248,15 @@ struct Searcher {
 }
 
 impl Searcher {
-    fn begin(&mut self, count: u64, made: Vec<Made>) -> Result<Pending, SearchError> {
-        let plans = made.iter().map(|made| made.trial.plan.clone()).collect();
+    fn begin(&mut self, batch: Batch) -> Result<Pending, SearchError> {
+        let plans = batch.made.iter().map(|made| made.trial.plan.clone()).collect();
         let asking = self.kernel.begin(plans, self.recipe.check)?;
-        Ok(Pending { count, made, asking })
+        Ok(Pending { batch, asking })
     }
 
     fn collect(&mut self, pending: Pending) -> Result<Done, SearchError> {
         let transcripts = self.kernel.finish(&pending.asking)?;
-        Ok(Done { count: pending.count, made: pending.made, transcripts })
+        Ok(Done { batch: pending.batch, transcripts })
     }
 
     fn finish(&mut self, pending: Pending) -> Result<Reply, SearchError> {
@@ -271,13 +265,14 @@ impl Searcher {
     }
 
     fn report(&mut self, done: Done) -> Report {
-        let mut report = Report { count: done.count, ..Report::default() };
+        let mut report = Report::default();
         if self.recipe.mutate {
             report.mutation = self.mutate(&done);
         }
         let mut causes: BTreeMap<Cause, Parted> = BTreeMap::new();
         self.tell_apart(&done, &mut report.summary, &mut causes);
-        for (made, transcript) in done.made.into_iter().zip(&done.transcripts) {
+        report.summary.left_out = done.batch.left_out;
+        for (made, transcript) in done.batch.made.into_iter().zip(&done.transcripts) {
             let Made { trial, prediction, is_twin } = made;
             if !is_twin {
                 report.summary.add(&trial.plan, transcript, &prediction);
@@ -304,7 +299,7 @@ impl Searcher {
     /// Where real root and others were answered otherwise, by no rule.
     fn tell_apart(&self, done: &Done, summary: &mut Summary, causes: &mut BTreeMap<Cause, Parted>) {
         let check = self.recipe.check;
-        let both = || done.made.iter().zip(&done.transcripts);
+        let both = || done.batch.made.iter().zip(&done.transcripts);
         let twins: BTreeMap<u64, _> =
             both().filter(|(made, _)| made.is_twin).map(|two| (two.0.trial.number, two)).collect();
         for one in both().filter(|(made, _)| !made.is_twin) {
@@ -324,7 +319,7 @@ impl Searcher {
     /// Which rules are missed by these trials, where they were by none before.
     fn mutate(&mut self, done: &Done) -> Mutation {
         let mut mutation = Mutation::default();
-        let mut in_order: Vec<_> = done.made.iter().zip(&done.transcripts).collect();
+        let mut in_order: Vec<_> = done.batch.made.iter().zip(&done.transcripts).collect();
         in_order.sort_by_key(|(made, _)| made.trial.number);
         for (made, kernel) in in_order {
             mutation.hold(made, kernel, &self.recipe, &mut self.missed);

@@ -85,7 +85,8 @@ impl Keeper {
         search.trials += haul.summary.trials;
         search.broken += haul.summary.broken;
         let (target, seed) = (search.target.clone(), search.seed);
-        let origin = Origin { target: &target, kernel: release, seed };
+        let overlay = haul.environment.as_ref().and_then(|e| e.overlay.as_ref());
+        let origin = Origin { target: &target, kernel: release, overlay, seed };
         let (mut files, mut refused) = (BTreeMap::new(), Vec::new());
         for finding in findings {
             let name = record.add(Found::new(finding.clone(), release));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::SearchError;
 use crate::scenario::plan::Plan;
+use crate::target::through::Through;
 use crate::target::{Answer, Witness};
 use crate::transcript::{Breakage, End, Transcript};
 use crate::worker::arena::Check;
@@ -16,8 +17,8 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// A kernel.
 pub enum Kernel {
-    /// The one that this process is on.
-    Own(Box<Asker>),
+    /// The one that this process is on, and what mounts the overlays on it where that is another.
+    Own(Box<Asker>, Option<Through>),
     /// That of a guest.
     Guest(Box<dyn Witness>),
 }
@@ -33,7 +34,7 @@ pub struct Asking {
 impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Own(_) => "Own",
+            Self::Own(..) => "Own",
             Self::Guest(_) => "Guest",
         })
     }
@@ -48,8 +49,8 @@ impl Kernel {
     ///
     /// # Errors
     /// Where no process can be had that asks it.
-    pub fn own() -> Result<Self, SearchError> {
-        Asker::start().map(|asker| Self::Own(Box::new(asker))).map_err(broke)
+    pub fn own(through: Option<Through>) -> Result<Self, SearchError> {
+        Asker::start().map(|asker| Self::Own(Box::new(asker), through)).map_err(broke)
     }
 
     /// Begins to ask plans. One begins with no others before those are finished.
@@ -58,7 +59,11 @@ impl Kernel {
     /// Where it cannot be asked anything any more.
     pub fn begin(&mut self, plans: Vec<Plan>, check: Check) -> Result<Asking, SearchError> {
         match self {
-            Self::Own(asker) => asker.begin(&plans, check),
+            Self::Own(asker, None) => asker.begin(&plans, check),
+            Self::Own(asker, Some(through)) => {
+                let plans: Vec<_> = plans.iter().map(|plan| through.plan(plan)).collect();
+                asker.begin(&plans, check)
+            }
             Self::Guest(witness) => witness.submit_all(0, &plans, check),
         }
         .map_err(broke)?;
@@ -72,7 +77,7 @@ impl Kernel {
     pub fn finish(&mut self, asking: &Asking) -> Result<Vec<Transcript>, SearchError> {
         let Asking { plans, check } = asking;
         match self {
-            Self::Own(asker) => Ok(asker.finish(plans.len())),
+            Self::Own(asker, _) => Ok(asker.finish(plans.len())),
             Self::Guest(witness) => {
                 let answer = wait(&mut **witness).map_err(broke)?;
                 divide(&mut **witness, plans, *check, answer).map_err(broke)

@@ -25,6 +25,9 @@ pub struct Summary {
     pub parted: u64,
     /// In how many trials the kernel was not asked to the end.
     pub broken: u64,
+    /// How many trials were not asked, by what the program that mounts overlays lacks for them.
+    #[serde(default)]
+    pub left_out: BTreeMap<String, u64>,
     /// How often each operation gave what: success, or an error.
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
     /// How many steps and observations each rule decided, by its id.
@@ -89,6 +92,10 @@ impl Summary {
             own.checked += kept.checked;
             own.excused += kept.excused;
         }
+        other
+            .left_out
+            .into_iter()
+            .for_each(|(what, times)| count(&mut self.left_out, &what, times));
         other.rules.into_iter().for_each(|(id, times)| count(&mut self.rules, &id, times));
     }
 
@@ -140,6 +147,9 @@ impl fmt::Display for Summary {
                 Invariant::Root => "root sees what others see",
             };
             writeln!(f, "{what}: checked {checked} times, {excused} excused by a rule")?;
+        }
+        for (what, times) in &self.left_out {
+            writeln!(f, "{times} trials were left out, for {what}")?;
         }
         if self.abstained > 0 {
             writeln!(f, "the model abstains from {} steps", self.abstained)?;

@@ -7,10 +7,13 @@ use super::Trial;
 use super::catalogue::Counted;
 use super::family::{self, Family, Means};
 use super::random::Random;
+use crate::missing::Missing;
 use crate::model::profile::Profile;
 use crate::model::rules::Rule;
 use crate::model::{Prediction, Simulation};
+use crate::overlays;
 use crate::scenario::DEFAULT_TIMEOUT;
+use crate::scenario::implementation::Implementation;
 use crate::scenario::observe::Observe;
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::transcript::{End, Outcome, Transcript};
@@ -36,6 +39,8 @@ pub struct Recipe {
     pub without: Option<&'static Rule>,
     /// What is asked completely, instead of what families make up.
     pub catalogue: Option<Counted>,
+    /// What mounts the overlays of trials, where that is not the kernel.
+    pub overlay: Option<Implementation>,
     /// Whether rules are left out one by one, see [`Mutation`](super::mutation::Mutation).
     pub mutate: bool,
 }
@@ -49,6 +54,15 @@ pub struct Made {
     pub prediction: Prediction,
     /// Whether it is another trial, asked with other rights.
     pub is_twin: bool,
+}
+
+/// Trials to ask.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The trials.
+    pub made: Vec<Made>,
+    /// How many more cannot be asked, by what the program that mounts overlays lacks for them.
+    pub left_out: BTreeMap<String, u64>,
 }
 
 /// Of how many trials that are observed after every step one is asked as real root and without.
@@ -105,18 +119,28 @@ impl Recipe {
 
     /// Makes up trials, with those that are to be asked with other rights too. Those that can share a sandbox stand
     /// together.
-    pub fn make_all(&self, numbers: &[u64]) -> Vec<Made> {
-        let make = |number: &u64| {
-            let made = self.make(*number)?;
-            let twin = self.twin(&made);
-            Some([Some(made), twin].into_iter().flatten())
-        };
-        let mut made: Vec<_> = numbers.iter().filter_map(make).flatten().collect();
+    pub fn make_all(&self, numbers: &[u64]) -> Batch {
+        let Batch { mut made, mut left_out } = Batch::default();
+        for trial in numbers.iter().filter_map(|number| self.make(*number)) {
+            match self.lacks(&trial.trial.plan) {
+                Some(missing) => *left_out.entry(missing.what).or_default() += 1,
+                None => {
+                    let twin = self.twin(&trial);
+                    made.extend([Some(trial), twin].into_iter().flatten());
+                }
+            }
+        }
         made.sort_by_cached_key(|made| {
             let needs = &made.trial.plan.needs;
             (needs.privileged, needs.ids.clone(), needs.namespaces.clone(), made.trial.number)
         });
-        made
+        Batch { made, left_out }
+    }
+
+    /// What a plan asks for that the program that mounts overlays does not have.
+    fn lacks(&self, plan: &Plan) -> Option<Missing> {
+        let program = self.overlay.as_ref()?;
+        overlays::missing(program, plan).into_iter().next()
     }
 
     /// The same trial with other rights, where that is checked.

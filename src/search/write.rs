@@ -8,6 +8,7 @@ use super::shrink::TRIES;
 use super::{Deviation, Finding, Place, document};
 use crate::model::rules::{Invariant, Rule};
 use crate::report::sentence::sentence;
+use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::transcript::{Outcome, Value};
@@ -24,15 +25,24 @@ pub struct Origin<'o> {
     pub target: &'o str,
     /// The release of its kernel.
     pub kernel: &'o str,
+    /// What mounts the overlays, where that is not the kernel.
+    pub overlay: Option<&'o Implementation>,
     /// The seed that the trial was made up from.
     pub seed: u64,
+}
+
+impl Origin<'_> {
+    /// Who parts with the model: the kernel, by this word, or what mounts overlays on it.
+    fn voice(&self, kernel: &str) -> String {
+        self.overlay.map_or_else(|| kernel.to_owned(), Implementation::to_string)
+    }
 }
 
 /// A finding as a scenario. `predicted` is what the model says of the step at which it deviates.
 pub fn scenario(finding: &Finding, origin: &Origin<'_>, predicted: Option<&Outcome>) -> String {
     let (plan, deviation) = (&finding.smallest, &finding.deviation);
     let mut document = document::of_plan(plan);
-    let title = title(plan, deviation);
+    let title = title(plan, deviation, &origin.voice("the kernel"));
     let mut page = Page::default();
     page.entry(0, "title", &json!(title));
     let mut sources: Vec<&str> = deviation.rules.iter().map(|rule| rule.source).collect();
@@ -49,20 +59,20 @@ pub fn scenario(finding: &Finding, origin: &Origin<'_>, predicted: Option<&Outco
         expect(&mut document, index, expected);
     }
     for (key, value) in document.as_object().into_iter().flatten() {
-        part(&mut page, key, value, deviation);
+        part(&mut page, key, value, deviation, &origin.voice("The kernel"));
     }
     page.text
 }
 
 /// What a reproduction of a finding says at its top.
 pub fn about(finding: &Finding, origin: &Origin<'_>) -> About {
-    let title = title(&finding.smallest, &finding.deviation);
-    About { title, notes: notes(finding, origin) }
+    let title = title(&finding.smallest, &finding.deviation, &origin.voice("the kernel"));
+    About { title, notes: notes(finding, origin), overlay: origin.overlay.cloned() }
 }
 
 /// Where something was found, and by which rules the model says otherwise.
 fn notes(finding: &Finding, origin: &Origin<'_>) -> Vec<String> {
-    let Origin { target, kernel, seed } = origin;
+    let Origin { target, kernel, seed, .. } = origin;
     let trial = finding.first;
     let found = format!(
         "Found by nsharness search on {target} (Linux {kernel}): seed {seed}, trial {trial}."
@@ -78,15 +88,15 @@ fn notes(finding: &Finding, origin: &Origin<'_>) -> Vec<String> {
 }
 
 /// Writes a part of the document, with what the kernel says before the place at which it deviates.
-fn part(page: &mut Page, key: &str, value: &Json, deviation: &Deviation) {
+fn part(page: &mut Page, key: &str, value: &Json, deviation: &Deviation, voice: &str) {
     let Deviation { kernel, model, .. } = deviation;
     let said = || match deviation.place {
         Place::Invariant(Invariant::Root, _) => {
             format!("Root of a user namespace gets {model}, and real root {kernel}.")
         }
         Place::Invariant(..) => format!("Before it was {model}, and then it is {kernel}."),
-        Place::Step(_) => format!("The kernel says: {}", deviation.kernel),
-        _ => format!("The kernel says: {}. The model says: {}.", deviation.kernel, deviation.model),
+        Place::Step(_) => format!("{voice} says: {kernel}"),
+        _ => format!("{voice} says: {kernel}. The model says: {model}."),
     };
     match (key, deviation.place) {
         ("steps", Place::Step(index) | Place::Invariant(_, index)) => {
@@ -107,14 +117,14 @@ fn part(page: &mut Page, key: &str, value: &Json, deviation: &Deviation) {
 }
 
 /// The deviation in a sentence.
-fn title(plan: &Plan, deviation: &Deviation) -> String {
+fn title(plan: &Plan, deviation: &Deviation, voice: &str) -> String {
     let Deviation { kernel, model, cause, .. } = deviation;
     let last = |index: usize| plan.steps.get(index).map(sentence);
     let title = match deviation.place {
-        Place::World => format!("Of this world the kernel says {kernel} and the model {model}"),
+        Place::World => format!("Of this world {voice} says {kernel} and the model {model}"),
         Place::Step(index) => {
             let what = last(index).unwrap_or_else(|| cause.what.clone());
-            format!("When {what}, the kernel says {kernel} and the model {model}")
+            format!("When {what}, {voice} says {kernel} and the model {model}")
         }
         Place::Invariant(invariant, index) => {
             let what = last(index).unwrap_or_else(|| cause.what.clone());
@@ -134,7 +144,7 @@ fn title(plan: &Plan, deviation: &Deviation) -> String {
             let after = plan.steps.len().checked_sub(1).and_then(last);
             let after = after.map_or_else(|| "At once".to_owned(), |what| format!("After {what},"));
             let kind = cause.what.split(':').next().unwrap_or_default();
-            format!("{after} the kernel says of the {kind} `{kernel}` and the model `{model}`")
+            format!("{after} {voice} says of the {kind} `{kernel}` and the model `{model}`")
         }
     };
     let title = title.replace('\n', " ");

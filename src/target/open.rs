@@ -57,11 +57,7 @@ pub fn opener(
 fn guest(target: &Target, means: &Means, cases: &[Case], through: Option<&Through>) -> Opener {
     let questions = probe::plans(&means.probes);
     let mut wanted = Wanted::by(cases.iter().map(|case| &case.plan).chain(&questions));
-    if let Some(Through::Overlay(_)) = through {
-        wanted.file_systems.insert("fuse".to_owned());
-    }
-    let program = through.map(Through::implementation);
-    wanted.files.extend(program.map(|program| (program.program.clone(), program.path.clone())));
+    wanted.extend_by(through);
     guest_with(target, &wanted, &means.probes)
 }
 

@@ -9,6 +9,7 @@ use super::{Answer, Boot, Opened, Opener, Witness};
 use crate::overlays;
 use crate::scenario::implementation::Implementation;
 use crate::scenario::plan::Plan;
+use crate::worker::arena::Check;
 
 /// What a target is asked through.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,15 @@ impl Witness for Asked {
         self.kernel.submit(ticket, &self.through.plan(plan))
     }
 
+    fn submit_afresh(&mut self, ticket: usize, plan: &Plan) -> io::Result<()> {
+        self.kernel.submit_afresh(ticket, &self.through.plan(plan))
+    }
+
+    fn submit_all(&mut self, ticket: usize, plans: &[Plan], check: Check) -> io::Result<()> {
+        let plans: Vec<_> = plans.iter().map(|plan| self.through.plan(plan)).collect();
+        self.kernel.submit_all(ticket, &plans, check)
+    }
+
     fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>> {
         self.kernel.next(wait)
     }
@@ -100,7 +110,9 @@ impl Opener {
 }
 
 impl Opened {
-    fn through(mut self, through: Through) -> Self {
+    /// The same, through a program.
+    #[must_use]
+    pub fn through(mut self, through: Through) -> Self {
         let program = Some(through.implementation().clone());
         // What was found without it is not what there is with it.
         match through {

@@ -37,12 +37,13 @@ pub fn conduct(
     mut sandbox: Sandbox,
     sharing: &Sharing<'_>,
     stacks: &[Stack],
+    check: Check,
     log: &Log<'_>,
 ) {
     let mut keep: Vec<&dyn AsRawFd> = vec![&sandbox.root, &sandbox.proc];
     keep.extend(sandbox.programs.values().map(|program| program as &dyn AsRawFd));
     sys::close_all_but(&keep);
-    let end = play(plan, &mut sandbox, sharing, stacks, Check::Sequence, log);
+    let end = play(plan, &mut sandbox, sharing, stacks, check, log);
     if plan.keep {
         let table = observe::read_proc(sandbox.proc.as_fd(), "self/mountinfo").unwrap_or_default();
         log.add(&Part::Evidence("mountinfo".into(), table));

@@ -44,6 +44,7 @@ use crate::scenario::plan::Plan;
 use crate::sys::{SharedBuffer, Stack};
 use crate::transcript::{Breakage, End, Transcript};
 
+use arena::Check;
 use log::{Log, Part};
 use sharing::Sharing;
 use standing::Standing;
@@ -128,11 +129,16 @@ impl Worker {
     /// Runs one plan, or says why it cannot be run here: in a fresh sandbox, or in a guest where the plan
     /// allows it in one that others were asked in.
     pub fn run(&self, plan: &Plan) -> Answer {
+        self.run_checked(plan, Check::Sequence)
+    }
+
+    /// The same, where it may be observed after every step.
+    fn run_checked(&self, plan: &Plan, check: Check) -> Answer {
         let maps = match self.ids.maps(&plan.needs.ids) {
             Ok(maps) => maps,
             Err(missing) => return Answer::Missing(missing),
         };
-        if self.may_share && standing::allows(plan) {
+        if self.may_share && check == Check::Sequence && standing::allows(plan) {
             return self.run_beside_others(plan, &maps);
         }
         let programs = match self.programs(plan) {
@@ -165,7 +171,7 @@ impl Worker {
                 match sandbox.and_then(|sandbox| {
                     server.as_ref().map_or(Ok(()), nfs::Server::join).map(|()| sandbox)
                 }) {
-                    Ok(sandbox) => conduct::conduct(plan, sandbox, &sharing, others, &log),
+                    Ok(sandbox) => conduct::conduct(plan, sandbox, &sharing, others, check, &log),
                     Err(breakage) => log.add(&Part::Broke(breakage)),
                 }
             });

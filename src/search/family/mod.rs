@@ -54,6 +54,8 @@ pub struct Means {
     pub beneath: bool,
     /// Whether a mount can join the peer group of another.
     pub set_group: bool,
+    /// Whether a program mounts overlays, which is not asked what the kernel alone has.
+    pub overlay_program: bool,
 }
 
 /// The probes that [`Means`] come from.
@@ -77,6 +79,7 @@ impl Means {
         mount_setattr: true,
         beneath: true,
         set_group: true,
+        overlay_program: false,
     };
 
     /// What a kernel was found to allow.
@@ -90,6 +93,7 @@ impl Means {
             mount_setattr: yes("mount_setattr"),
             beneath: yes("move_mount.beneath"),
             set_group: yes("move_mount.set_group"),
+            overlay_program: environment.overlay.is_some(),
         }
     }
 }

@@ -36,6 +36,7 @@ pub fn of(number: u64, means: Means) -> Option<Box<dyn Family>> {
     Some(Box::new(Overlay {
         variant,
         user_xattrs,
+        by_program: means.overlay_program,
         userxattr: false,
         layers: BTreeMap::new(),
         stack: Stack::default(),
@@ -65,6 +66,8 @@ struct Overlay {
     userxattr: bool,
     /// Whether files of the layers may have `user.*` attributes.
     user_xattrs: bool,
+    /// Whether a program mounts it.
+    by_program: bool,
     /// What the world has in each layer.
     layers: BTreeMap<&'static str, Vec<(String, Shape)>>,
     /// What is mounted, or was at last.
@@ -126,7 +129,7 @@ impl Family for Overlay {
         }
         self.lay();
         self.userxattr = !self.variant.root && random.percent(75);
-        if random.percent(if self.variant.root { 20 } else { 5 }) {
+        if !self.by_program && random.percent(if self.variant.root { 20 } else { 5 }) {
             self.fill(DATA, random, &mut tree);
             self.stack.data = Some(DATA);
         }
@@ -265,7 +268,9 @@ impl Overlay {
         let (dir, file) = (EntryKind::Dir, EntryKind::File("marked\n".to_owned()));
         let empty = EntryKind::File(String::new());
         let elsewhere = *random.pick(&["/b", "/c/a", "b"]);
-        let (kind, marks, shape): (_, &[(&str, &str)], _) = match random.below(12) {
+        // The other marks belong to options that a program is not asked for.
+        let which = if self.by_program { 0 } else { random.below(12) };
+        let (kind, marks, shape): (_, &[(&str, &str)], _) = match which {
             0..4 => (dir, &[("opaque", "y")], Shape::Opaque),
             4 => (dir, &[("opaque", "x")], Shape::Kind(Kind::Dir)),
             5..7 => (empty, &[("whiteout", "y")], Shape::Whiteout),
@@ -309,6 +314,11 @@ impl Overlay {
         };
         if self.userxattr {
             add(random, 100, &["userxattr"]);
+        }
+        if self.by_program {
+            add(random, 25, &["index=off", "redirect_dir=off", "metacopy=off", "xino=off"]);
+            add(random, 6, &["volatile"]);
+            return options;
         }
         let rare = if self.variant.root { 40 } else { 4 };
         add(random, 25, &["index=on", "index=on", "index=off"]);
@@ -382,7 +392,11 @@ impl Overlay {
             work: stack.upper.map(|(_, work)| path(work)),
             options: stack.options,
             flags: Vec::new(),
-            api: if random.percent(10) { MountApi::New } else { MountApi::Classic },
+            api: if !self.by_program && random.percent(10) {
+                MountApi::New
+            } else {
+                MountApi::Classic
+            },
             by: None,
         })
     }

@@ -58,6 +58,12 @@ const HEADERS: &[&str] = &[
 /// The first part of the plan that such a program cannot do.
 pub fn program(plan: &Plan, predicted: &Transcript, about: &About) -> Result<String, Refusal> {
     is_within_reach(plan)?;
+    if let Some(overlays) = &about.overlay {
+        return refuse(
+            "world",
+            format!("its overlays are mounted by {overlays}: a script can call that"),
+        );
+    }
     let program = Program::new(plan, expected(plan, predicted)?);
     let mut body = program.constants();
     let mut functions = program.files();

@@ -8,6 +8,7 @@ pub mod sh;
 mod steps;
 mod words;
 
+use crate::scenario::implementation::Implementation;
 use crate::scenario::observe::{Observe, ObserveTree};
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::{Plan, PlanStep};
@@ -32,6 +33,8 @@ pub struct About {
     pub title: String,
     /// Where it was found, and by which rules the model says otherwise.
     pub notes: Vec<String>,
+    /// What mounts the overlays, where that is not the kernel.
+    pub overlay: Option<Implementation>,
 }
 
 /// One step with what the model says of it.

@@ -5,7 +5,9 @@
 //! another root.
 
 use super::{About, Expected, Refusal, expected, is_within_reach, refuse};
+use crate::overlays::{self, is_by_program};
 use crate::report::sentence::sentence;
+use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::{
     Family, MountApi, MountFlag, NodeType, Operation, Overlay, PropagationType, UmountFlag,
 };
@@ -48,6 +50,7 @@ pub fn script(plan: &Plan, predicted: &Transcript, about: &About) -> Result<Stri
         false => ("--user --map-root-user", "mode=0755"),
     };
     text.push_str(&format!("who='{who}' flags={flags}\n{PRELUDE}"));
+    let program = about.overlay.as_ref();
     text.push_str("\n# The world.\n");
     for setup in &plan.world.setup {
         match setup {
@@ -61,7 +64,7 @@ pub fn script(plan: &Plan, predicted: &Transcript, about: &About) -> Result<Stri
                 }
             }
             Setup::Mount { operation, .. } => {
-                let command = command(operation, &Values::new());
+                let command = command(operation, &Values::new(), program);
                 let command = command.or_else(|why| refuse("world", why))?;
                 text.push_str(&format!("need {}\n", command.line));
             }
@@ -70,18 +73,22 @@ pub fn script(plan: &Plan, predicted: &Transcript, about: &About) -> Result<Stri
     text.push_str("\n# Each step: what it is, the error, what is printed, and the command.\n");
     let steps = expected(plan, predicted)?;
     for (index, expected) in steps.iter().enumerate() {
-        text.push_str(&step(index + 1, expected)?);
+        text.push_str(&step(index + 1, expected, program)?);
     }
     text.push_str("exit $deviates\n");
     Ok(text)
 }
 
-fn step(number: usize, expected: &Expected<'_>) -> Result<String, Refusal> {
+fn step(
+    number: usize,
+    expected: &Expected<'_>,
+    program: Option<&Implementation>,
+) -> Result<String, Refusal> {
     let operation = &expected.step.operation;
     let sentence = sentence(&expected.step);
     let values = expected.outcome.clone().unwrap_or_default();
     let what = format!("step {number}: {sentence}");
-    let command = command(operation, &values).or_else(|why| refuse(what, why))?;
+    let command = command(operation, &values, program).or_else(|why| refuse(what, why))?;
     let is_mount = operation.described().family == Family::Mounts;
     let error = match &expected.outcome {
         _ if expected.anything => "any".to_owned(),
@@ -141,7 +148,11 @@ fn text_of<'v>(values: &'v Values, name: &str) -> Option<&'v str> {
 }
 
 /// The command that does what an operation does.
-fn command(operation: &Operation, values: &Values) -> Result<Command, String> {
+fn command(
+    operation: &Operation,
+    values: &Values,
+    program: Option<&Implementation>,
+) -> Result<Command, String> {
     use Operation as O;
     let printed = |line: String, prints: Option<&str>| {
         // The shell drops NUL bytes.
@@ -196,7 +207,7 @@ fn command(operation: &Operation, values: &Values) -> Result<Command, String> {
                 values.contains_key("mounted").then_some(if mounted { "yes" } else { "no" });
             printed(format!("is_mounted {}", word(&step.at)?), prints)
         }
-        _ => changing(operation).map(|line| Command { line, prints: None }),
+        _ => changing(operation, program).map(|line| Command { line, prints: None }),
     }
 }
 
@@ -234,7 +245,7 @@ fn attributes(values: &Values) -> (String, String) {
 }
 
 /// The command of an operation that prints nothing.
-fn changing(operation: &Operation) -> Result<String, String> {
+fn changing(operation: &Operation, program: Option<&Implementation>) -> Result<String, String> {
     use Operation as O;
     Ok(match operation {
         O::Write(step) if step.offset.is_none() && step.mode.is_none() => {
@@ -311,7 +322,7 @@ fn changing(operation: &Operation) -> Result<String, String> {
             format!("setfattr {}-x {} {path}", nofollow(step.follow), quoted(&step.name))
         }
         O::Chdir(step) => format!("cd {}", word(&step.path)?),
-        _ => return mounting(operation),
+        _ => return mounting(operation, program),
     })
 }
 
@@ -326,7 +337,7 @@ fn attribute(name: &str, value: &[u8]) -> String {
     format!("-n {}{value}", quoted(name))
 }
 
-fn mounting(operation: &Operation) -> Result<String, String> {
+fn mounting(operation: &Operation, program: Option<&Implementation>) -> Result<String, String> {
     use Operation as O;
     Ok(match operation {
         O::Mount(step) => {
@@ -334,7 +345,7 @@ fn mounting(operation: &Operation) -> Result<String, String> {
             let options = options(&step.flags, &step.options)?;
             format!("mount -t {}{options} {source} {}", quoted(&step.kind), word(&step.at)?)
         }
-        O::Overlay(step) => overlay(step)?,
+        O::Overlay(step) => overlay(step, program)?,
         O::Bind(step) => format!("mount --bind {} {}", word(&step.from)?, word(&step.at)?),
         O::Rbind(step) => format!("mount --rbind {} {}", word(&step.from)?, word(&step.at)?),
         O::Move(step) => format!("mount --move {} {}", word(&step.from)?, word(&step.at)?),
@@ -368,7 +379,7 @@ fn mounting(operation: &Operation) -> Result<String, String> {
     })
 }
 
-fn overlay(step: &Overlay) -> Result<String, String> {
+fn overlay(step: &Overlay, program: Option<&Implementation>) -> Result<String, String> {
     if step.api != MountApi::Classic {
         return refused("which interface mount(8) uses is its own choice");
     }
@@ -384,6 +395,12 @@ fn overlay(step: &Overlay) -> Result<String, String> {
         if let Some(path) = path {
             all.push(format!("{key}={}", layer(path)?));
         }
+    }
+    if let Some(program) = program.filter(|_| is_by_program(step)) {
+        all.extend(overlays::options(step).map(str::to_owned));
+        let options =
+            if all.is_empty() { String::new() } else { format!("-o {} ", quoted(&all.join(","))) };
+        return Ok(format!("{} {options}{}", quoted(program.program.as_str()), word(&step.at)?));
     }
     all.extend(step.options.iter().cloned());
     Ok(format!("mount -t overlay{} overlay {}", options(&step.flags, &all)?, word(&step.at)?))

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::through::Through;
 use super::{Answer, Unopened, Witness};
 use crate::kernel::{Flavour, Kernel};
 use crate::missing::Missing;
@@ -80,6 +81,15 @@ impl Wanted {
             wanted.programs.extend(plan.world.programs().into_iter().cloned());
         }
         wanted
+    }
+
+    /// What a program needs that is asked there beside the kernel.
+    pub fn extend_by(&mut self, through: Option<&Through>) {
+        if let Some(Through::Overlay(_)) = through {
+            self.file_systems.insert("fuse".to_owned());
+        }
+        let program = through.map(Through::implementation);
+        self.files.extend(program.map(|program| (program.program.clone(), program.path.clone())));
     }
 
     /// Whether any kernel has it.
