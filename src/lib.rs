@@ -11,6 +11,7 @@ pub mod exit_code;
 pub mod inspect;
 pub mod kernel;
 pub mod last;
+mod links;
 pub mod merge;
 pub mod missing;
 pub mod model;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Trouble;
 use super::select::Selected;
 use crate::exit_code::ExitCode;
+use crate::links;
 use crate::report::console::{Console, Verbosity};
 use crate::report::github::{Github, StepSummary};
 use crate::report::json::Json;
@@ -164,5 +165,5 @@ impl Reports {
 
 /// A report's file.
 pub fn create(path: &Path) -> Result<File, Trouble> {
-    File::create(path).map_err(Trouble::environment(path.display().to_string()))
+    links::create(path).map_err(Trouble::environment(path.display().to_string()))
 }

@@ -2,6 +2,7 @@
 //! and nothing is left when its first process ends.
 
 mod ids;
+mod limits;
 mod programs;
 mod restrictions;
 
@@ -112,7 +113,7 @@ pub fn start<T>(
         if rustix::io::read(&wait, &mut byte) != Ok(1) {
             sys::exit_now(1);
         }
-        first(enter(maps, needs, programs, wait.as_fd()));
+        first(enter(ids, maps, needs, programs, wait.as_fd()));
     };
     let child = with_owner(ids, needs, || match stack {
         Some(stack) => sys::clone_sharing_memory(clone_flags(needs), stack, begin),
@@ -294,6 +295,7 @@ fn run_helper(program: &Path, pid: Pid, lines: &[(u32, u32, u32)]) -> Result<(),
 
 /// In the new process: maps, ids, the mount tree, the pivot.
 fn enter(
+    ids: &IdSource,
     maps: &Maps,
     needs: &Needs,
     programs: &Programs,
@@ -312,6 +314,7 @@ fn enter(
     if poll(&mut lifeline, PollTimeout::ZERO) != Ok(0) {
         return Err(broke("look for the parent", Errno::ECHILD));
     }
+    limits::processes(ids, needs).map_err(|e| broke("setrlimit", e))?;
     close_standard_streams()?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
@@ -347,7 +350,9 @@ fn enter(
             .map_err(|e| broke("open /", errno(e)))?;
     let size = |program| rustix::fs::fstat(program).map_or(0, |stat| stat.st_size as u64);
     let program_sizes = programs.values().map(size).collect();
-    Ok(Sandbox { root, proc, programs, program_sizes })
+    let sandbox = Sandbox { root, proc, programs, program_sizes };
+    limits::memory(&sandbox).map_err(|e| broke("write oom_score_adj", e))?;
+    Ok(sandbox)
 }
 
 /// What is printed in a sandbox has nowhere to go: not to the terminal or a file of the host.

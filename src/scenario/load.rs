@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::yaml::MAX_FILE_BYTES;
 use crate::diag::{Diagnostic, Source};
+use crate::links::leads_out;
 
 /// The directory name that ids and snapshots are counted from.
 pub const SCENARIOS: &str = "scenarios";
@@ -113,6 +114,10 @@ fn walk(
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() && !path.is_symlink() => walk(&path, root, depth + 1, found)?,
             Ok(meta) if meta.is_dir() => {}
+            Ok(_) if is_scenario && path.is_symlink() && leads_out(&path, root) => {
+                let why = "a symbolic link that leads out of the directory: name the file itself";
+                return Err((path, io::Error::other(why)));
+            }
             Ok(_) if is_scenario => found.push(FoundFile::new(&path, root)),
             Err(error) if is_scenario => return Err((path, error)),
             Ok(_) | Err(_) => {}

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use similar::{ChangeTag, TextDiff};
 
+use crate::links::first_link;
 use crate::scenario::Case;
 use crate::scenario::condition::Answers;
 use crate::scenario::load::SCENARIOS;
@@ -93,6 +94,10 @@ impl Shelf {
         let record = self.record(case, environment);
         let file = record.display().to_string();
         let pending = pending_of(&record);
+        if let Some(link) = first_link(&self.directory, &record) {
+            let why = format!("{} is a symbolic link", link.display());
+            return Recorded::Unreadable { file, why };
+        }
         let old = match read(&record) {
             Ok(old) => old,
             Err(error) => return Recorded::Unreadable { file, why: error.to_string() },

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Answer, Target, Witness};
+use crate::links;
 use crate::missing::Missing;
 use crate::probe::Environment;
 use crate::scenario::plan::Plan;
@@ -69,7 +70,7 @@ impl Recorder {
         witness: Box<dyn Witness>,
         known: Option<Recording>,
     ) -> io::Result<Self> {
-        let out = File::create(path)?;
+        let out = links::create(path)?;
         let mut recorder = Self { witness, out, known, asked: BTreeMap::new() };
         // How it runs, as on an emulated processor, is of this machine and not of the kernel.
         recorder.line(&Environment { note: None, ..environment.clone() })?;

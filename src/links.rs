@@ -1,0 +1,57 @@
+//! Symbolic links in a checkout. Whoever proposes a scenario may propose a link, too, and the next run would read or
+//! write what that leads to.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
+/// Where links belong to the system, as /dev/stdout does.
+const OF_THE_SYSTEM: &[&str] = &["/dev", "/proc"];
+
+/// Creates a file, or empties the one that is there. The last part of its path may be no link; and a relative path
+/// that names nothing above the working directory leads to nothing outside of it.
+///
+/// # Errors
+/// Those of openat2(2); ELOOP and EXDEV in words.
+pub fn create(path: &Path) -> io::Result<File> {
+    if OF_THE_SYSTEM.iter().any(|top| path.starts_with(top)) {
+        return File::create(path);
+    }
+    let flags =
+        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let stays = path.is_relative() && path.components().all(|part| part.as_os_str() != "..");
+    let beneath = if stays { ResolveFlags::BENEATH } else { ResolveFlags::empty() };
+    match rustix::fs::openat2(CWD, path, flags, Mode::from_raw_mode(0o666), beneath) {
+        Ok(file) => Ok(file.into()),
+        Err(rustix::io::Errno::LOOP) => {
+            Err(io::Error::other("it is a symbolic link: name the file that it leads to"))
+        }
+        Err(rustix::io::Errno::XDEV) => Err(io::Error::other(
+            "it leads out of this directory by a symbolic link: name the file by its whole path",
+        )),
+        // Before Linux 5.6, and where a filter does not know it.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            let flags = OFlags::NOFOLLOW.bits() as i32;
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true).custom_flags(flags).open(path)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The first symbolic link on the way from a directory, itself included, to something below it.
+pub fn first_link(directory: &Path, below: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = below.ancestors().take_while(|part| part.starts_with(directory)).collect();
+    parts.into_iter().rev().find(|part| part.is_symlink()).map(Path::to_owned)
+}
+
+/// Whether a symbolic link leads out of a directory. One that leads nowhere does not.
+pub fn leads_out(link: &Path, directory: &Path) -> bool {
+    match (fs::canonicalize(link), fs::canonicalize(directory)) {
+        (Ok(target), Ok(directory)) => !target.starts_with(directory),
+        _ => false,
+    }
+}
