@@ -14,6 +14,7 @@ use rustix::thread::{CapabilitySets, set_thread_groups, set_thread_res_gid, set_
 use serde::{Deserialize, Serialize};
 
 use super::credentials::capability_set;
+use super::guard;
 use super::observe;
 use super::perform::{State, Step, perform};
 use crate::channel;
@@ -117,7 +118,10 @@ impl<'p> Process<'p> {
         sys::close_all_but(&keep);
         drop(keep);
         let actor = self.plan.world.actors.get(&self.name).cloned().unwrap_or_default();
-        let become_it = self.become_actor(&actor);
+        let become_it = self.become_actor(&actor).and_then(|life| {
+            let closed = guard::close(self.plan);
+            closed.map(|()| life).map_err(|errno| ("prctl PR_SET_DUMPABLE".to_owned(), errno))
+        });
         let reply = match become_it {
             Ok(Life::Begins) => Reply::Ready(self.pid()),
             Ok(Life::Over) => return,

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::actor::{Process, Reply, Request};
 use super::arena::Check;
 use super::container::Running;
+use super::guard;
 use super::log::{Log, Part};
 use super::observe::{self, Item};
 use super::overlay;
@@ -143,6 +144,11 @@ impl<'p> Conductor<'p> {
                 conductor.start_actor(name, process, stack)?;
             }
         }
+        guard::close(plan).map_err(|errno| Breakage {
+            stage: "prctl PR_SET_DUMPABLE".to_owned(),
+            detail: errno.to_string(),
+            errno: Some(Errno(errno as i32)),
+        })?;
         Ok(conductor)
     }
 

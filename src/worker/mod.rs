@@ -15,6 +15,7 @@ mod devices;
 mod exec;
 mod files;
 mod fuse;
+mod guard;
 mod image;
 mod log;
 mod mounts;
