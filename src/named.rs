@@ -31,8 +31,8 @@ pub struct Purpose {
     pub what: &'static str,
     /// What to name instead of something that is none.
     pub remedy: &'static str,
-    /// Those that have a package of their name.
-    pub packaged: &'static [&'static str],
+    /// Those that have a package, with its name.
+    pub packaged: &'static [(&'static str, &'static str)],
 }
 
 impl FromStr for Named {
@@ -70,10 +70,10 @@ impl Named {
             programs::in_path(&self.0)
         };
         let Some(path) = path else {
-            let remedy = if purpose.packaged.contains(&self.as_str()) {
-                format!("install it, as by `apt-get install {self}`")
-            } else {
-                format!("install {self}, or name its file")
+            let package = purpose.packaged.iter().find(|(program, _)| *program == self.0);
+            let remedy = match package {
+                Some((_, package)) => format!("install it, as by `apt-get install {package}`"),
+                None => format!("install {self}, or name its file"),
             };
             return Err(Missing::new(what, "it is not there", remedy));
         };
@@ -155,6 +155,8 @@ mod tests {
         assert_eq!(told("fuse-overlayfs 1.16.1").as_deref(), Some("fuse-overlayfs 1.16.1"));
         assert_eq!(told("unionfs-fuse version: v3.4").as_deref(), Some("unionfs-fuse 3.4"));
         assert_eq!(told("runc version 1.1.5+ds1").as_deref(), Some("runc 1.1.5"));
+        assert_eq!(told("bubblewrap 0.8.0").as_deref(), Some("bubblewrap 0.8"));
+        assert_eq!(told("unshare from util-linux 2.38.1").as_deref(), Some("unshare 2.38.1"));
         assert_eq!(told("no number at all"), None);
     }
 }

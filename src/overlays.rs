@@ -20,7 +20,7 @@ const KERNEL: &str = "kernel";
 const PURPOSE: Purpose = Purpose {
     what: "the overlay program",
     remedy: "name a program that mounts overlays, as fuse-overlayfs",
-    packaged: &["fuse-overlayfs"],
+    packaged: &[("fuse-overlayfs", "fuse-overlayfs")],
 };
 
 /// Whether the kernel is named where programs are.

@@ -20,6 +20,7 @@ use crate::diag::Source;
 use crate::missing::Missing;
 use crate::model::profile::Settings;
 use crate::overlays;
+use crate::runtime;
 use crate::scenario::condition::{Answers, Condition, KernelVersion};
 use crate::scenario::expect::Expect;
 use crate::scenario::implementation::Implementation;
@@ -232,6 +233,9 @@ impl Environment {
         let mut names: Vec<&str> =
             required.chain(&case.plan.needs.probes).map(String::as_str).collect();
         let mut missing = Vec::new();
+        if let Some(runtime) = &self.runtime {
+            missing.extend(runtime::missing(runtime, &case.plan));
+        }
         if let Some(implementation) = self.overlay_of(&case.plan) {
             missing.extend(overlays::missing(implementation, &case.plan));
             // Whether the kernel could is asked for too: the model says what comes of its overlays.

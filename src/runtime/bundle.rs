@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::scenario::container::Container;
+use crate::scenario::container::{BUNDLE, Container};
 
 /// The program that a container runs, from its root; the steps of the scenario are taken by it.
 pub const PROGRAM: &str = "nsharness";
@@ -43,6 +43,11 @@ const CAPABILITIES: &[&str] = &[
     "CAP_AUDIT_CONTROL",
     "CAP_SETFCAP",
 ];
+
+/// A path that a `config.json` has, from the root of the sandbox: a relative one is from the bundle.
+pub fn path(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{BUNDLE}/{path}") }
+}
 
 /// The bounding set in what proc tells of a process: see proc(5), `status`.
 pub fn bounding_set(status: &str) -> Option<u64> {

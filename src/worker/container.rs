@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
@@ -15,12 +16,13 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::actor::{self, Reply};
 use super::credentials::PROGRAM_NAME;
 use super::observe;
 use crate::channel;
-use crate::runtime::{bundle, options};
+use crate::runtime::{self, bundle, options};
 use crate::sandbox::{Sandbox, ready_by};
 use crate::scenario::container::{BUNDLE, CONTAINER, Container};
 use crate::scenario::implementation::Implementation;
@@ -99,7 +101,13 @@ pub struct Running {
     socket: Option<UnixStream>,
     /// That process, in the sandbox.
     pid: Option<i32>,
+    /// What came of a process that was started as it was made.
+    begun: Option<Result<Begun, String>>,
 }
+
+/// A process that takes steps, where it is asked and its process id in the sandbox, and the descriptors that it began
+/// with.
+type Begun = ((UnixStream, i32), Vec<u32>);
 
 /// What a command of the runtime came to.
 enum Said {
@@ -121,6 +129,9 @@ impl Running {
             return Err(at("call the runtime")(io::ErrorKind::NotFound.into()));
         };
         reap();
+        if runtime::is_by_options(runtime) {
+            return self.start_at_once(plan, runtime, operation);
+        }
         let command = operation.word();
         let id = CONTAINER.to_owned();
         let tell =
@@ -166,41 +177,88 @@ impl Running {
             Said::Done(text) => text,
         };
         Ok(match operation {
-            Operation::Start(_) => match self.welcome(plan) {
-                Ok((process, descriptors)) => {
-                    let descriptors = descriptors.into_iter().map(|fd| fd.into());
-                    let values = [("descriptors", Value::List(descriptors.collect()))];
-                    (Outcome::values(values), Some(process))
-                }
-                Err(why) => {
-                    let message = format!("{why}: {}", in_short(&said_so_far()));
-                    (Outcome::Refused { by: format!("the process of {runtime}"), message }, None)
-                }
-            },
+            Operation::Start(_) => started(runtime, self.welcome(plan)),
             Operation::State(_) => (state(&text, runtime), None),
             _ => (Outcome::done(), None),
         })
     }
 
+    /// `create` and `start` of a program that does both at once: it is called by `create`, which waits until the process
+    /// in the container has said something, or the program has ended.
+    fn start_at_once(
+        &mut self,
+        plan: &Plan,
+        runtime: &Implementation,
+        operation: &Operation,
+    ) -> Result<(Outcome, Option<(UnixStream, i32)>), Breakage> {
+        match operation {
+            Operation::Create(_) => Ok((self.begin(plan, runtime)?, None)),
+            Operation::Start(_) => {
+                let begun = self.begun.take().unwrap_or_else(|| Err("it was not made".to_owned()));
+                Ok(started(runtime, begun))
+            }
+            // Such a plan is not asked of it.
+            _ => Err(at(operation.word())(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    fn begin(&mut self, plan: &Plan, runtime: &Implementation) -> Result<Outcome, Breakage> {
+        let arguments = runtime::arguments(runtime, plan).map_err(|missing| {
+            let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+            at("arguments")(io::Error::other(missing.join("; ")))
+        })?;
+        if let Some(base) = runtime::base(runtime) {
+            let made = fs::create_dir(base);
+            let is_there = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+            made.or_else(|e| if is_there(&e) { Ok(()) } else { Err(e) }).map_err(at("mkdir"))?;
+        }
+        let (mut ours, theirs) = UnixStream::pair().map_err(at("socketpair"))?;
+        // Nobody says which process it is, but the kernel says who has sent something.
+        rustix::net::sockopt::set_socket_passcred(&ours, true)
+            .map_err(io::Error::from)
+            .map_err(at("setsockopt SO_PASSCRED"))?;
+        let mut caller = caller(runtime, OwnedFd::from(theirs).into())?;
+        caller.args(&arguments).env(PROGRAM_NAME, IN_CONTAINER);
+        let mut child = caller.spawn().map_err(at(&format!("run {}", runtime.program)))?;
+        // With it the last copy of the socket's other end that is not in the container.
+        drop(caller);
+        let begun = match channel::send(&mut ours, plan) {
+            Err(error) => Err(format!("it cannot be asked: {error}")),
+            Ok(()) => {
+                let from = sender(&ours, Instant::now() + PATIENCE);
+                from.and_then(|pid| receive_begun(ours, pid))
+            }
+        };
+        if begun.is_err() {
+            let deadline = Instant::now() + PATIENCE;
+            while Instant::now() < deadline {
+                match child.try_wait().map_err(at("waitpid"))? {
+                    Some(status) if status.success() => break,
+                    Some(status) => return Ok(refused(&runtime.name, status)),
+                    None => std::thread::sleep(Duration::from_millis(2)),
+                }
+            }
+        }
+        self.begun = Some(begun);
+        Ok(Outcome::done())
+    }
+
     /// Tells the process that was started what its steps are; it says with which descriptors it began.
-    fn welcome(&mut self, plan: &Plan) -> Result<((UnixStream, i32), Vec<u32>), String> {
+    fn welcome(&mut self, plan: &Plan) -> Result<Begun, String> {
         let (Some(mut socket), Some(pid)) = (self.socket.take(), self.pid) else {
             return Err("it was not made".to_owned());
         };
         channel::send(&mut socket, plan).map_err(|error| format!("it cannot be asked: {error}"))?;
         if !ready_by(&socket, Instant::now() + PATIENCE) {
-            return Err(format!("it said nothing for {} s", PATIENCE.as_secs()));
+            return Err(silent());
         }
-        match channel::receive(&mut socket) {
-            Ok(Some(Reply::Began(descriptors))) => Ok(((socket, pid), descriptors)),
-            Ok(None) => Err("it ended before it said anything".to_owned()),
-            other => Err(format!("it answered {other:?}")),
-        }
+        receive_begun(socket, pid)
     }
 
     /// Has the runtime delete what is still there of the container. Nothing needs that but a cgroup: everything else ends
     /// with the sandbox, and without real root there is none.
     pub fn end(&self, plan: &Plan) {
+        // Of one that was started at once there is no process id: it has no such command.
         if let (Some(runtime), true, Some(_)) = (&plan.runtime, plan.needs.privileged, self.pid) {
             let arguments = ["--force", CONTAINER].map(str::to_owned);
             let _ = call(runtime, "delete", &arguments, Stdio::null(), Vec::new());
@@ -214,6 +272,63 @@ impl Running {
         }
         reap();
     }
+}
+
+/// What the step `start` comes to.
+fn started(
+    runtime: &Implementation,
+    begun: Result<Begun, String>,
+) -> (Outcome, Option<(UnixStream, i32)>) {
+    match begun {
+        Ok((process, descriptors)) => {
+            let descriptors = descriptors.into_iter().map(|fd| fd.into());
+            let values = [("descriptors", Value::List(descriptors.collect()))];
+            (Outcome::values(values), Some(process))
+        }
+        Err(why) => {
+            let message = format!("{why}: {}", in_short(&said_so_far()));
+            (Outcome::Refused { by: format!("the process of {runtime}"), message }, None)
+        }
+    }
+}
+
+fn silent() -> String {
+    format!("it said nothing for {} s", PATIENCE.as_secs())
+}
+
+fn ended() -> String {
+    "it ended before it said anything".to_owned()
+}
+
+/// With which descriptors the process in a container began.
+fn receive_begun(mut socket: UnixStream, pid: i32) -> Result<Begun, String> {
+    match channel::receive(&mut socket) {
+        Ok(Some(Reply::Began(descriptors))) => Ok(((socket, pid), descriptors)),
+        Ok(None) => Err(ended()),
+        other => Err(format!("it answered {other:?}")),
+    }
+}
+
+/// The process that has sent what is to be read next, by its id in the sandbox: see unix(7), SO_PASSCRED.
+fn sender(socket: &UnixStream, deadline: Instant) -> Result<i32, String> {
+    if !ready_by(socket, deadline) {
+        return Err(silent());
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let buffers = &mut [io::IoSliceMut::new(&mut byte)];
+    let received = rustix::net::recvmsg(socket, buffers, &mut control, RecvFlags::PEEK);
+    let received = received.map_err(|error| format!("it cannot be heard: {error}"))?;
+    if received.bytes == 0 {
+        return Err(ended());
+    }
+    let sender = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmCredentials(credentials) => Some(credentials.pid),
+        _ => None,
+    });
+    let pid = sender.ok_or("nobody says which process it is")?;
+    Ok(pid.as_raw_nonzero().get())
 }
 
 /// Takes the status of processes that have ended: what a runtime leaves behind has this one for its parent, and a
@@ -235,32 +350,40 @@ fn call(
     input: Stdio,
     open: Vec<OwnedFd>,
 ) -> Result<Said, Breakage> {
-    let printed = File::create(printed()).map_err(at("create a file"))?;
-    let errors = printed.try_clone().map_err(at("dup"))?;
-    let program = of_runtime(runtime);
-    let mut caller = Command::new(&program);
+    let mut caller = caller(runtime, input)?;
     let _kept = sys::pass_on(&mut caller, open).map_err(io::Error::from).map_err(at("dup"))?;
     let status: ExitStatus = caller
         .args(options(runtime))
         .args(["--root", &format!("{RUN}/state"), command])
         .args(arguments)
+        .status()
+        .map_err(at(&format!("run {}", runtime.program)))?;
+    Ok(match status.success() {
+        true => Said::Done(said_so_far()),
+        false => Said::Refused(refused(&format!("{} {command}", runtime.name), status)),
+    })
+}
+
+/// The runtime as it is to be called: with nothing but the environment that it needs.
+fn caller(runtime: &Implementation, input: Stdio) -> Result<Command, Breakage> {
+    let printed = File::create(printed()).map_err(at("create a file"))?;
+    let errors = printed.try_clone().map_err(at("dup"))?;
+    let mut caller = Command::new(of_runtime(runtime));
+    caller
         .env_clear()
         .envs([("PATH", "/run"), ("XDG_RUNTIME_DIR", RUN), ("HOME", "/")])
         .current_dir("/")
         .stdin(input)
         .stdout(printed)
-        .stderr(errors)
-        .status()
-        .map_err(at(&format!("run {}", program.display())))?;
+        .stderr(errors);
+    Ok(caller)
+}
+
+/// A call that failed, with what was printed.
+fn refused(by: &str, status: ExitStatus) -> Outcome {
     let text = said_so_far();
-    Ok(match status.success() {
-        true => Said::Done(text),
-        false => {
-            let by = format!("{} {command}", runtime.name);
-            let message = if text.is_empty() { status.to_string() } else { in_short(&text) };
-            Said::Refused(Outcome::Refused { by, message })
-        }
-    })
+    let message = if text.is_empty() { status.to_string() } else { in_short(&text) };
+    Outcome::Refused { by: by.to_owned(), message }
 }
 
 fn printed() -> String {
