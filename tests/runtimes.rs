@@ -24,10 +24,19 @@ steps:
   - create: { expect: refused }
 ";
 
-/// Those that are installed.
+/// Those that read a config.json.
+const BY_BUNDLE: &[&str] = &["runc", "crun", "youki"];
+/// Those that are told by options of their command line.
+const BY_OPTIONS: &[&str] = &["bwrap", "unshare"];
+
+/// Those that read a config.json and are installed.
 fn installed() -> Vec<&'static str> {
+    those_in_path(BY_BUNDLE)
+}
+
+fn those_in_path(runtimes: &[&'static str]) -> Vec<&'static str> {
     let mut found = Vec::new();
-    for runtime in ["runc", "crun", "youki"] {
+    for runtime in runtimes.iter().copied() {
         match programs::in_path(runtime) {
             Some(_) => found.push(runtime),
             None => skip(runtime, "it is not in PATH"),
@@ -42,7 +51,7 @@ fn users() -> Vec<User> {
 
 #[test]
 fn every_runtime_is_as_the_scenarios_say() {
-    let runtimes = installed();
+    let runtimes = those_in_path(&[BY_BUNDLE, BY_OPTIONS].concat());
     if runtimes.is_empty() {
         return;
     }
@@ -51,7 +60,9 @@ fn every_runtime_is_as_the_scenarios_say() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     for user in users() {
         let named = runtimes.join(",");
-        let done = place.run(user, &["run", "scenarios/oci", "--quiet", "--runtime", &named]);
+        let containers = ["scenarios/oci", "scenarios/containers"];
+        let done = ["run", "--quiet", "--runtime", &named].into_iter().chain(containers);
+        let done = place.run(user, &done.collect::<Vec<_>>());
         let done = done.expect_code(0);
         for runtime in &runtimes {
             let line = done.stdout.lines().rfind(|line| line.starts_with(runtime));
@@ -98,6 +109,106 @@ fn what_is_no_runtime_is_never_green() {
     assert!(done.stdout.contains("summary: 0 passed, 2 failed"), "{}", done.stdout);
     let done = place.run(User::Own, &["run", "--runtime", "no-such-runtime"]).expect_code(5);
     assert!(done.stderr.contains("no-such-runtime: it is not there"), "{}", done.stderr);
+}
+
+#[test]
+fn a_program_is_asked_by_its_options_and_skipped_where_it_has_none() {
+    let place = Place::new();
+    place.write("scenarios/plain.yaml", PLAIN);
+    let host_name = PLAIN.replace("container: {}", "container: { hostname: box }");
+    let mount = "container: { mounts: [ { destination: /data, type: tmpfs } ] }";
+    place.write("scenarios/host-name.yaml", &host_name);
+    place.write("scenarios/mount.yaml", &PLAIN.replace("container: {}", mount));
+    place.write("scenarios/state.yaml", &format!("{PLAIN}  - state: {{}}\n"));
+    let state = "needs state: {} has no such command";
+    let told: &[(&str, &str, u32, &[&str])] = &[
+        (
+            "bwrap",
+            "bubblewrap",
+            2,
+            &[
+                "needs tmpfs without nosuid: bubblewrap always sets it",
+                "needs tmpfs without a mode",
+                state,
+            ],
+        ),
+        (
+            "unshare",
+            "unshare",
+            1,
+            &[
+                "needs hostname: unshare has no option for it",
+                "needs mounts: unshare has no option for it",
+                state,
+            ],
+        ),
+    ];
+    let found = those_in_path(BY_OPTIONS);
+    for (program, name, passed, reasons) in told {
+        if !found.contains(program) {
+            continue;
+        }
+        for user in users() {
+            let done = place.run(user, &["run", "--runtime", program]).expect_code(0);
+            let summary = format!("summary: {passed} passed, 0 failed, {} skipped", 4 - passed);
+            assert!(done.stdout.contains(&summary), "{program}: {}", done.stdout);
+            for reason in *reasons {
+                let reason = reason.replace("{}", name);
+                assert!(done.stdout.contains(&reason), "{reason}: {}", done.stdout);
+            }
+            assert!(done.stdout.contains("name a runtime that reads config.json, as runc"));
+        }
+        let arguments = ["bundle", "plain", "there", "--runtime", program];
+        let done = place.run(User::Own, &arguments).expect_code(2);
+        assert!(done.stderr.contains("reads no config.json"), "{}", done.stderr);
+        assert!(!place.path().join("there").exists());
+    }
+}
+
+/// What it prints as its version makes it one that is told by options: nothing of that is believed.
+#[test]
+fn a_program_that_isolates_nothing_is_caught() {
+    if Command::new("cc").arg("--version").output().is_err() {
+        skip("cc", "there is no C compiler");
+        return;
+    }
+    let place = Place::new();
+    place.copy("scenarios");
+    const RUNS: &str = "execl(\"/bundle/rootfs/nsharness\", \"p\", (char *)0)";
+    for (directory, version, does) in [
+        ("runs", "bubblewrap 9.0.0", RUNS),
+        ("runs-too", "unshare from util-linux 9.0", RUNS),
+        ("ends", "bubblewrap 9.0.0", "0"),
+        ("fails", "bubblewrap 9.0.0", "1"),
+    ] {
+        let source = place.path().join("source.c");
+        let text = format!(
+            "#include <stdio.h>\n#include <string.h>\n#include <unistd.h>\nint main(int count, char **arguments) {{\n  \
+             if (count == 2 && !strcmp(arguments[1], \"--version\")) return puts(\"{version}\") < 0;\n  return {does};\n}}\n"
+        );
+        fs::write(&source, text).unwrap();
+        fs::create_dir(place.path().join(directory)).unwrap();
+        let program = place.path().join(directory).join("fake");
+        let status = Command::new("cc").arg("-o").arg(&program).arg(&source).status().unwrap();
+        assert!(status.success());
+        let program = program.display().to_string();
+        let arguments = ["run", "scenarios/containers", "--runtime", &program];
+        let done = place.run(User::Own, &arguments);
+        let passed = done.stdout.lines().filter(|line| line.starts_with("pass"));
+        let passed: Vec<_> = passed.filter_map(|line| line.split_whitespace().nth(1)).collect();
+        let failed = done.stdout.lines().filter(|line| line.starts_with("fail ")).count();
+        if directory.starts_with("runs") {
+            // It inherits what is to be inherited.
+            let inherited = passed.iter().all(|id| *id == "containers/message-queues@inherited");
+            assert!(inherited && failed > 3, "{directory}: {}", done.stdout);
+            done.expect_code(1);
+        } else {
+            // It is found out before anything is asked.
+            assert_eq!((passed.len(), failed), (0, 0), "{directory}: {}", done.stdout);
+            assert!(done.stdout.contains("needs runtime: "), "{directory}: {}", done.stdout);
+            done.expect_code(4);
+        }
+    }
 }
 
 #[test]

@@ -138,7 +138,8 @@ fn asked(
 #[derive(Debug, clap::Args)]
 pub struct NamedPrograms {
     /// Who makes the containers of scenarios that have one, one after the other: runc, crun, youki, or the file of
-    /// another runtime with the same command line. All other scenarios are asked of the kernel alone
+    /// another runtime with the same command line; bwrap and unshare where they have options for what a scenario
+    /// says. All other scenarios are asked of the kernel alone
     #[arg(long, value_name = "RUNTIME,...", value_delimiter = ',')]
     runtime: Vec<Named>,
     /// Who mounts the overlays of scenarios, one after the other: fuse-overlayfs, the file of another program with

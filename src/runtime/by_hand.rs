@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{bundle, options};
+use super::{bundle, is_by_options, options};
 use crate::scenario::container::{BUNDLE, CONTAINER, Given};
 use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::Operation;
@@ -44,8 +44,11 @@ pub fn config(world: &World, directory: &Path, program: &str, bounding: u64) -> 
 /// The script: namespaces as the sandbox has them, the mounts of the world, the runtime.
 ///
 /// # Errors
-/// What of the world it cannot do.
+/// What of the world it cannot do, and a runtime that reads no bundle.
 pub fn script(id: &str, world: &World, runtime: &Implementation) -> Result<String, String> {
+    if is_by_options(runtime) {
+        return Err(format!("{runtime} is told by options, and reads no config.json"));
+    }
     let mut mounts = String::new();
     for setup in &world.setup {
         match setup {
