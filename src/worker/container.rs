@@ -219,18 +219,18 @@ impl Running {
             .map_err(at("setsockopt SO_PASSCRED"))?;
         let mut caller = caller(runtime, OwnedFd::from(theirs).into())?;
         caller.args(&arguments).env(PROGRAM_NAME, IN_CONTAINER);
+        let deadline = Instant::now() + PATIENCE;
         let mut child = caller.spawn().map_err(at(&format!("run {}", runtime.program)))?;
         // With it the last copy of the socket's other end that is not in the container.
         drop(caller);
         let begun = match channel::send(&mut ours, plan) {
             Err(error) => Err(format!("it cannot be asked: {error}")),
             Ok(()) => {
-                let from = sender(&ours, Instant::now() + PATIENCE);
+                let from = sender(&ours, deadline);
                 from.and_then(|pid| receive_begun(ours, pid))
             }
         };
         if begun.is_err() {
-            let deadline = Instant::now() + PATIENCE;
             while Instant::now() < deadline {
                 match child.try_wait().map_err(at("waitpid"))? {
                     Some(status) if status.success() => break,
