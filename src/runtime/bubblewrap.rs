@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use super::bundle::{self, PROGRAM};
 use super::by_options::Words;
 use crate::missing::Missing;
-use crate::scenario::container::{Capabilities, Container, Mount, Process};
+use crate::scenario::container::{Capabilities, Container, Mount, Process, RUNTIME_DIRECTORIES};
 use crate::scenario::operation::{Family, Operation};
 use crate::scenario::plan::Plan;
-use crate::scenario::world::Setup;
+use crate::scenario::world::{LIBRARY_DIRECTORIES, Setup};
 
 /// What it calls itself.
 pub const NAME: &str = "bubblewrap";
@@ -59,9 +59,9 @@ pub fn arguments(plan: &Plan, container: &Container) -> Result<Vec<String>, Vec<
     let root = container.root.clone().unwrap_or_default();
     let path = bundle::path(root.path.as_deref().unwrap_or("rootfs"));
     words.say(["--dev-bind", &path, "/", "--proc", "/proc", "--dev", "/dev"]);
-    let is_deep = may_have_mounts_below(plan);
+    let has_mounts = has_mounts(plan);
     for one in &container.mounts {
-        mount(&mut words, one, is_deep, own.contains("pid"));
+        mount(&mut words, one, has_mounts, own.contains("pid"));
     }
     if root.readonly == Some(true) {
         // Mounts on it are not: so it comes behind them, and is not `--ro-bind`.
@@ -105,31 +105,46 @@ fn user(
     }
 }
 
+/// The capabilities that each of the sets has, where they are the same.
 fn the_same_in_all(sets: &Capabilities) -> Option<BTreeSet<&str>> {
     let all = [&sets.bounding, &sets.effective, &sets.permitted, &sets.inheritable, &sets.ambient];
-    let of = |set: &'_ Option<Vec<String>>| -> BTreeSet<String> {
-        set.iter().flatten().cloned().collect()
-    };
-    let first = of(all[0]);
-    let is_same = all.iter().all(|set| of(set) == first);
-    is_same.then(|| all[0].iter().flatten().map(String::as_str).collect())
+    let all = all.map(|set| set.iter().flatten().map(String::as_str).collect::<BTreeSet<_>>());
+    let [first, others @ ..] = all;
+    others.iter().all(|set| *set == first).then_some(first)
 }
 
-/// Whether anything might be mounted below what a container's mounts are bound from.
-fn may_have_mounts_below(plan: &Plan) -> bool {
+/// Whether the scenario might mount anything before the container is made.
+fn has_mounts(plan: &Plan) -> bool {
     let made = plan.steps.iter().take_while(|s| !matches!(s.operation, Operation::Create(_)));
     plan.world.setup.iter().any(|setup| matches!(setup, Setup::Mount { .. }))
         || made.into_iter().any(|step| step.operation.described().family != Family::Files)
 }
 
-fn mount(words: &mut Words<'_>, mount: &Mount, is_deep: bool, has_own_pids: bool) {
+/// Whether the sandbox might have a mount of its own below a path: it has none in what is the scenario's alone, and
+/// below /dev each node is one.
+fn has_mounts_of_the_sandbox(path: &str) -> bool {
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    match parts[..] {
+        _ if parts.contains(&"..") => true,
+        ["dev", _] => false,
+        [top, ..] => {
+            top == "dev"
+                || top == "proc"
+                || RUNTIME_DIRECTORIES.contains(&top)
+                || LIBRARY_DIRECTORIES.contains(&top)
+        }
+        [] => true,
+    }
+}
+
+fn mount(words: &mut Words<'_>, mount: &Mount, has_mounts: bool, has_own_pids: bool) {
     let Some(destination) = &mount.destination else {
         return words.lacks("mounts without a destination", "is told one");
     };
     let destination = format!("/{}", destination.trim_start_matches('/'));
     let options: BTreeSet<&str> = mount.options.iter().map(String::as_str).collect();
     if options.contains("bind") || options.contains("rbind") {
-        bind(words, mount, &destination, &options, is_deep);
+        bind(words, mount, &destination, &options, has_mounts);
         words.lacks_if(
             !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty(),
             "mounts with id maps",
@@ -142,7 +157,7 @@ fn mount(words: &mut Words<'_>, mount: &Mount, is_deep: bool, has_own_pids: bool
         Some("mqueue") => &[],
         kind => {
             let what = format!("mounts of type {}", kind.unwrap_or("none"));
-            return words.lacks_if(true, &what);
+            return words.no_option(&what);
         }
     };
     let kind = mount.kind.as_deref().unwrap_or_default();
@@ -155,7 +170,7 @@ fn mount(words: &mut Words<'_>, mount: &Mount, is_deep: bool, has_own_pids: bool
         match option.split_once('=') {
             Some(("mode", octal)) if kind == "tmpfs" && is_octal(octal) => mode = Some(octal),
             Some(("size", text)) if kind == "tmpfs" && bytes(text).is_some() => size = bytes(text),
-            _ => words.lacks_if(true, &format!("{kind} with {option}")),
+            _ => words.no_option(&format!("{kind} with {option}")),
         }
     }
     match (kind, mode) {
@@ -181,12 +196,14 @@ fn bind(
     mount: &Mount,
     destination: &str,
     options: &BTreeSet<&str>,
-    is_deep: bool,
+    has_mounts: bool,
 ) {
     const SAID: &[&str] =
         &["bind", "rbind", "rw", "ro", "rro", "nosuid", "rnosuid", "nodev", "rnodev"];
+    let source = bundle::path(mount.source.as_deref().unwrap_or_default());
+    let is_deep = has_mounts || has_mounts_of_the_sandbox(&source);
     for option in options.iter().filter(|option| !SAID.contains(option)) {
-        words.lacks_if(true, &format!("a bind mount with {option}"));
+        words.no_option(&format!("a bind mount with {option}"));
     }
     if is_deep && !options.contains("rbind") {
         words.lacks("a bind mount without those below it", "always binds these too");
@@ -208,11 +225,10 @@ fn bind(
     }
     let is_ro = options.contains("ro") || options.contains("rro");
     let all_ro = has("ro", "rro");
-    let source = bundle::path(mount.source.as_deref().unwrap_or_default());
     match (is_ro && all_ro, no_devices) {
         (true, true) => words.say(["--ro-bind", &source, destination]),
         (true, false) if options.contains("rro") && is_deep => {
-            words.lacks_if(true, "a bind mount with rro and without rnodev");
+            words.no_option("a bind mount with rro and without rnodev");
         }
         (_, true) => words.say(["--bind", &source, destination]),
         (_, false) => words.say(["--dev-bind", &source, destination]),
@@ -295,6 +311,11 @@ mod tests {
         assert_eq!(tell("bind, nosuid, ro"), mounted("--dev-bind /bundle/v /d --remount-ro /d"));
         let lacks = |options: &str, steps| missing("bubblewrap", &of(options), steps);
         assert_eq!(lacks("bind", "[]"), ["a bind mount without nosuid"]);
+        let of_sandbox = of("bind, nosuid").replace("source: v", "source: /sys");
+        assert_eq!(
+            missing("bubblewrap", &of_sandbox, "[]"),
+            ["a bind mount without those below it", "a bind mount without rnosuid"]
+        );
         assert_eq!(lacks("bind, nosuid, rslave", "[]"), ["a bind mount with rslave"]);
         let steps = "[mount: {type: tmpfs, at: bundle/v/a}, create: {}, start: {}]";
         assert_eq!(lacks("bind, rnosuid, rnodev", steps), ["a bind mount without those below it"]);

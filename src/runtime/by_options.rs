@@ -41,10 +41,15 @@ impl<'n> Words<'n> {
         }
     }
 
-    /// There are no words for this if it is said.
+    /// There is no option for this.
+    pub fn no_option(&mut self, what: &str) {
+        self.lacks(what, "has no option for it");
+    }
+
+    /// There is no option for this, if it is said.
     pub fn lacks_if(&mut self, said: bool, what: &str) {
         if said {
-            self.lacks(what, "has no option for it");
+            self.no_option(what);
         }
     }
 
@@ -138,7 +143,7 @@ impl<'n> Words<'n> {
                 }
                 Some((_, "")) => {}
                 Some((_, option)) => self.say([*option]),
-                None => self.lacks_if(true, &format!("the namespace {kind}")),
+                None => self.no_option(&format!("the namespace {kind}")),
             }
         }
         own

@@ -58,7 +58,7 @@ pub fn arguments(plan: &Plan, container: &Container) -> Result<Vec<String>, Vec<
         match linux.rootfs_propagation.as_deref() {
             None => {}
             Some(word @ ("private" | "shared" | "slave")) => words.say(["--propagation", word]),
-            Some(word) => words.lacks_if(true, &format!("linux.rootfsPropagation {word}")),
+            Some(word) => words.no_option(&format!("linux.rootfsPropagation {word}")),
         }
         for (clock, offset) in &linux.time_offsets {
             let option = match clock.as_str() {

@@ -286,7 +286,8 @@ fn started(
             (Outcome::values(values), Some(process))
         }
         Err(why) => {
-            let message = format!("{why}: {}", in_short(&said_so_far()));
+            let said = in_short(&said_so_far());
+            let message = if said.is_empty() { why } else { format!("{why}: {said}") };
             (Outcome::Refused { by: format!("the process of {runtime}"), message }, None)
         }
     }
