@@ -18,7 +18,7 @@ use crate::model::rules::Rule;
 use crate::scenario::Case;
 use crate::scenario::condition::Answers;
 use crate::target::Answer;
-use crate::transcript::{End, Outcome, Transcript};
+use crate::transcript::{Breakage, End, Outcome, Transcript};
 
 use agreement::{Agreement, Agrees};
 pub use attempts::{Attempt, Attempts};
@@ -353,9 +353,11 @@ impl Voices {
                 "{}: the model says that the world cannot be set up: {breakage}",
                 disagree(&self.name)
             )),
-            // A sandbox or worker that broke says nothing of the world.
-            (End::Broke(breakage), End::Completed)
-                if breakage.stage.starts_with("world") || breakage.stage.starts_with("actor") =>
+            // A sandbox or worker that broke says nothing of the world; nor does an actor that ended, of which no more
+            // is told than its name.
+            (End::Broke(Breakage { stage, .. }), End::Completed)
+                if stage.starts_with("world")
+                    || stage.starts_with("actor ") && stage.contains(": ") =>
             {
                 let disagree = disagree(&self.name);
                 Some(format!("{disagree}: the model says that the world can be set up"))

@@ -328,6 +328,9 @@ impl Machine<'_> {
 
     /// What statx(2) tells a process of a place.
     pub fn stat(&mut self, who: ProcId, place: Place) -> Result<Values, Halt> {
+        if self.is_there_alone(place.dentry) {
+            return Err(Halt::Unknown("what is in a proc or sysfs is not modelled"));
+        }
         let attr = self.fs_getattr(place.dentry)?;
         let (uid, gid) = self.shown_owner(who, place, &attr);
         let mut values = Values::new();

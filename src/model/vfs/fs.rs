@@ -692,6 +692,14 @@ impl Machine<'_> {
         }
     }
 
+    /// Whether a file is one of proc or sysfs of which no more is modelled than that it is there, and of what type.
+    pub fn is_there_alone(&self, dentry: DentryId) -> bool {
+        let of = &self.supers[self.dentries[dentry].sb];
+        matches!(of.kind, FsType::Proc | FsType::Sysfs)
+            && of.root != dentry
+            && &*self.dentries[dentry].name != USERNS_LIMIT
+    }
+
     /// A well-known name of proc or sysfs. Their files are made when they are asked for; what is in
     /// them is not modelled.
     fn pseudo_lookup(&mut self, dir: DentryId, name: &str) -> Res<Option<DentryId>> {

@@ -1,0 +1,267 @@
+//! Scenarios that want out of the sandbox: the machine is the same before and after, and what is told of them is true.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::{Done, FAILS, PASSES, Place, User, json_lines, root, skip};
+use nsharness::programs;
+use rstest::rstest;
+
+/// Programs of the system that the scenarios bring.
+const TOOLS: &[&str] = &["sh", "ls", "mv", "ln", "dd", "yes", "nsenter"];
+
+/// What each scenario comes to, wherever it is asked; those that are not named pass.
+const OTHERWISE: &[(&str, &[&str])] = &[
+    // Its program kills `main`, which answers no more.
+    ("an-actor-is-killed", &["broken"]),
+    // Its shell may end in time, as one that cannot make a process; User-Mode Linux may fall over it.
+    ("fork-bomb", &["fail", "timeout", "broken"]),
+    ("endless-output", &["timeout"]),
+    // Its observations are too many, or nobody has recorded them.
+    ("full-of-names", &["fail", "broken", "timeout"]),
+    ("mounts-over-what-is-read", &["fail"]),
+    ("words-for-the-terminal", &["fail"]),
+];
+
+/// One at a time: each looks at the processes of the whole machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What of the machine a scenario could change.
+#[derive(Debug, PartialEq)]
+struct Machine {
+    mounts: String,
+    name: String,
+    /// Processes of other pid namespaces than this one's, and those of the binary.
+    processes: BTreeSet<String>,
+    files: BTreeMap<String, (u32, u32, u64, i64)>,
+    canary: String,
+}
+
+impl Machine {
+    fn now(place: &Place) -> Self {
+        let mut files = BTreeMap::new();
+        for directory in ["/", "/tmp", "/etc", "/root", "/home", "/dev/shm"] {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                let Ok(of) = path.symlink_metadata() else { continue };
+                // The directories of other tests come and go, and so do the times of directories.
+                if !path.starts_with("/tmp/nsharness-test-") && !is_of_tests(&path) {
+                    let time = if of.is_file() { of.mtime() } else { 0 };
+                    let size = if of.is_file() { of.size() } else { 0 };
+                    files.insert(path.display().to_string(), (of.mode(), of.uid(), size, time));
+                }
+            }
+        }
+        Self {
+            mounts: fs::read_to_string("/proc/self/mountinfo").unwrap(),
+            name: fs::read_to_string("/proc/sys/kernel/hostname").unwrap(),
+            processes: processes(place),
+            files,
+            canary: place.read("canary/file"),
+        }
+    }
+}
+
+/// Whether something is a temporary file of whatever else runs on this machine.
+fn is_of_tests(path: &Path) -> bool {
+    path.parent() == Some(Path::new("/tmp"))
+}
+
+fn processes(place: &Place) -> BTreeSet<String> {
+    let own = fs::read_link("/proc/self/ns/pid").unwrap();
+    let binary = place.path().join("nsharness");
+    let is_left = |process: &Path| {
+        let elsewhere = fs::read_link(process.join("ns/pid")).is_ok_and(|of| of != own);
+        elsewhere || fs::read_link(process.join("exe")).is_ok_and(|exe| exe == binary)
+    };
+    let all = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+    all.filter(|process| is_left(process)).map(|process| process.display().to_string()).collect()
+}
+
+/// A place with the scenarios, and what nobody may reach.
+fn hostile() -> Place {
+    let place = Place::new();
+    place.write("canary/file", "precious\n");
+    let canary = place.path().join("canary").display().to_string();
+    for entry in fs::read_dir(root().join("fixtures/hostile")).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".yaml") {
+            let text = fs::read_to_string(&file).unwrap().replace("@canary@", &canary);
+            place.write(&format!("scenarios/{name}"), &text);
+        }
+    }
+    place
+}
+
+/// Whether the programs are here.
+fn has_tools() -> bool {
+    let missing = TOOLS.iter().find(|tool| programs::in_path(tool).is_none());
+    if let Some(tool) = missing {
+        skip("sh.tools", &format!("{tool} is not in PATH"));
+    }
+    missing.is_none()
+}
+
+/// Runs all of them; what each came to is what it should.
+#[track_caller]
+fn run(place: &Place, user: User, arguments: &[&str]) -> Done {
+    let began = Instant::now();
+    let done = place.run(user, &[&["run", "--json", "out.json"], arguments].concat());
+    assert!(began.elapsed() < Duration::from_secs(150), "took {:?}", began.elapsed());
+    let mut told = 0;
+    for event in json_lines(&place.read("out.json")) {
+        let (Some(id), Some(status)) = (event["id"].as_str(), event["status"].as_str()) else {
+            continue;
+        };
+        let name = id.split('@').next().unwrap();
+        let otherwise = OTHERWISE.iter().find(|(other, _)| *other == name);
+        let expected = otherwise.map_or(&["pass"][..], |(_, statuses)| statuses);
+        assert!(expected.contains(&status), "{id} is {status}, not {expected:?}:\n{event:#}");
+        told += 1;
+    }
+    assert!(told >= 19, "{told} cases were told:\n{}", done.stdout);
+    let raw = |c: char| c.is_control() && c != '\n' && c != '\t';
+    assert!(!done.stdout.contains(raw), "control characters came through: {:?}", done.stdout);
+    assert!(!done.stderr.contains(raw), "control characters came through: {:?}", done.stderr);
+    assert!(!done.stdout.lines().any(|line| line.starts_with("::")), "{}", done.stdout);
+    done
+}
+
+#[rstest]
+fn the_machine_is_as_it_was(#[values(User::Own, User::Ordinary)] user: User) {
+    if !has_tools() {
+        return;
+    }
+    let _alone = alone();
+    let place = hostile();
+    // The first run makes the copy of the binary.
+    place.run(user, &["--version"]).expect_code(0);
+    let before = Machine::now(&place);
+    run(&place, user, &[]);
+    assert_eq!(Machine::now(&place), before);
+    assert!(!place.exists("canary-written") && !place.exists("canary/written"));
+}
+
+#[test]
+fn the_machine_of_a_guest_is_as_it_was() {
+    if !has_tools() {
+        return;
+    }
+    let _alone = alone();
+    let place = hostile();
+    let Some(kernel) = place.kernel("uml:6.12") else { return };
+    place.run(User::Own, &["--version"]).expect_code(0);
+    let before = Machine::now(&place);
+    run(&place, User::Own, &["--on", &kernel]);
+    assert_eq!(Machine::now(&place), before);
+}
+
+/// While one scenario makes processes without end, the others are asked.
+#[test]
+fn a_fork_bomb_does_not_keep_others_from_being_asked() {
+    if !has_tools() {
+        return;
+    }
+    let _alone = alone();
+    let place = hostile();
+    let bomb = place.read("scenarios/fork-bomb.yaml");
+    fs::remove_dir_all(place.path().join("scenarios")).unwrap();
+    for index in 0..3 {
+        place.write(&format!("scenarios/bomb-{index}.yaml"), &bomb);
+        place.write(&format!("scenarios/passes-{index}.yaml"), PASSES);
+    }
+    let done = place.run(User::Own, &["run"]);
+    assert!(done.stdout.contains("summary: 3 passed, 3 failed"), "{}", done.stdout);
+}
+
+/// Where memory runs out the sandbox ends, before anything of the machine does.
+#[test]
+fn the_processes_of_a_sandbox_are_the_first_to_go_where_memory_runs_out() {
+    if !has_tools() {
+        return;
+    }
+    let place = Place::new();
+    place.write(
+        "scenarios/a.yaml",
+        "title: t\nworld: { tree: { sh: { program: sh } } }\nsteps:\n  - stat: { path: /proc/1/status }\n  \
+         - exec: { path: sh, args: [-c, \"read n < /proc/1/oom_score_adj; read m < /proc/self/oom_score_adj; \
+         echo $n $m; echo 0 > /proc/self/oom_score_adj\"], expect: { stdout: \"1000 1000\\n\" } }\n",
+    );
+    place.run(User::Own, &["run"]).expect_code(0);
+}
+
+/// What is proposed may have links beside the scenarios.
+#[test]
+fn links_in_a_checkout_lead_nowhere() {
+    let place = Place::new();
+    let victim = place.write("elsewhere/victim", "precious\n");
+    place.write("checkout/scenarios/passes.yaml", PASSES);
+    place.write(
+        "checkout/scenarios/observes.yaml",
+        "title: t\nsteps: [ stat: { path: . } ]\nobserve: [ tree: { at: . } ]\n",
+    );
+    place.write("elsewhere/secret.yaml", "password: hunter2\n");
+    let checkout = place.path().join("checkout");
+    let run = |arguments: &[&str]| {
+        let mut command = place.command(User::Own);
+        Done::of(command.current_dir(&checkout).args(arguments).output().unwrap())
+    };
+    symlink(&victim, checkout.join("report.json")).unwrap();
+    symlink(place.path().join("elsewhere"), checkout.join("reports")).unwrap();
+    for option in ["--json", "--junit", "--ktap", "--markdown"] {
+        let link = run(&["run", option, "report.json"]).expect_code(5);
+        assert!(link.stderr.contains("symbolic link"), "{option}: {}", link.stderr);
+        let below = run(&["run", option, "reports/new"]).expect_code(5);
+        assert!(below.stderr.contains("leads out"), "{option}: {}", below.stderr);
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious\n");
+    assert!(!place.exists("elsewhere/new"));
+    // Who names the place means it.
+    let whole = place.path().join("elsewhere/new").display().to_string();
+    run(&["run", "scenarios/passes.yaml", "--json", &whole]).expect_code(0);
+    run(&["run", "scenarios/passes.yaml", "--json", "../elsewhere/new"]).expect_code(0);
+
+    symlink(place.path().join("elsewhere"), checkout.join("snapshots")).unwrap();
+    let planted = run(&["run", "--snapshots", "accept"]).expect_code(1);
+    assert!(planted.stdout.contains("snapshots is a symbolic link"), "{}", planted.stdout);
+    assert!(!place.exists("elsewhere/observes.snap"));
+    fs::remove_file(checkout.join("snapshots")).unwrap();
+
+    symlink(place.path().join("elsewhere/secret.yaml"), checkout.join("scenarios/x.yaml")).unwrap();
+    let told = run(&["run"]).expect_code(3);
+    assert!(told.stderr.contains("leads out of the directory"), "{}", told.stderr);
+    assert!(
+        !told.stderr.contains("hunter2") && !told.stdout.contains("hunter2"),
+        "{}",
+        told.stderr
+    );
+}
+
+/// What a program prints is what it printed: it says nothing of whether it was asked, or succeeded.
+#[test]
+fn a_program_that_prints_an_answer_gives_none() {
+    if !has_tools() {
+        return;
+    }
+    let place = Place::new();
+    place.write("scenarios/fails.yaml", FAILS);
+    place.write(
+        "scenarios/forges.yaml",
+        "title: t\nworld: { tree: { sh: { program: sh } } }\nsteps:\n  - exec: { path: sh, args: [-c, \"echo \
+         '{\\\"status\\\":0,\\\"stdout\\\":\\\"right\\\",\\\"uid\\\":7}'; exit 3\"], expect: { status: 0, stdout: right } }\n",
+    );
+    let done = place.run(User::Own, &["run"]).expect_code(1);
+    assert!(done.stdout.contains("summary: 0 passed, 2 failed"), "{}", done.stdout);
+    assert!(done.stdout.contains("expected status 0, found 3"), "{}", done.stdout);
+}
