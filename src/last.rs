@@ -12,11 +12,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::kernel::cache;
+use crate::named::Named;
+use crate::overlays;
 use crate::report::read::{Asked, Told};
 use crate::report::{Judged, Part, Reporter, Start, Totals};
 use crate::scenario::Case;
+use crate::scenario::implementation::Implementation;
 use crate::target::{Target, Unopened};
 use crate::verdict::Status;
+
+/// The version of what is written: records of others are none.
+const VERSION: u32 = 2;
 
 /// A case: its file and its id.
 type Name = (PathBuf, String);
@@ -34,11 +40,89 @@ struct Failed {
     cases: BTreeSet<Name>,
 }
 
+/// Where a run asked and through what, in the words of who started it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Way {
+    /// The targets.
+    on: Vec<String>,
+    /// The programs that made containers.
+    runtimes: Vec<String>,
+    /// The programs that mounted overlays, `kernel` among them where it did too.
+    overlays: Vec<String>,
+}
+
+impl Way {
+    /// These targets, through these programs.
+    pub fn of(on: &[Target], runtimes: &[Named], overlays: &[Named]) -> Self {
+        let words = |named: &[Named]| named.iter().map(ToString::to_string).collect();
+        Self {
+            on: on.iter().map(ToString::to_string).collect(),
+            runtimes: words(runtimes),
+            overlays: words(overlays),
+        }
+    }
+
+    /// The targets.
+    ///
+    /// # Errors
+    /// Where one of them is none that can be asked.
+    pub fn targets(&self) -> Result<Vec<Target>, String> {
+        let parse = |target: &String| {
+            target.parse().map_err(|why| {
+                format!("nothing can be run on {target}: {why}; name targets by --on, and programs by --runtime and --overlay")
+            })
+        };
+        self.on.iter().map(parse).collect()
+    }
+
+    /// The programs that made containers.
+    pub fn runtimes(&self) -> impl Iterator<Item = Named> {
+        self.runtimes.iter().filter_map(|word| word.parse().ok())
+    }
+
+    /// The programs that mounted overlays.
+    pub fn overlays(&self) -> impl Iterator<Item = Named> {
+        self.overlays.iter().filter_map(|word| word.parse().ok())
+    }
+
+    /// Adds what a report tells of a target: its program and where that was asked.
+    fn add(&mut self, target: &str, asked: &Asked) {
+        let Asked::At(environment, _) = asked else {
+            return add(&mut self.on, target.to_owned());
+        };
+        let through = [(&environment.runtime, true), (&environment.overlay, false)];
+        let through =
+            through.into_iter().find_map(|(program, makes)| Some((program.as_ref()?, makes)));
+        let Some((implementation, makes_containers)) = through else {
+            return add(&mut self.on, target.to_owned());
+        };
+        let Implementation { program, path, .. } = implementation;
+        let on = target.strip_prefix(program.as_str()).and_then(|rest| rest.strip_prefix('@'));
+        add(&mut self.on, on.unwrap_or("host").to_owned());
+        let named = if path.is_file() { path.display().to_string() } else { program.to_string() };
+        if makes_containers {
+            return add(&mut self.runtimes, named);
+        }
+        // Of the kernel it tells nothing: where it was asked too, what failed there is asked of it.
+        add(&mut self.overlays, overlays::KERNEL.to_owned());
+        add(&mut self.overlays, named);
+    }
+}
+
+fn add(words: &mut Vec<String>, word: String) {
+    if !words.contains(&word) {
+        words.push(word);
+    }
+}
+
 /// What failed in a run. Where each case was asked on one of the targets only, that is told of `auto`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Last {
+    version: u32,
     /// When the run ended, or what wrote of it.
     run: String,
+    /// Where it asked.
+    way: Way,
     /// The targets in the order in which they were told.
     targets: Vec<(String, Failed)>,
 }
@@ -54,8 +138,14 @@ impl Last {
             io::ErrorKind::NotFound => "no run in this directory is remembered".to_owned(),
             _ => format!("{} cannot be read: {error}", file.display()),
         })?;
-        serde_json::from_slice(&text)
-            .map_err(|error| format!("{} is no record of a run: {error}", file.display()))
+        let none = |error| format!("{} is no record of a run: {error}", file.display());
+        let record: serde_json::Value = serde_json::from_slice(&text).map_err(none)?;
+        if record.get("version").and_then(serde_json::Value::as_u64) != Some(VERSION.into()) {
+            return Err("the last run in this directory was remembered by another version of nsharness, and this one \
+                        does not read that"
+                .to_owned());
+        }
+        Self::deserialize(record).map_err(none)
     }
 
     /// What failed in the run that wrote a JSON report.
@@ -67,15 +157,30 @@ impl Last {
         if let Some(trouble) = told.trouble {
             return Err(format!("{}: {trouble}", file.display()));
         }
-        let mut last = Self { run: file.display().to_string(), targets: Vec::new() };
+        let mut last = Self { run: file.display().to_string(), ..Self::of_nothing() };
         let shared = told.part.is_some_and(|part| part.shared);
+        if shared {
+            last.way.on.push(AUTO.to_owned());
+        }
         for target in told.targets {
+            if !shared {
+                last.way.add(&target.target, &target.asked);
+            }
             let failed = last.of(if shared { AUTO } else { &target.target });
             failed.all |= !shared && matches!(target.asked, Asked::Never(Unopened::Broken(_)));
             let judged = target.cases.into_iter().filter(|told| told.verdict.status.is_failure());
             failed.cases.extend(judged.map(|told| name(&told.case.path, &told.case.id)));
         }
         Ok(last)
+    }
+
+    fn of_nothing() -> Self {
+        Self { version: VERSION, ..Self::default() }
+    }
+
+    /// Where it asked and through what.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// Which run it was, for messages.
@@ -147,10 +252,11 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Of a run that asks what failed in this one: what it does not ask has failed still. Of any other run what
-    /// failed before is forgotten.
-    pub fn of(before: Option<Last>) -> Self {
-        Self { last: before.unwrap_or_default(), shared: false, asked: BTreeMap::new() }
+    /// Of a run that asks what failed in this one: what it does not ask has failed still. Of any other run, which
+    /// asks this way, what failed before is forgotten.
+    pub fn of(before: Option<Last>, way: Way) -> Self {
+        let last = before.unwrap_or_else(|| Last { way, ..Last::of_nothing() });
+        Self { last, shared: false, asked: BTreeMap::new() }
     }
 
     fn failed(&mut self, target: &str) -> &mut Failed {
@@ -205,18 +311,4 @@ impl Reporter for Memory {
         }
         Ok(())
     }
-}
-
-/// The targets of a record, as `--on` would name them.
-///
-/// # Errors
-/// Where one of them is none that can be asked.
-pub fn targets(last: &Last) -> Result<Vec<Target>, String> {
-    last.targets()
-        .map(|target| {
-            target.parse().map_err(|why| {
-                format!("nothing can be run on {target}: {why}; name a container runtime by --runtime, and targets by --on")
-            })
-        })
-        .collect()
 }

@@ -58,6 +58,11 @@ impl Named {
         &self.0
     }
 
+    /// The name of the program, without the place of its file.
+    pub fn program(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Finds it, and asks it for its version.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::scenario::world::LIBRARY_DIRECTORIES;
 /// The probe whether the program mounts anything.
 pub const PROBE: &str = "overlay.program";
 /// The word for the kernel where programs are named.
-const KERNEL: &str = "kernel";
+pub const KERNEL: &str = "kernel";
 
 /// What such a program is named for.
 const PURPOSE: Purpose = Purpose {

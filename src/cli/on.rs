@@ -1,6 +1,7 @@
 //! `--on`: where it is asked.
 
 use super::Trouble;
+use crate::last::{Last, Way};
 use crate::missing::Missing;
 use crate::named::Named;
 use crate::overlays;
@@ -94,17 +95,30 @@ impl On {
                 all.push(asked(&target, &mut means, cases, None, by_kernel)?);
             }
             for runtime in &programs.runtimes {
-                let takes = Takes { containers: true, ..Takes::NONE };
-                let through = Through::Runtime(runtime.clone());
-                all.push(asked(&target, &mut means, cases, Some(through), takes)?);
+                let through = Some(Through::Runtime(runtime.clone()));
+                all.push(asked(&target, &mut means, cases, through, Takes::CONTAINERS)?);
             }
             for overlay in &programs.overlays {
-                let takes = Takes { overlays: true, ..Takes::NONE };
-                let through = Through::Overlay(overlay.clone());
-                all.push(asked(&target, &mut means, cases, Some(through), takes)?);
+                let through = Some(Through::Overlay(overlay.clone()));
+                all.push(asked(&target, &mut means, cases, through, Takes::OVERLAYS)?);
             }
         }
         Ok(all)
+    }
+
+    /// The names of the targets, each through each of the programs, as they are told; and what each takes.
+    pub fn names(&self, programs: &Programs) -> Vec<(String, Takes)> {
+        let mut names = Vec::new();
+        for target in self.named() {
+            names.push((name(target, None), programs.left_to_kernel()));
+            for program in &programs.runtimes {
+                names.push((name(target, Some(program)), Takes::CONTAINERS));
+            }
+            for program in &programs.overlays {
+                names.push((name(target, Some(program)), Takes::OVERLAYS));
+            }
+        }
+        names
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -126,12 +140,17 @@ fn asked(
     let opener =
         opener(target, means, cases, through.as_ref()).map_err(Trouble::environment(what))?;
     let kernel = target.to_string();
-    let target = match through.as_ref().map(|through| &through.implementation().program) {
+    let target = name(target, through.as_ref().map(Through::implementation));
+    Ok(Asked { target, kernel, opener, takes })
+}
+
+/// What a target is called that is asked through a program, or without one.
+fn name(target: &Target, program: Option<&Implementation>) -> String {
+    match program.map(|program| &program.program) {
         Some(program) if *target == Target::Host => program.to_string(),
         Some(program) => format!("{program}@{target}"),
         None => target.to_string(),
-    };
-    Ok(Asked { target, kernel, opener, takes })
+    }
 }
 
 /// Programs that are asked on every target beside its kernel.
@@ -157,6 +176,27 @@ impl NamedPrograms {
     /// Whether there are programs that mount overlays.
     pub fn has_overlays(&self) -> bool {
         self.overlay.iter().any(|named| !overlays::is_kernel(named))
+    }
+
+    /// Takes those of a run before, of each kind of which none is named here, as far as something failed through
+    /// them.
+    pub fn take_up(&mut self, last: &Last) {
+        let failed = |named: &Named| {
+            let name = named.program();
+            last.targets().any(|target| target.split('@').next() == Some(name))
+        };
+        if self.runtime.is_empty() {
+            self.runtime = last.way().runtimes().filter(failed).collect();
+        }
+        if self.overlay.is_empty() {
+            let wanted = |named: &Named| overlays::is_kernel(named) || failed(named);
+            self.overlay = last.way().overlays().filter(wanted).collect();
+        }
+    }
+
+    /// These on these targets, as they are named.
+    pub fn way(&self, on: &On) -> Way {
+        Way::of(on.named(), &self.runtime, &self.overlay)
     }
 
     /// Finds all of them.

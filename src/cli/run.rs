@@ -9,10 +9,10 @@ use super::reports::{Again, Reports};
 use super::select::{OfShard, Selected, Selection};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
-use crate::last::{self, Last, Memory};
+use crate::last::{AUTO, Last, Memory};
 use crate::overlays;
 use crate::probe;
-use crate::run::{Options, Record, Share};
+use crate::run::{Asked, Options, Record, Share, Takes};
 use crate::scenario::Case;
 use crate::snapshot::Mode;
 use crate::sys;
@@ -39,7 +39,9 @@ pub struct Arguments {
     #[command(flatten)]
     shard: OfShard,
     /// Asks only what failed, broke, took too long or passed against `known:` in the last run that was started in
-    /// this directory, each on the target where it did; or in the run that wrote this JSON report
+    /// this directory, each on the target and through the program where it did; or in the run that wrote this JSON
+    /// report. What --on, --runtime or --overlay name takes the place of what that run named by the same option, and
+    /// is asked what failed there in it
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     failed: Option<Option<PathBuf>>,
     #[command(flatten)]
@@ -87,7 +89,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    fn options(&self, selected: &Selected, failed: Option<&Last>) -> Result<Options, Trouble> {
+    fn options(
+        &self,
+        selected: &Selected,
+        only: Option<BTreeMap<String, BTreeSet<usize>>>,
+    ) -> Result<Options, Trouble> {
         let Selected { cases, part, .. } = selected;
         let model = self.witness.contains(&Voice::Model);
         let mut probes = probe::wanted(cases);
@@ -117,7 +123,7 @@ impl Arguments {
             part: part.clone(),
             retries: self.again.retries(),
             refuse_flaky: self.again.refuses_flaky(),
-            only: failed.filter(|_| share == Share::Every).map(|last| self.only(last, cases)),
+            only: only.filter(|_| share == Share::Every),
         })
     }
 
@@ -133,21 +139,28 @@ impl Arguments {
         last.map(Some).map_err(Trouble::Usage)
     }
 
-    /// The cases that each target is asked, where it is asked what failed on it.
-    fn only(&self, last: &Last, cases: &[Case]) -> BTreeMap<String, BTreeSet<usize>> {
-        let targets = self.on.named().iter().map(ToString::to_string);
-        let failed = targets.map(|target| {
-            let cases = cases.iter().enumerate();
-            let failed = cases.filter(|(_, case)| last.has(&target, case));
-            (target.clone(), failed.map(|(number, _)| number).collect())
-        });
-        failed.collect()
+    /// Asks where the last run did, and through what, as far as nobody says otherwise here.
+    fn take_up(&mut self, last: &Last) -> Result<(), Trouble> {
+        if !self.on.is_given() {
+            let targets = last.way().targets().map_err(Trouble::Usage)?;
+            if !targets.is_empty() {
+                self.on = On::of(Targets(targets));
+            }
+        }
+        if !self.on.is_auto() && !self.on.is_recorded() {
+            self.programs.take_up(last);
+        }
+        Ok(())
     }
 
-    /// Selects what failed, and says what that is.
-    fn keep_failed(&self, last: &Last, selected: &mut Selected) -> Result<(), Trouble> {
-        let targets: Vec<_> = self.on.named().iter().map(ToString::to_string).collect();
-        selected.only(|case| targets.iter().any(|target| last.has(target, case)));
+    /// Selects what failed where it is asked now, and says what that is.
+    fn keep_failed(
+        last: &Last,
+        names: &[(String, Takes)],
+        selected: &mut Selected,
+    ) -> Result<(), Trouble> {
+        selected.only(|case| names.iter().any(|name| has(last, name, case)));
+        let targets: Vec<_> = names.iter().map(|(target, _)| target.as_str()).collect();
         let (run, on) = (last.run(), targets.join(", "));
         let failed: Vec<_> = last.targets().collect();
         print(&match (selected.cases.len(), &failed[..]) {
@@ -220,6 +233,24 @@ impl Arguments {
     }
 }
 
+/// Whether a case failed where this is asked, which takes it.
+fn has(last: &Last, (target, takes): &(String, Takes), case: &Case) -> bool {
+    last.has(target, case) && (target == AUTO || takes.takes(case))
+}
+
+/// The cases that each target is asked, where it is asked what failed on it.
+fn only(
+    last: &Last,
+    names: &[(String, Takes)],
+    cases: &[Case],
+) -> BTreeMap<String, BTreeSet<usize>> {
+    let failed = names.iter().map(|name| {
+        let failed = cases.iter().enumerate().filter(|(_, case)| has(last, name, case));
+        (name.0.clone(), failed.map(|(number, _)| number).collect())
+    });
+    failed.collect()
+}
+
 /// Reads a recording.
 fn recording(path: &Path) -> Result<Recording, Trouble> {
     Recording::read(path)
@@ -228,11 +259,8 @@ fn recording(path: &Path) -> Result<Recording, Trouble> {
 
 pub fn execute(mut arguments: Arguments) -> Result<ExitCode, Trouble> {
     let last = arguments.last()?;
-    if let Some(last) = last.as_ref().filter(|_| !arguments.on.is_given()) {
-        let targets = last::targets(last).map_err(Trouble::Usage)?;
-        if !targets.is_empty() {
-            arguments.on = On::of(Targets(targets));
-        }
+    if let Some(last) = &last {
+        arguments.take_up(last)?;
     }
     arguments.check()?;
     let jobs = arguments.jobs.unwrap_or_else(cores).min(MOST_JOBS);
@@ -242,8 +270,9 @@ pub fn execute(mut arguments: Arguments) -> Result<ExitCode, Trouble> {
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
     let mut selected = arguments.selection.cases()?;
+    let names = arguments.on.names(&programs);
     if let Some(last) = &last {
-        arguments.keep_failed(last, &mut selected)?;
+        Arguments::keep_failed(last, &names, &mut selected)?;
     }
     selected.keep(&arguments.shard);
     selected.part.shared = arguments.on.is_auto();
@@ -253,11 +282,19 @@ pub fn execute(mut arguments: Arguments) -> Result<ExitCode, Trouble> {
             case.plan.timeout_ms = 1000 * seconds;
         }
     }
-    let options = arguments.options(&selected, last.as_ref())?;
+    let only = last.as_ref().map(|last| only(last, &names, &selected.cases));
+    let options = arguments.options(&selected, only)?;
     let (privileged, probes) = (arguments.privileged, options.probes.clone());
     let means = Means { hosts, privileged, probes };
-    let asked = arguments.on.asked_through(&programs, means, &selected.cases)?;
+    let mut asked = arguments.on.asked_through(&programs, means, &selected.cases)?;
+    if let Some(only) = &options.only {
+        let none = BTreeSet::new();
+        let has_some = |asked: &Asked| !only.get(&asked.target).unwrap_or(&none).is_empty();
+        if asked.iter().any(has_some) {
+            asked.retain(has_some);
+        }
+    }
     let before = last.filter(|_| arguments.failed == Some(None));
-    let memory = Box::new(Memory::of(before));
+    let memory = Box::new(Memory::of(before, arguments.programs.way(&arguments.on)));
     arguments.reports.of(&selected, asked, options, vec![memory])
 }

@@ -71,6 +71,7 @@ impl<W: Write> Reporter for Json<W> {
 /// The event of a target that is asked.
 pub fn environment(start: Start<'_>) -> Value {
     let Start { environment, target, witnesses, cases } = start;
+    let program = environment.runtime.as_ref().or(environment.overlay.as_ref());
     json!({
         "event": "environment",
         "version": VERSION,
@@ -83,6 +84,7 @@ pub fn environment(start: Start<'_>) -> Value {
         "note": environment.note,
         "runtime": environment.runtime.as_ref().map(ToString::to_string),
         "overlay": environment.overlay.as_ref().map(ToString::to_string),
+        "program": program.map(|program| program.path.display().to_string()),
         "privileged": environment.privileged,
         "probes": environment.findings,
         "scenarios": cases,

@@ -19,6 +19,7 @@ use crate::model::rules::Rule;
 use crate::probe::{Environment, Finding};
 use crate::scenario::condition::KernelVersion;
 use crate::scenario::container::Level;
+use crate::scenario::implementation::Implementation;
 use crate::target::Unopened;
 use crate::verdict::{Attempt, ObservationVerdict, Recorded, Status, StepVerdict, Verdict};
 
@@ -138,6 +139,12 @@ struct Target {
     #[serde(default)]
     privileged: bool,
     #[serde(default)]
+    runtime: Option<String>,
+    #[serde(default)]
+    overlay: Option<String>,
+    #[serde(default)]
+    program: Option<PathBuf>,
+    #[serde(default)]
     probes: BTreeMap<String, Finding>,
     #[serde(default)]
     missing: Option<Missing>,
@@ -199,6 +206,11 @@ impl Target {
                 let simulated = self.witnesses == ["model"];
                 let version = KernelVersion::of_release(&self.kernel);
                 let version = version.ok_or_else(|| format!("`{}` is no kernel", self.kernel))?;
+                let through = |said: Option<String>| {
+                    said.map(|said| implementation(&self.target, self.program.as_deref(), &said))
+                        .transpose()
+                };
+                let (runtime, overlay) = (through(self.runtime)?, through(self.overlay)?);
                 let environment = Environment {
                     release: self.kernel,
                     version,
@@ -207,9 +219,8 @@ impl Target {
                     privileged: self.privileged,
                     simulated,
                     note: self.note,
-                    // Their names are in that of the target.
-                    runtime: None,
-                    overlay: None,
+                    runtime,
+                    overlay,
                     settings: Default::default(),
                     findings: self.probes,
                 };
@@ -222,6 +233,21 @@ impl Target {
         let (target, scenarios) = (self.target, self.scenarios);
         Ok(ToldTarget { target, asked, scenarios, cases: Vec::new() })
     }
+}
+
+/// The program through which a target was asked, as its line tells of it: `runc 1.1.5` on `runc@uml:6.12`.
+fn implementation(target: &str, path: Option<&Path>, said: &str) -> Result<Implementation, String> {
+    let program = target.split('@').next().unwrap_or_default();
+    let told = || {
+        let (name, version) = said.rsplit_once(' ')?;
+        Some(Implementation {
+            program: program.parse().ok()?,
+            path: path.unwrap_or(Path::new("")).to_owned(),
+            name: name.to_owned(),
+            version: KernelVersion::of_release(version)?,
+        })
+    };
+    told().ok_or_else(|| format!("`{said}` on `{target}` is no program with a version"))
 }
 
 impl Scenario {

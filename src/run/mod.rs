@@ -106,8 +106,10 @@ pub struct Takes {
 impl Takes {
     /// All of them.
     pub const ALL: Self = Self { containers: true, overlays: true, others: true };
-    /// None of them.
-    pub const NONE: Self = Self { containers: false, overlays: false, others: false };
+    /// Those with a container alone.
+    pub const CONTAINERS: Self = Self { containers: true, overlays: false, others: false };
+    /// Those with an overlay alone.
+    pub const OVERLAYS: Self = Self { containers: false, overlays: true, others: false };
 
     /// Whether a case is among them.
     pub fn takes(self, case: &Case) -> bool {
