@@ -59,8 +59,8 @@ pub enum Outcome {
         errno: Errno,
         /// The system call.
         syscall: String,
-        /// The kernel's own message, where it gave one.
-        message: Option<String>,
+        /// What is said of it, where somebody says something.
+        message: Option<Message>,
     },
     /// A container runtime does not do it.
     Refused {
@@ -71,6 +71,31 @@ pub enum Outcome {
     },
     /// The witness does not answer, and says why.
     Abstained(String),
+}
+
+/// What is said of a failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Message {
+    /// By the kernel itself, as in the log of fsopen(2).
+    Kernel(String),
+    /// By a program that does it in the kernel's place.
+    Program {
+        /// Which.
+        by: String,
+        /// What it says.
+        says: String,
+    },
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (by, says) = match self {
+            Self::Kernel(says) => ("the kernel", says),
+            Self::Program { by, says } => (by.as_str(), says),
+        };
+        write!(f, "{by} says: {}", escape(says))
+    }
 }
 
 /// The values of a successful step, by name.
@@ -381,7 +406,7 @@ impl fmt::Display for Outcome {
             }
             Self::Failed { errno, syscall, message: None } => write!(f, "{errno} from {syscall}"),
             Self::Failed { errno, syscall, message: Some(text) } => {
-                write!(f, "{errno} from {syscall} (the kernel says: {})", escape(text))
+                write!(f, "{errno} from {syscall} ({text})")
             }
             Self::Refused { by, message } => write!(f, "refused by {by}: {message}"),
             Self::Abstained(why) => write!(f, "no answer: {why}"),
@@ -464,6 +489,21 @@ mod tests {
         transcript.normalise();
         let shown: Vec<_> = transcript.outcomes.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["ok with ino ino#1", "ok with ino ino#2", "ok with ino ino#1"]);
+    }
+
+    #[test]
+    fn a_message_names_who_says_it_and_one_of_the_kernel_is_a_text_alone() {
+        let told = |message: &str| {
+            let text = format!(
+                r#"{{"Failed":{{"errno":"EINVAL","syscall":"fsconfig","message":{message}}}}}"#
+            );
+            let outcome: Outcome = serde_json::from_str(&text).expect("an outcome");
+            assert_eq!(serde_json::to_string(&outcome).expect("a text"), text);
+            outcome.to_string()
+        };
+        assert_eq!(told(r#""e no""#), "EINVAL from fsconfig (the kernel says: e no)");
+        let by = r#"{"by":"fuse-overlayfs","says":"\u001bno"}"#;
+        assert!(told(by).ends_with("(fuse-overlayfs says: \\\\u001bno)"), "{}", told(by));
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn fake(place: &Place, name: &str, version: &str, mount: &str) -> Option<String>
     let source = place.write(
         &format!("{name}.c"),
         &format!(
-            "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n\
+            "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/mount.h>\n#include <unistd.h>\n\
              int main(int count, char **words) {{\n\
              if (count > 1 && !strcmp(words[1], \"--version\")) {{ {version} }}\n\
              fputs(\"it was not to be\\n\", stderr);\n{mount}\n}}\n"
@@ -139,6 +139,51 @@ fn a_program_that_dies_meanwhile_is_broken() {
     );
     let done = place.run(User::Own, &["run", "--overlay", PROGRAM]).expect_code(5);
     assert!(done.stdout.contains("SIGKILL ended it by the time of line"), "{}", done.stdout);
+}
+
+/// One that ends because nothing is left to do has done nothing wrong.
+#[test]
+fn a_program_that_ends_meanwhile_is_broken_where_it_says_that_it_failed() {
+    if !is_here() {
+        return;
+    }
+    for (name, status, code, said) in [
+        ("fails", 3, 5, "it ended with exit status 3 by the time of line"),
+        ("a-name-that-is-longer-than-comm", 4, 5, "it ended with exit status 4 by the time of"),
+        ("leaves", 0, 0, "summary: 1 passed"),
+    ] {
+        let place = Place::new();
+        // What it mounts is no overlay, but shows the layer, and stays.
+        let mount = format!(
+            "char *layer = strstr(words[2], \"lowerdir=\") + 9;\nlayer[strcspn(layer, \",:\")] = 0;\n\
+             mount(layer, words[count - 1], 0, MS_BIND, 0);\n\
+             if (fork()) return 0;\nsetsid();\nclose(1); close(2);\n\
+             while (access(\"/end\", F_OK)) usleep(1000);\nreturn {status};"
+        );
+        let Some(program) = fake(&place, name, TELLS, &mount) else { return };
+        place.write(
+            "scenarios/ends.yaml",
+            "title: The program ends\nworld:\n  tree: { l: dir, u: dir, w: dir, m: dir, sleep: { program: sleep }, sh: { program: sh } }\n\
+             steps:\n  - overlay: { at: m, lower: [l], upper: u, work: w, by: program }\n  \
+             - exec: { path: sh, args: [-c, \"(exit 7) & :\"] }\n  \
+             - mkdir: { path: end }\n  - exec: { path: sleep, args: [\"0.3\"] }\n  - stat: { path: m }\n",
+        );
+        let done = place.run(User::Own, &["run", "--overlay", &program]).expect_code(code);
+        assert!(done.stdout.contains(said), "{name}: {}", done.stdout);
+    }
+}
+
+/// The kernel has nothing to say where a program mounts.
+#[test]
+fn what_a_program_says_of_an_error_is_told_by_its_name() {
+    if !is_here() {
+        return;
+    }
+    let place = Place::new();
+    place.write("scenarios/refused.yaml", &REFUSED.replace("[ENOENT, refused]", "ok"));
+    let done = place.run(User::Own, &["run", "--overlay", PROGRAM]).expect_code(1);
+    assert!(done.stdout.contains("ENOENT from mount (fuse-overlayfs says: "), "{}", done.stdout);
+    assert!(!done.stdout.contains("the kernel says"), "{}", done.stdout);
 }
 
 #[test]

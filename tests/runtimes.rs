@@ -3,9 +3,13 @@
 mod common;
 
 use std::fs;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::{Done, Place, User, is_root, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use nsharness::scenario::{Case, KnownNames, discover, read, resolve};
 use nsharness::{probe, programs};
 
@@ -71,6 +75,129 @@ fn every_runtime_is_as_the_scenarios_say() {
         }
     }
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
+}
+
+/// A container of real root that does not end.
+const HANGS: &str = "\
+title: A fifo that nobody writes to is opened
+requires: [root]
+timeout: SECONDS
+world:
+  tree: { volume/fifo: fifo }
+  container: { mounts: [ { destination: /volume, type: bind, source: /volume, options: [bind] } ] }
+steps:
+  - open: { as: container, path: /volume/fifo, flags: [rdonly], fd: f }
+";
+
+/// The cgroups of version 2 of this machine; `None` where this is not its root, or they cannot be written to.
+fn cgroups() -> Option<Vec<PathBuf>> {
+    let all = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+    let here = all.map(Path::new).into_iter().find(|path| path.join("cgroup.procs").exists())?;
+    let own = here.join(format!("nsharness-test-{}", std::process::id()));
+    fs::create_dir(&own).ok().filter(|()| is_root())?;
+    fs::remove_dir(&own).unwrap();
+    let mut found = vec![here.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next).cloned() {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        found.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+        next += 1;
+    }
+    found.sort();
+    Some(found)
+}
+
+/// Those that runs of nsharness have made and not taken away.
+fn left_behind() -> Vec<PathBuf> {
+    let own = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        ["nsharness-", "container", ":youki:"].iter().any(|start| name.starts_with(start))
+    };
+    cgroups().unwrap_or_default().into_iter().filter(own).collect()
+}
+
+#[test]
+fn no_cgroup_of_a_container_of_real_root_outlives_its_run() {
+    if cgroups().is_none() {
+        return skip("root", "cgroups of version 2 cannot be made here");
+    }
+    for runtime in installed() {
+        assert_eq!(left_behind(), Vec::<PathBuf>::new());
+        let place = Place::new();
+        place.write("scenarios/hangs.yaml", &HANGS.replace("SECONDS", "2"));
+        place.write("scenarios/ends.yaml", &format!("requires: [root]\n{PLAIN}"));
+        let arguments = ["run", "--privileged", "--runtime", runtime];
+        let done = place.run(User::Own, &arguments).expect_code(1);
+        assert!(done.stdout.contains("1 passed, 1 failed, 0 skipped"), "{}", done.stdout);
+        assert_eq!(left_behind(), Vec::<PathBuf>::new(), "{runtime}");
+        // Neither where a worker is killed in the middle of it, nor the run.
+        place.write("scenarios/hangs.yaml", &HANGS.replace("SECONDS", "60"));
+        for of_run in [false, true] {
+            let mut command = place.command(User::Own);
+            command.args(arguments).arg("scenarios/hangs.yaml").stdout(Stdio::null());
+            let mut run = command.spawn().unwrap();
+            let made = |path: &PathBuf| path.ends_with("sandbox");
+            let is_made = || cgroups().unwrap_or_default().iter().any(made);
+            wait_until("a cgroup is made", is_made);
+            // The container, too.
+            std::thread::sleep(Duration::from_millis(500));
+            let run_pid = Pid::from_raw(run.id() as i32);
+            let killed = if of_run { run_pid } else { worker(run_pid) };
+            kill(killed, Signal::SIGKILL).unwrap();
+            wait_until("its cgroups are gone", || left_behind().is_empty());
+            run.wait().unwrap();
+        }
+    }
+}
+
+/// The worker of a run that has a sandbox.
+fn worker(run: Pid) -> Pid {
+    let children = |of: Pid| {
+        let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+        let all = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+        all.map(Pid::from_raw).collect::<Vec<_>>()
+    };
+    children(run).into_iter().find(|worker| !children(*worker).is_empty()).expect("a worker")
+}
+
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_refusal_for_another_reason_than_the_expected_is_a_failure() {
+    let runtimes = installed();
+    let Some(runtime) = runtimes.first() else { return };
+    let place = Place::new();
+    for (name, expect, code, said) in [
+        ("a", "{ refused: { contains: sideways } }", 0, "1 passed"),
+        ("b", "[ok, { refused: { contains: [sideways, rootfs] } }]", 0, "1 passed"),
+        (
+            "c",
+            "{ refused: { contains: upwards } }",
+            1,
+            "expected refused with a message containing [upwards]",
+        ),
+        (
+            "d",
+            "{ refused: { lacks: sideways } }",
+            1,
+            "with a message lacking [sideways], found refused by",
+        ),
+        ("e", "{ refused: sideways }", 3, "expected a comparison of the message"),
+        ("f", "{ refused: { has: x } }", 3, "unknown comparison `has`"),
+        ("g", "{ refused: { contains: x }, type: file }", 3, "unknown key `type`"),
+    ] {
+        let file = format!("scenarios/{name}.yaml");
+        place.write(&file, &REFUSED.replace("expect: refused", &format!("expect: {expect}")));
+        let done = place.run(User::Own, &["run", &file, "--runtime", runtime]).expect_code(code);
+        let (all, (stdout, stderr)) = (said, (&done.stdout, &done.stderr));
+        assert!(stdout.contains(all) || stderr.contains(all), "{expect}: {stdout}{stderr}");
+    }
 }
 
 #[test]

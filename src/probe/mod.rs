@@ -414,7 +414,7 @@ fn conditions(expect: &Expect, of: &mut impl FnMut(&Condition)) {
             }
         }
         Expect::AnyOf(several) => several.iter().for_each(|expect| conditions(expect, of)),
-        Expect::Ok | Expect::Errno(_) | Expect::Refused | Expect::Values(_) => {}
+        Expect::Ok | Expect::Errno(_) | Expect::Refused(_) | Expect::Values(_) => {}
     }
 }
 

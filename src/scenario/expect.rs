@@ -18,8 +18,8 @@ pub enum Expect {
     Ok,
     /// This error.
     Errno(Errno),
-    /// The container runtime refuses it.
-    Refused,
+    /// A program refuses it, where something is said with a message like this.
+    Refused(Option<Matcher>),
     /// Success with these values; others are not looked at.
     Values(BTreeMap<String, Matcher>),
     /// One of several outcomes that the rules leave open.
@@ -97,6 +97,8 @@ impl Known {
 pub const KNOWN_KEYS: &[&str] = &["outcome", "reason", "ref", "when"];
 /// The keys of an item of a scenario's own `known:`.
 pub const DEVIATION_KEYS: &[&str] = &["cases", "observe", "reason", "ref", "steps", "when"];
+/// The word for what a program does not do.
+const REFUSED: &str = "refused";
 const MATCHERS: &[&str] = &["not", "contains", "lacks", "same_as", "differs_from"];
 
 /// What an expectation is decoded for.
@@ -137,9 +139,25 @@ impl Scope<'_> {
                 if !self.cases.is_empty() && entries.iter().any(|(key, _)| is_case(key)) {
                     return self.by_case(node, errors);
                 }
+                if node.get(REFUSED).is_some() {
+                    return self.refused(node, errors);
+                }
                 Some(self.values(node, errors))
             }
         }
+    }
+
+    /// A refusal of which is said how its message must be.
+    fn refused(&self, node: &Node, errors: &Errors) -> Option<Expect> {
+        errors.known_keys(node, &[REFUSED]);
+        let message = node.get(REFUSED)?;
+        if !matches!(message.kind, Kind::Mapping(_)) {
+            errors
+                .at(&message.span, "expected a comparison of the message")
+                .hint("as in `refused: { contains: rlimit }`; `expect: refused` takes any message");
+            return None;
+        }
+        self.matcher(REFUSED, message, errors).map(|matcher| Expect::Refused(Some(matcher)))
     }
 
     fn word(&self, node: &Node, errors: &Errors) -> Option<Expect> {
@@ -149,7 +167,7 @@ impl Scope<'_> {
         }
         match node.text().unwrap_or_default() {
             "ok" => Some(Expect::Ok),
-            "refused" => Some(Expect::Refused),
+            REFUSED => Some(Expect::Refused(None)),
             word @ ("true" | "false") => {
                 if self.operation.word == "mounted" {
                     let wanted = Matcher::Is(Wanted::Text(word.to_owned()));
@@ -395,7 +413,8 @@ impl fmt::Display for Expect {
         match self {
             Self::Ok => f.write_str("ok"),
             Self::Errno(errno) => errno.fmt(f),
-            Self::Refused => f.write_str("refused"),
+            Self::Refused(None) => f.write_str(REFUSED),
+            Self::Refused(Some(message)) => write!(f, "{REFUSED} with a message {message}"),
             Self::Values(values) => {
                 f.write_str("ok")?;
                 for (index, (name, matcher)) in values.iter().enumerate() {
@@ -439,7 +458,7 @@ impl fmt::Display for ValueOf {
 /// The JSON schema of what may stand behind `expect:`.
 pub fn schema() -> serde_json::Value {
     let words: Vec<_> =
-        ["ok", "true", "false", "refused"].into_iter().chain(Errno::names()).collect();
+        ["ok", "true", "false", REFUSED].into_iter().chain(Errno::names()).collect();
     json!({
         "description": "What the step gives. Without it kernel and model decide: they must agree, and where one of them says nothing the step must succeed.",
         "anyOf": [
@@ -458,8 +477,11 @@ pub fn schema() -> serde_json::Value {
                       "overlay": { "$ref": "#/$defs/ImplementationRange" },
                       "then": { "$ref": "#/$defs/Expect" }
                   } } } } },
+            { "description": "A program refuses it, with such a message", "type": "object",
+              "required": [REFUSED], "additionalProperties": false,
+              "properties": { REFUSED: { "$ref": "#/$defs/Matcher" } } },
             { "description": "Success with these values; or an outcome for each case", "type": "object",
-              "not": { "required": ["when"] },
+              "not": { "anyOf": [{ "required": ["when"] }, { "required": [REFUSED] }] },
               "additionalProperties": { "anyOf": [
                   { "$ref": "#/$defs/Expect" }, { "$ref": "#/$defs/Matcher" } ] } }
         ]

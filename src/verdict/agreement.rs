@@ -474,7 +474,7 @@ mod tests {
         let said = Outcome::Failed {
             errno: "EPERM".parse().unwrap(),
             syscall: "mount".into(),
-            message: Some("overlay: no".into()),
+            message: Some(crate::transcript::Message::Kernel("overlay: no".into())),
         };
         assert_eq!(steps(vec![said.clone()], vec![failed("EPERM", "mount")]), [Agrees::Yes]);
         let other = steps(vec![said.clone()], vec![failed("EACCES", "mount")]);

@@ -28,7 +28,12 @@ pub fn matches<'o>(
     match (expect, outcome) {
         (Expect::Ok, Outcome::Ok(_)) => Ok(()),
         (Expect::Errno(wanted), Outcome::Failed { errno, .. }) if wanted == errno => Ok(()),
-        (Expect::Refused, Outcome::Refused { .. }) => Ok(()),
+        (Expect::Refused(None), Outcome::Refused { .. }) => Ok(()),
+        (Expect::Refused(Some(matcher)), Outcome::Refused { message, .. }) => {
+            let message = Value::from(message.as_str());
+            compare(matcher, "message", Some(&message), earlier)
+                .map_err(|_| format!("expected {expect}, found {outcome}"))
+        }
         (Expect::Values(wanted), Outcome::Ok(values)) => {
             for (name, matcher) in wanted {
                 let value = values.get(name.as_str());
@@ -45,7 +50,11 @@ pub fn matches<'o>(
             }
         }
         (
-            Expect::Ok | Expect::Errno(_) | Expect::Refused | Expect::Values(_) | Expect::When(_),
+            Expect::Ok
+            | Expect::Errno(_)
+            | Expect::Refused(_)
+            | Expect::Values(_)
+            | Expect::When(_),
             _,
         ) => {
             let found = match outcome {
@@ -148,6 +157,22 @@ mod tests {
         assert!(matches(&expect, &failed("EACCES"), &none).is_err());
         assert!(matches(&expect, &Outcome::done(), &none).is_err());
         assert!(matches(&Expect::Ok, &failed("EPERM"), &none).is_err());
+    }
+
+    #[test]
+    fn a_refusal_for_another_reason_is_not_the_one_that_is_expected() {
+        let refused =
+            |message: &str| Outcome::Refused { by: "runc create".into(), message: message.into() };
+        let contains = Matcher::Contains(vec!["RLIMIT_SKY".into(), "no".into()]);
+        let expect = Expect::Refused(Some(contains));
+        assert!(matches(&expect, &refused("RLIMIT_SKY: no such limit"), &none).is_ok());
+        let why = matches(&expect, &refused("no rootfs"), &none).unwrap_err();
+        assert_eq!(
+            why,
+            "expected refused with a message containing [RLIMIT_SKY, no], found refused by runc create: no rootfs"
+        );
+        assert!(matches(&expect, &failed("EPERM"), &none).is_err());
+        assert!(matches(&Expect::Refused(None), &refused("no rootfs"), &none).is_ok());
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl<'p> Conductor<'p> {
     fn conduct(&mut self, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
         for (index, step) in self.plan.steps.iter().enumerate() {
             let outcome = self.take(index, step)?;
-            self.look_for_dead_programs(|| {
+            self.look_for_dead_programs(Some(&outcome), || {
                 format!("line {}: {}", step.line, step.operation.word())
             })?;
             log.add(&Part::Outcome(outcome));
@@ -242,24 +242,30 @@ impl<'p> Conductor<'p> {
             }
         }
         self.observe(check, log)?;
-        self.look_for_dead_programs(|| "the observations".to_owned())?;
+        self.look_for_dead_programs(None, || "the observations".to_owned())?;
         self.dismiss();
-        self.container.end(self.plan);
         Ok(())
     }
 
-    /// What serves an overlay and was ended by a signal has answered nothing more.
-    fn look_for_dead_programs(&self, at: impl FnOnce() -> String) -> Result<(), Breakage> {
+    /// What serves an overlay and was ended by a signal, or ended by itself and says that it failed, has answered
+    /// nothing more.
+    fn look_for_dead_programs(
+        &self,
+        outcome: Option<&Outcome>,
+        at: impl FnOnce() -> String,
+    ) -> Result<(), Breakage> {
         let Some(implementation) = &self.plan.overlay else { return Ok(()) };
         let actors = self.actors.values().filter_map(|place| match place {
             Place::There { pid, .. } => Some(*pid),
             Place::Here(_) => None,
         });
-        match overlay::killed_child(&actors.collect::<Vec<_>>()) {
+        let actors: Vec<_> = actors.collect();
+        let proc = self.sandbox.proc.as_fd();
+        match overlay::dead_program(implementation, proc, &actors, outcome) {
             None => Ok(()),
-            Some(signal) => Err(Breakage {
+            Some(how) => Err(Breakage {
                 stage: format!("overlay: {}", implementation.name),
-                detail: format!("{} ended it by the time of {}", signal.as_str(), at()),
+                detail: format!("{how} by the time of {}", at()),
                 errno: None,
             }),
         }

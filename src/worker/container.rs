@@ -255,16 +255,6 @@ impl Running {
         receive_begun(socket, pid)
     }
 
-    /// Has the runtime delete what is still there of the container. Nothing needs that but a cgroup: everything else ends
-    /// with the sandbox, and without real root there is none.
-    pub fn end(&self, plan: &Plan) {
-        // Of one that was started at once there is no process id: it has no such command.
-        if let (Some(runtime), true, Some(_)) = (&plan.runtime, plan.needs.privileged, self.pid) {
-            let arguments = ["--force", CONTAINER].map(str::to_owned);
-            let _ = call(runtime, "delete", &arguments, Stdio::null(), Vec::new());
-        }
-    }
-
     fn wait_for_end(&self) {
         let Some(pid) = self.pid.and_then(rustix::process::Pid::from_raw) else { return };
         if let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
@@ -410,7 +400,7 @@ fn in_short(text: &str) -> String {
         .split_once(" level=")
         .and_then(|(_, rest)| rest.split_once(" msg="))
     {
-        Some((_, message)) => message.trim_matches('"').replace("\\\"", "\""),
+        Some((_, message)) => unquoted(message),
         None => line.to_owned(),
     };
     text.lines()
@@ -419,6 +409,20 @@ fn in_short(text: &str) -> String {
         .map(message)
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+/// The first value of what is left of such a line: in quotes where it has spaces.
+fn unquoted(value: &str) -> String {
+    let Some(quoted) = value.strip_prefix('"') else { return value.to_owned() };
+    let mut text = String::new();
+    let mut characters = quoted.chars();
+    while let Some(c) = characters.next().filter(|c| *c != '"') {
+        match c {
+            '\\' => text.extend(characters.next()),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// The status in what `state` prints.
@@ -460,4 +464,20 @@ pub fn serve() -> io::Result<()> {
     let name: Name = CONTAINER.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     actor::serve(&plan, &sandbox, &name, socket, descriptors);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_runtime_says_is_its_message_alone() {
+        let text = "time=\"t\" level=error msg=\"invalid device type \\\"x\\\"\"\n\
+                    time=\"t\" level=warning msg=\"it is odd\" error=\"a \\\"b\\\"\"\n\
+                    level=info msg=no\nno level at all\n";
+        assert_eq!(
+            in_short(text),
+            "invalid device type \"x\"; it is odd; level=info msg=no; no level at all"
+        );
+    }
 }

@@ -8,6 +8,7 @@
 mod actor;
 pub mod arena;
 pub mod asker;
+mod cgroup;
 mod conduct;
 mod container;
 mod credentials;
@@ -165,18 +166,24 @@ impl Worker {
             Ok(server) => server,
             Err(breakage) => return answer(Transcript::broken(breakage)),
         };
+        let cgroup = match cgroup::Cgroup::of(plan) {
+            Ok(cgroup) => cgroup,
+            Err(breakage) => return answer(Transcript::broken(breakage)),
+        };
         let stay = OneProcessor::stay();
         let limit = Duration::from_millis(plan.timeout_ms);
         let ended =
             sandbox::run(&self.ids, &maps, &plan.needs, &programs, first, limit, |sandbox| {
                 match sandbox.and_then(|sandbox| {
-                    server.as_ref().map_or(Ok(()), nfs::Server::join).map(|()| sandbox)
+                    server.as_ref().map_or(Ok(()), nfs::Server::join)?;
+                    cgroup.as_ref().map_or(Ok(()), cgroup::Cgroup::join)?;
+                    Ok(sandbox)
                 }) {
                     Ok(sandbox) => conduct::conduct(plan, sandbox, &sharing, others, check, &log),
                     Err(breakage) => log.add(&Part::Broke(breakage)),
                 }
             });
-        drop(stay);
+        drop((stay, cgroup));
         let Ended { status, in_time } = match ended {
             Ok(ended) => ended,
             Err(breakage) => return answer(Transcript::broken(breakage)),

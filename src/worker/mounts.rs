@@ -392,3 +392,14 @@ fn user_namespace(maps: &IdMaps, proc: BorrowedFd<'_>) -> Result<OwnedFd, Failur
     let _ = waitpid(child.pid, None);
     made
 }
+
+/// A file system of the namespaces of this process, mounted nowhere.
+///
+/// # Errors
+/// Those of fsopen(2), fsconfig(2) and fsmount(2), by this name.
+pub fn attach(kind: &str, call: &'static str) -> Result<OwnedFd, Failure> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).of(call)?;
+    rustix::mount::fsconfig_create(context.as_fd()).of(call)?;
+    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+    rustix::mount::fsmount(context.as_fd(), flags, MountAttrFlags::empty()).of(call)
+}

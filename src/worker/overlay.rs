@@ -5,29 +5,33 @@
 
 use std::ffi::{CStr, CString};
 use std::io::{PipeReader, Read};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, execve};
 use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags};
 
 use super::mounts::layers;
+use super::observe::read_proc;
 use super::perform::{Failure, Named, c_string};
 use crate::overlays::options;
 use crate::sandbox;
 use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::Overlay;
 use crate::sys;
-use crate::transcript::{Breakage, Outcome};
+use crate::transcript::{Breakage, Message, Outcome};
 
 /// How long a program may take until its overlay is mounted.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long a program that has mounted may take until it is in the background; one that is not by then stays in the
 /// foreground.
 const DEPARTURE: Duration = Duration::from_millis(500);
+/// How long a program may take to be gone whose files say that it is.
+const DEATH: Duration = Duration::from_secs(1);
 /// How long is waited before it is looked again.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How much of what it prints is kept.
@@ -192,23 +196,63 @@ fn refusal(name: &str, message: String) -> Outcome {
         Some(errno) => Outcome::Failed {
             errno: crate::scenario::scalar::Errno(errno as i32),
             syscall: "mount".to_owned(),
-            message: Some(message),
+            message: Some(Message::Program { by: name.to_owned(), says: message }),
         },
         None => Outcome::Refused { by: name.to_owned(), message },
     }
 }
 
-/// Looks for children that a signal has ended: what serves an overlay is one of them, once it has put itself into
-/// the background. Whose status is of nobody's interest is taken too.
-pub fn killed_child(actors: &[i32]) -> Option<Signal> {
-    let mut killed = None;
+/// Looks for a child that served an overlay and does not any more, and says how it ended: what has put itself into the
+/// background is a child of this process, the first of the sandbox. One that ends because its overlay was unmounted
+/// ends with 0. Whose status is of nobody's interest is taken too.
+pub fn dead_program(
+    program: &Implementation,
+    proc: BorrowedFd<'_>,
+    actors: &[i32],
+    outcome: Option<&Outcome>,
+) -> Option<String> {
+    let deadline = Instant::now() + DEATH;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Signaled(pid, signal, _)) if !actors.contains(&pid.as_raw()) => {
-                killed = Some(signal);
+        let found = next_dead(program, proc, actors);
+        if found.is_some() || !tells_of_death(outcome) || Instant::now() >= deadline {
+            return found;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Whether it is an error of a file system of FUSE that nobody serves (fuse_abort_conn() of fs/fuse/dev.c): then the
+/// end of the program is near, but what it held open is closed before it has a status.
+fn tells_of_death(outcome: Option<&Outcome>) -> bool {
+    let Some(Outcome::Failed { errno, .. }) = outcome else { return false };
+    [libc::ENOTCONN, libc::ECONNABORTED].contains(&errno.0)
+}
+
+fn next_dead(program: &Implementation, proc: BorrowedFd<'_>, actors: &[i32]) -> Option<String> {
+    let mut dead = None;
+    loop {
+        let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let status = waitid(Id::All, ended | WaitPidFlag::WNOWAIT);
+        let Some(pid) = status.ok().and_then(|status| status.pid()) else { return dead };
+        // Others may be anybody's whom a program that was executed has left behind.
+        let is_program = is_called(program, proc, pid);
+        match waitpid(pid, None) {
+            Ok(WaitStatus::Signaled(_, signal, _)) if !actors.contains(&pid.as_raw()) => {
+                dead = Some(format!("{} ended it", signal.as_str()));
             }
-            Ok(WaitStatus::StillAlive) | Err(_) => return killed,
+            Ok(WaitStatus::Exited(_, code @ 1..)) if is_program => {
+                dead = Some(format!("it ended with exit status {code}"));
+            }
+            Err(_) => return dead,
             Ok(_) => {}
         }
     }
+}
+
+/// Whether a process that has ended has the name that execve(2) gives to one of this program: see proc(5), `comm`.
+fn is_called(program: &Implementation, proc: BorrowedFd<'_>, pid: Pid) -> bool {
+    const LONGEST: usize = 15;
+    let name = program.program.as_str().as_bytes();
+    let name = &name[..name.len().min(LONGEST)];
+    read_proc(proc, &format!("{pid}/comm")).is_some_and(|comm| comm.trim_end().as_bytes() == name)
 }

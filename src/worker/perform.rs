@@ -12,7 +12,7 @@ use super::{credentials, exec, files, mounts, namespaces, overlay, roots};
 use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::Operation;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
-use crate::transcript::{Breakage, Outcome};
+use crate::transcript::{Breakage, Message, Outcome};
 
 /// A system call that failed.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Outcome {
     performed.unwrap_or_else(|failure| Outcome::Failed {
         errno: ErrnoName(failure.errno as i32),
         syscall: failure.syscall.to_owned(),
-        message: failure.message,
+        message: failure.message.map(Message::Kernel),
     })
 }
 

@@ -13,7 +13,6 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use serde::{Deserialize, Serialize};
 
 use super::tracking::Tracking;
@@ -22,6 +21,7 @@ use crate::channel;
 use crate::scenario::world::MAX_EXPORTS;
 use crate::sys;
 use crate::transcript::Breakage;
+use crate::worker::mounts::attach;
 use crate::worker::perform::{Failure, Named, failure};
 
 /// How long the server may take to start and to stop; it takes about 0.1 s.
@@ -239,14 +239,6 @@ impl Keeper {
             self.pause(socket);
         }
     }
-}
-
-/// A file system of this network namespace, mounted nowhere.
-fn attach(kind: &str, call: &'static str) -> Result<OwnedFd, Failure> {
-    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).of(call)?;
-    rustix::mount::fsconfig_create(context.as_fd()).of(call)?;
-    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-    rustix::mount::fsmount(context.as_fd(), flags, MountAttrFlags::empty()).of(call)
 }
 
 /// Whether clients in the network namespace of a process have a connection to a server.
