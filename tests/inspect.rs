@@ -245,6 +245,62 @@ fn redirects_that_multiply_what_is_shown_come_to_an_end() {
 }
 
 #[test]
+fn what_mounts_have_left_in_the_work_directory_is_told() {
+    let place = layers();
+    place.write("w/work/#1f/half", "half");
+    place.write("w/work/#20", "half");
+    place.write("w/index/#21", "half");
+    place.write("w/index/00fb1d0001", "alone");
+    place.write("w/index/00fb1d0002", "named");
+    fs::hard_link(place.path().join("w/index/00fb1d0002"), place.path().join("u/named")).unwrap();
+    whiteout(&place.path().join("w/index/00fb1d0003"));
+    symlink("/etc", place.path().join("w/work/incompat")).unwrap();
+    let inspect = |arguments: &[&str]| {
+        place.run(User::Ordinary, &[&["inspect", "-o", MOUNTED], arguments].concat())
+    };
+    let told = |arguments: &[&str], code, weight| {
+        let done = inspect(&[&["--json"], arguments].concat()).expect_code(code);
+        remarks(&done, weight).into_iter().map(|(topic, path)| format!("{topic} {path}")).collect()
+    };
+    let only = |told: Vec<String>, topics: &[&str]| -> Vec<String> {
+        told.into_iter().filter(|one| topics.iter().any(|topic| one.starts_with(topic))).collect()
+    };
+    // Nobody is asked to look, so nothing is said.
+    let of_work = ["temporary", "index-without-name", "unused", "incompatible", "unread"];
+    let notes: Vec<String> = told(&[], 0, "note");
+    assert!(only(notes, &of_work).is_empty());
+    // A link is not followed: it is not what the kernel makes.
+    let unknown: Vec<String> = told(&["--work"], 5, "unknown");
+    assert_eq!(unknown, ["unread /work/incompat"]);
+    fs::remove_file(place.path().join("w/work/incompat")).unwrap();
+    let notes: Vec<String> = told(&["--work"], 0, "note");
+    assert_eq!(
+        only(notes, &of_work),
+        ["temporary /index/#21", "index-without-name /index/00fb1d0001"]
+    );
+    let done = inspect(&["--work=w"]).expect_code(0);
+    for line in [
+        "work directory w: 3 temporary, 3 in the index\n",
+        "note: temporary: work directory: /index/#21, /work/#1f, /work/#20: made for a copy",
+        "note: index-without-name: work directory: /index/00fb1d0001: a file of the index",
+    ] {
+        assert!(done.stdout.contains(line), "{line}: {}", done.stdout);
+    }
+    place.write("w/work/incompat/volatile/dirty", "");
+    let problems: Vec<String> = told(&["--work"], 1, "problem");
+    assert_eq!(problems, ["incompatible /work/incompat/volatile"]);
+    let done = inspect(&["--json", "--work"]).expect_code(1);
+    let work = &json_lines(&done.stdout)[0]["work"];
+    assert_eq!(work["incompatible"], serde_json::json!(["volatile"]));
+    assert_eq!(work["index"], 3);
+    let notes: Vec<String> = told(&["--work=l1"], 0, "note");
+    assert_eq!(only(notes, &of_work), ["unused /"]);
+    inspect(&["--work=none"]).expect_code(5);
+    let done = place.run(User::Ordinary, &["inspect", "--work", "l1"]).expect_code(2);
+    assert!(done.stderr.contains("name it, as --work=DIR"), "{}", done.stderr);
+}
+
+#[test]
 fn what_cannot_be_inspected_is_refused_with_a_remedy() {
     let place = layers();
     for (arguments, code, said) in [

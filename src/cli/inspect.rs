@@ -13,6 +13,7 @@ use crate::inspect::merge::{Found, Merge};
 use crate::inspect::options::Options;
 use crate::inspect::read::{self, Opened};
 use crate::inspect::remarks::{self, Counts, Remark, Topic};
+use crate::inspect::work::Work;
 use crate::inspect::{Layer, Role, Stack};
 use crate::report::inspect::{Header, Summary, name_json, name_text, remark_json, remarks_text};
 
@@ -21,6 +22,7 @@ Examples:
   nsharness inspect container/diff image/diff base/diff     storage of podman or docker, topmost first
   nsharness inspect --mount /var/lib/docker/overlay2/ID/merged
   nsharness inspect -o lowerdir=/l1:/l2,upperdir=/u,userxattr
+  nsharness inspect --work=container/work container/diff    what mounts have left in the work directory, too
   nsharness inspect --oci layer2 layer1                     unpacked archives of an image
 
 A line is the type, the layers, the path, and what is hidden: `f 1` a file of layer 1, `d 1+3` a directory merged
@@ -50,6 +52,9 @@ pub struct Arguments {
     /// Counts as problems what is lost when the layers are packed or copied
     #[arg(long)]
     export: bool,
+    /// Looks into the work directory too, for what mounts have left there: this one, or that of the mount options
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    work: Option<Option<PathBuf>>,
     /// Leaves out the names: prints problems and notes alone
     #[arg(long)]
     remarks: bool,
@@ -64,6 +69,7 @@ pub struct Arguments {
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let sees_trusted = read::sees_trusted();
     let given = arguments.given()?;
+    let work = arguments.work(&given)?;
     let layers = read_layers(&given.layers, arguments.limit)?;
     let counts = Counts::of(&layers);
     let (reading, chosen) = match () {
@@ -82,12 +88,13 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         redirects: reading != Reading::User && given.redirects.unwrap_or(true),
         metacopy: reading != Reading::User && given.metacopy.unwrap_or(all),
     };
-    let header = Header { stack: &stack, counts, chosen, sees_trusted };
+    let header = Header { stack: &stack, work: work.as_ref(), counts, chosen, sees_trusted };
     let mut remarks = Vec::new();
     // Unless the user says that trusted.* does not count.
     if !sees_trusted && !arguments.oci && !given.userxattr {
         remarks.push(unseen_trusted());
     }
+    remarks.extend(work.iter().flat_map(Work::remarks));
     remarks.extend(remarks::of_layers(&stack));
     arguments.tell(&header, remarks)
 }
@@ -130,6 +137,21 @@ impl Arguments {
                 Ok(options)
             }
         }
+    }
+
+    /// The work directory, where it is asked for.
+    fn work(&self, given: &Options) -> Result<Option<Work>, Trouble> {
+        let path = match (&self.work, &given.work) {
+            (None, _) => return Ok(None),
+            (Some(Some(path)), _) | (Some(None), Some(path)) => path,
+            (Some(None), None) => {
+                return Err(Trouble::Usage(
+                    "no work directory: name it, as --work=DIR, or by workdir= in the mount options".into(),
+                ));
+            }
+        };
+        let what = format!("work directory {} cannot be read", path.display());
+        Work::read(path).map(Some).map_err(Trouble::environment(what))
     }
 
     /// Prints what there is, and says what came of it.

@@ -6,6 +6,7 @@ pub mod options;
 pub mod read;
 pub mod remarks;
 pub mod tree;
+pub mod work;
 
 use std::path::PathBuf;
 

@@ -11,6 +11,8 @@ use super::Role;
 pub struct Options {
     /// The layers, topmost first.
     pub layers: Vec<(Role, PathBuf)>,
+    /// The work directory, where that is said.
+    pub work: Option<PathBuf>,
     /// Whether marks are kept in user.*.
     pub userxattr: bool,
     /// Whether redirects are followed, where that is said.
@@ -38,6 +40,9 @@ impl Options {
                 (b"lowerdir", Some(paths)) => (lower, data) = lower_layers(&paths)?,
                 (b"lowerdir+", Some(path)) => lower.push(path_of(path)),
                 (b"datadir+", Some(path)) => data.push(path_of(path)),
+                (b"workdir", path) => {
+                    options.work = path.map(|path| path_of(unescape(&path)));
+                }
                 (b"userxattr", None) => options.userxattr = true,
                 (b"redirect_dir", Some(value)) => {
                     options.redirects = Some(match &value[..] {
@@ -72,8 +77,7 @@ impl Options {
 }
 
 /// Options that change nothing of what is seen: the overlay's, and those of every mount.
-const IRRELEVANT: [&[u8]; 30] = [
-    b"workdir",
+const IRRELEVANT: [&[u8]; 29] = [
     b"index",
     b"nfs_export",
     b"xino",

@@ -223,7 +223,11 @@ impl Reader<'_> {
 }
 
 /// Opens a directory to read it, without a trace in its times where that is allowed.
-fn open_beneath(dir: BorrowedFd<'_>, path: &[u8], resolve: ResolveFlags) -> io::Result<OwnedFd> {
+pub(super) fn open_beneath(
+    dir: BorrowedFd<'_>,
+    path: &[u8],
+    resolve: ResolveFlags,
+) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match fs::openat2(dir, path, flags | OFlags::NOATIME, Mode::empty(), resolve) {
         // It is for the owner and who may act as it.
@@ -240,7 +244,8 @@ fn is_of_layer(error: &io::Error) -> bool {
     )
 }
 
-fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Statx> {
+/// What statx(2) says of a file, which is not followed.
+pub(super) fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
     Ok(fs::statx(dir, name, flags, StatxFlags::BASIC_STATS)?)
 }

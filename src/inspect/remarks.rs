@@ -23,6 +23,8 @@ pub struct Remark {
 /// What a remark is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
+    /// What keeps an overlay from being mounted with its work directory.
+    Incompatible,
     /// A name that is listed and cannot be looked up.
     Phantom,
     /// A name of which a lookup fails.
@@ -51,6 +53,12 @@ pub enum Topic {
     DirectoryOverFile,
     /// A mark that is lost or not understood where the layer is copied or packed.
     Travel,
+    /// What an overlay began in its work directory and did not end.
+    Temporary,
+    /// What the index has that no name is of any more.
+    Nameless,
+    /// A directory that is no work directory yet.
+    Unused,
 }
 
 /// What follows from a remark.
@@ -68,6 +76,7 @@ impl Topic {
     /// Its word.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Incompatible => "incompatible",
             Self::Phantom => "phantom",
             Self::Refused => "refused",
             Self::RedirectToNothing => "redirect-to-nothing",
@@ -82,13 +91,17 @@ impl Topic {
             Self::FileOverDirectory => "file-over-directory",
             Self::DirectoryOverFile => "directory-over-file",
             Self::Travel => "does-not-travel",
+            Self::Temporary => "temporary",
+            Self::Nameless => "index-without-name",
+            Self::Unused => "unused",
         }
     }
 
     /// What follows from it; what does not travel is a problem of who exports a layer.
     pub fn weight(self, export: bool) -> Weight {
         match self {
-            Self::Phantom
+            Self::Incompatible
+            | Self::Phantom
             | Self::Refused
             | Self::RedirectToNothing
             | Self::DataMissing
@@ -102,7 +115,10 @@ impl Topic {
             | Self::Escaped
             | Self::FileOverDirectory
             | Self::DirectoryOverFile
-            | Self::Travel => Weight::Note,
+            | Self::Travel
+            | Self::Temporary
+            | Self::Nameless
+            | Self::Unused => Weight::Note,
         }
     }
 }

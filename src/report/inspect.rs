@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::inspect::marks::Reading;
 use crate::inspect::merge::{Found, Hidden, Name, There};
 use crate::inspect::remarks::{Counts, Remark, Topic, Weight};
+use crate::inspect::work::Work;
 use crate::inspect::{Stack, shown};
 
 /// The version of the JSON format.
@@ -20,6 +21,8 @@ const TOLD: usize = 10;
 pub struct Header<'h> {
     /// The layers.
     pub stack: &'h Stack,
+    /// The work directory, where it was looked into.
+    pub work: Option<&'h Work>,
     /// What marks they have.
     pub counts: Counts,
     /// Who said that they are to be read so: the user, or the marks that are there.
@@ -59,6 +62,14 @@ impl Header<'_> {
             let path = shown(layer.path.as_os_str().as_encoded_bytes());
             text.push_str(&format!("  {} {} {path}\n", index + 1, layer.role.word()));
         }
+        if let Some(work) = self.work {
+            let path = shown(work.path.as_os_str().as_encoded_bytes());
+            let Work { temporary, index, .. } = work;
+            let temporary = temporary.len();
+            text.push_str(&format!(
+                "work directory {path}: {temporary} temporary, {index} in the index\n"
+            ));
+        }
         let Counts { trusted, user, oci, devices } = self.counts;
         let how = match self.stack.reading {
             Reading::Trusted => "an overlay with its marks in trusted.overlay.*",
@@ -95,12 +106,23 @@ impl Header<'_> {
             let path = shown(layer.path.as_os_str().as_encoded_bytes());
             json!({ "path": path, "role": layer.role.word() })
         });
+        let work = self.work.map(|work| {
+            json!({
+                "path": shown(work.path.as_os_str().as_encoded_bytes()),
+                "used": work.used,
+                "temporary": work.temporary,
+                "index": work.index,
+                "index_without_name": work.nameless,
+                "incompatible": work.incompatible,
+            })
+        });
         let Counts { trusted, user, oci, devices } = self.counts;
         json!({
             "event": "layers",
             "version": VERSION,
             "nsharness": env!("CARGO_PKG_VERSION"),
             "layers": layers.collect::<Vec<_>>(),
+            "work": work,
             "read_as": self.reading(),
             "chosen": self.chosen,
             "redirects": self.stack.redirects,
