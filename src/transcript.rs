@@ -503,7 +503,7 @@ mod tests {
         };
         assert_eq!(told(r#""e no""#), "EINVAL from fsconfig (the kernel says: e no)");
         let by = r#"{"by":"fuse-overlayfs","says":"\u001bno"}"#;
-        assert!(told(by).ends_with("(fuse-overlayfs says: \\\\u001bno)"), "{}", told(by));
+        assert!(told(by).ends_with(r"(fuse-overlayfs says: \u{1b}no)"), "{}", told(by));
     }
 
     #[test]

@@ -281,7 +281,7 @@ fn what_mounts_have_left_in_the_work_directory_is_told() {
     let done = inspect(&["--work=w"]).expect_code(0);
     for line in [
         "work directory w: 3 temporary, 3 in the index\n",
-        "note: temporary: work directory: /index/#21, /work/#1f, /work/#20: made for a copy",
+        "note: temporary: work directory: /index/#21, /work/#1f, /work/#20: made for a copy, a removal",
         "note: index-without-name: work directory: /index/00fb1d0001: a file of the index",
     ] {
         assert!(done.stdout.contains(line), "{line}: {}", done.stdout);
