@@ -139,7 +139,8 @@ impl Work {
         if let Some(names) = listed(&self.temporary) {
             let text = format!(
                 "work directory: {names}: made for a copy, a removal or a rename and left there: it came to no end, it \
-                 is a whiteout that was kept for more, or the overlay is mounted now; the next mount removes it"
+                 is a whiteout that was kept for more, or the overlay is mounted now; the next mount removes it, or is read-only where \
+                 it is too deep"
             );
             say(Topic::Temporary, &self.temporary[0], text);
         }
