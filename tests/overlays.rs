@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use common::{Place, User, is_root, json_lines, skip};
 use nsharness::programs;
@@ -29,6 +30,17 @@ world: { tree: { l: dir, m: dir } }
 steps:
   - overlay: { at: m, lower: [l, missing], expect: [ENOENT, refused] }
 ";
+
+/// Who counts the processes of the program takes turns with everybody else who runs it.
+static TURNS: RwLock<()> = RwLock::new(());
+
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURNS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn others() -> RwLockReadGuard<'static, ()> {
+    TURNS.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Whether the program is here, and everybody may ask FUSE.
 fn is_here() -> bool {
@@ -76,6 +88,7 @@ fn every_overlay_of_the_bundle_is_as_the_scenarios_say() {
     if !is_here() {
         return;
     }
+    let _turn = alone();
     let place = Place::new();
     place.copy("scenarios");
     place.copy("snapshots");
@@ -106,6 +119,7 @@ fn what_mounts_nothing_is_broken_and_tells_what_it_said() {
     if !is_here() {
         return;
     }
+    let _turn = others();
     for (name, mount, why) in [
         ("idle", "return 0;", "it ended with success and mounted nothing"),
         ("dies", "abort();", "SIGABRT ended it before it mounted anything"),
@@ -129,6 +143,7 @@ fn a_program_that_dies_meanwhile_is_broken() {
     if !is_here() {
         return;
     }
+    let _turn = others();
     let place = Place::new();
     place.write(
         "scenarios/killed.yaml",
@@ -147,6 +162,7 @@ fn a_program_that_ends_meanwhile_is_broken_where_it_says_that_it_failed() {
     if !is_here() {
         return;
     }
+    let _turn = others();
     for (name, status, code, said) in [
         ("fails", 3, 5, "it ended with exit status 3 by the time of line"),
         ("a-name-that-is-longer-than-comm", 4, 5, "it ended with exit status 4 by the time of"),
@@ -179,6 +195,7 @@ fn what_a_program_says_of_an_error_is_told_by_its_name() {
     if !is_here() {
         return;
     }
+    let _turn = others();
     let place = Place::new();
     place.write("scenarios/refused.yaml", &REFUSED.replace("[ENOENT, refused]", "ok"));
     let done = place.run(User::Own, &["run", "--overlay", PROGRAM]).expect_code(1);
@@ -221,6 +238,7 @@ fn what_only_the_kernel_has_is_no_question_to_a_program() {
     if !is_here() {
         return;
     }
+    let _turn = others();
     let place = Place::new();
     place.write("scenarios/index.yaml", &DELETES.replace("userxattr", "index=on"));
     place.write("scenarios/usr.yaml", &DELETES.replace("l/f: file", "l/f: file, usr/f: file"));
@@ -234,6 +252,7 @@ fn a_matrix_has_a_column_for_the_kernel_and_one_for_the_program() {
     if !is_here() {
         return;
     }
+    let _turn = others();
     let place = Place::new();
     place.write("scenarios/passes.yaml", common::PASSES);
     place.copy("scenarios/overlay/merged-directory-nlink.yaml");
@@ -259,6 +278,7 @@ fn a_known_deviation_of_a_program_is_strict() {
     if !is_here() {
         return;
     }
+    let _turn = others();
     let place = Place::new();
     let known = |version: &str, steps: &str| {
         format!(
@@ -299,7 +319,9 @@ fn a_search_asks_the_program_and_says_so() {
     if !is_here() {
         return;
     }
+    let _turn = alone();
     let place = Place::new();
+    let programs = running();
     let search = ["search", "overlay", "--seed", "9", "--count", "5", "--overlay"];
     place.run(User::Own, &[&search[..], &["kernel"]].concat()).expect_code(0);
     for user in users() {
@@ -319,6 +341,7 @@ fn a_search_asks_the_program_and_says_so() {
             shown.status.code() == Some(1)
         });
         assert!(shows.count() > 0, "no script shows what was found: {found:?}");
+        assert_eq!(running(), programs, "a program outlived its script");
         // A finding is a scenario, which fails through the program alone.
         let of_step = |file: &&std::path::PathBuf| {
             fs::read_to_string(file).is_ok_and(|text| text.contains(", expect: "))

@@ -49,7 +49,9 @@ pub fn script(plan: &Plan, predicted: &Transcript, about: &About) -> Result<Stri
         true => ("", "mode=0755,nosuid,nodev"),
         false => ("--user --map-root-user", "mode=0755"),
     };
-    text.push_str(&format!("who='{who}' flags={flags}\n{PRELUDE}"));
+    // A program that serves an overlay ends with the script, for it has the script's pid namespace.
+    let together = if about.overlay.is_some() { " --pid --fork --kill-child" } else { "" };
+    text.push_str(&format!("who='{who}{together}' flags={flags}\n{PRELUDE}"));
     let program = about.overlay.as_ref();
     text.push_str("\n# The world.\n");
     for setup in &plan.world.setup {
