@@ -37,11 +37,10 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// What of the machine a scenario could change.
-#[derive(Debug, PartialEq)]
 struct Machine {
     mounts: String,
     name: String,
-    /// Processes of other pid namespaces than this one's, and those of the binary.
+    /// Processes of the binary, and those in a sandbox: its root is told by its source.
     processes: BTreeSet<String>,
     files: BTreeMap<String, (u32, u32, u64, i64)>,
     canary: String,
@@ -50,16 +49,13 @@ struct Machine {
 impl Machine {
     fn now(place: &Place) -> Self {
         let mut files = BTreeMap::new();
-        for directory in ["/", "/tmp", "/etc", "/root", "/home", "/dev/shm"] {
+        for directory in ["/", "/etc", "/dev/shm"] {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let Ok(of) = path.symlink_metadata() else { continue };
-                // The directories of other tests come and go, and so do the times of directories.
-                if !path.starts_with("/tmp/nsharness-test-") && !is_of_tests(&path) {
-                    let time = if of.is_file() { of.mtime() } else { 0 };
-                    let size = if of.is_file() { of.size() } else { 0 };
-                    files.insert(path.display().to_string(), (of.mode(), of.uid(), size, time));
-                }
+                // A directory changes with whatever else runs on this machine.
+                let (size, time) = if of.is_file() { (of.size(), of.mtime()) } else { (0, 0) };
+                files.insert(path.display().to_string(), (of.mode(), of.uid(), size, time));
             }
         }
         Self {
@@ -72,17 +68,23 @@ impl Machine {
     }
 }
 
-/// Whether something is a temporary file of whatever else runs on this machine.
-fn is_of_tests(path: &Path) -> bool {
-    path.parent() == Some(Path::new("/tmp"))
+impl Machine {
+    #[track_caller]
+    fn assert_same(&self, now: &Self) {
+        assert_eq!(now.processes, self.processes);
+        assert_eq!(now.canary, self.canary);
+        assert_eq!(now.name, self.name);
+        assert_eq!(now.files, self.files);
+        assert_eq!(now.mounts, self.mounts);
+    }
 }
 
 fn processes(place: &Place) -> BTreeSet<String> {
-    let own = fs::read_link("/proc/self/ns/pid").unwrap();
     let binary = place.path().join("nsharness");
     let is_left = |process: &Path| {
-        let elsewhere = fs::read_link(process.join("ns/pid")).is_ok_and(|of| of != own);
-        elsewhere || fs::read_link(process.join("exe")).is_ok_and(|exe| exe == binary)
+        let mounts = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+        mounts.contains(" - tmpfs sandbox ")
+            || fs::read_link(process.join("exe")).is_ok_and(|exe| exe == binary)
     };
     let all = fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     all.filter(|process| is_left(process)).map(|process| process.display().to_string()).collect()
@@ -149,7 +151,7 @@ fn the_machine_is_as_it_was(#[values(User::Own, User::Ordinary)] user: User) {
     place.run(user, &["--version"]).expect_code(0);
     let before = Machine::now(&place);
     run(&place, user, &[]);
-    assert_eq!(Machine::now(&place), before);
+    before.assert_same(&Machine::now(&place));
     assert!(!place.exists("canary-written") && !place.exists("canary/written"));
 }
 
@@ -164,7 +166,7 @@ fn the_machine_of_a_guest_is_as_it_was() {
     place.run(User::Own, &["--version"]).expect_code(0);
     let before = Machine::now(&place);
     run(&place, User::Own, &["--on", &kernel]);
-    assert_eq!(Machine::now(&place), before);
+    before.assert_same(&Machine::now(&place));
 }
 
 /// While one scenario makes processes without end, the others are asked.
@@ -191,6 +193,7 @@ fn the_processes_of_a_sandbox_are_the_first_to_go_where_memory_runs_out() {
     if !has_tools() {
         return;
     }
+    let _alone = alone();
     let place = Place::new();
     place.write(
         "scenarios/a.yaml",
@@ -204,6 +207,7 @@ fn the_processes_of_a_sandbox_are_the_first_to_go_where_memory_runs_out() {
 /// What is proposed may have links beside the scenarios.
 #[test]
 fn links_in_a_checkout_lead_nowhere() {
+    let _alone = alone();
     let place = Place::new();
     let victim = place.write("elsewhere/victim", "precious\n");
     place.write("checkout/scenarios/passes.yaml", PASSES);
@@ -254,6 +258,7 @@ fn a_program_that_prints_an_answer_gives_none() {
     if !has_tools() {
         return;
     }
+    let _alone = alone();
     let place = Place::new();
     place.write("scenarios/fails.yaml", FAILS);
     place.write(
