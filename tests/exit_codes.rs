@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{FAILS, HANGS, PASSES, Place, User};
 
 #[test]
@@ -131,5 +133,48 @@ fn help_documents_every_exit_code() {
     let done = place.run(User::Own, &["--help"]).expect_code(0);
     for (code, meaning) in nsharness::exit_code::ExitCode::TABLE {
         assert!(done.stdout.contains(&format!("{}  {meaning}", *code as u8)), "{}", done.stdout);
+    }
+}
+
+#[test]
+fn shells_and_manual_pages_know_every_command() {
+    let place = Place::new();
+    let help = place.run(User::Own, &["--help"]).expect_code(0).stdout;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<_> = commands
+        .take_while(|line| !line.is_empty())
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 15, "{commands:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = place.run(User::Own, &["completions", shell]).expect_code(0).stdout;
+        for command in &commands {
+            assert!(script.contains(command), "{shell} does not know {command}");
+        }
+        assert!(script.contains("snapshots"), "{shell} does not know --snapshots");
+        let file = place.write(shell, &script);
+        match Command::new(shell).arg("-n").arg(&file).status() {
+            Ok(status) => assert!(status.success(), "{shell} cannot read it"),
+            Err(_) => eprintln!("skipped: there is no {shell} here"),
+        }
+    }
+    place.run(User::Own, &["man", "man1"]).expect_code(0);
+    for command in commands.iter().filter(|command| **command != "help") {
+        let page = place.read(&format!("man1/nsharness-{command}.1"));
+        assert!(page.contains(".TH nsharness-"), "{page}");
+    }
+    assert!(place.read("man1/nsharness.1").contains("Exit status"));
+    let wrong = place.run(User::Own, &["man", "/proc/nothing"]).expect_code(5);
+    assert!(wrong.stderr.contains("/proc/nothing"), "{}", wrong.stderr);
+}
+
+#[test]
+fn who_mistypes_an_id_is_told_which_was_meant() {
+    let place = Place::new();
+    place.write("scenarios/overlay/whiteout.yaml", PASSES);
+    for (typed, meant) in [("overlay/whiteuot", "overlay/whiteout"), ("whiteot", "whiteout")] {
+        let wrong = place.run(User::Own, &["run", typed]).expect_code(3);
+        assert!(wrong.stderr.contains(&format!("did you mean `{meant}`?")), "{}", wrong.stderr);
     }
 }

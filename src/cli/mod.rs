@@ -2,6 +2,7 @@
 
 mod bundle;
 mod check;
+mod completions;
 mod diff;
 mod doctor;
 mod explain;
@@ -9,6 +10,7 @@ mod findings;
 mod inspect;
 mod kernel;
 mod list;
+mod man;
 mod matrix;
 mod merge;
 mod on;
@@ -76,6 +78,10 @@ enum Command {
     Snap(snap::Arguments),
     /// Print the JSON schema of a scenario file, or the reference made from it
     Schema(schema::Arguments),
+    /// Print what a shell completes the command line by
+    Completions(completions::Arguments),
+    /// Write the manual pages
+    Man(man::Arguments),
 }
 
 /// What keeps a command from doing its job.
@@ -144,6 +150,8 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::Snap(arguments) => snap::execute(&arguments),
         Command::Bundle(arguments) => bundle::execute(&arguments),
         Command::Schema(arguments) => schema::execute(&arguments),
+        Command::Completions(arguments) => completions::execute(&arguments),
+        Command::Man(arguments) => man::execute(&arguments),
     }
 }
 

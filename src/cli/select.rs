@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::Trouble;
-use crate::diag::Diagnostic;
+use crate::diag::{Diagnostic, did_you_mean};
 use crate::probe;
 use crate::report::Part;
 use crate::scenario::load::{SCENARIOS, base_of_directory};
@@ -143,11 +143,13 @@ impl Selection {
                 let before = files.len();
                 files.extend(all.iter().filter(|file| file.id.contains(part)).cloned());
                 if files.len() == before {
+                    let near = near(part, &all).map_or_else(
+                        || "`nsharness list` shows them".to_owned(),
+                        |near| format!("did you mean `{near}`?"),
+                    );
                     let diagnostic =
                         Diagnostic::whole(word.display().to_string(), "no such file or directory")
-                            .hint(format!(
-                                "and no id in {SCENARIOS}/ contains it: `nsharness list` shows them"
-                            ));
+                            .hint(format!("and no id in {SCENARIOS}/ contains it: {near}"));
                     errors.push(diagnostic);
                 }
             }
@@ -195,6 +197,13 @@ impl Selection {
             && !self.skip_tag.iter().any(has)
             && self.paths.iter().all(named)
     }
+}
+
+/// What somebody may have meant who typed this: an id, or a part of one between slashes.
+fn near<'f>(word: &str, files: &'f [FoundFile]) -> Option<&'f str> {
+    let ids = || files.iter().map(|file| file.id.as_str());
+    let parts = ids().flat_map(|id| id.split('/'));
+    did_you_mean(word, ids()).or_else(|| did_you_mean(word, parts))
 }
 
 /// What was selected, in short: which cases, and what their files say.
