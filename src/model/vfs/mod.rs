@@ -6,6 +6,7 @@ mod fs;
 mod names;
 mod open;
 mod permission;
+mod pseudo;
 mod walk;
 mod xattr;
 
