@@ -288,6 +288,9 @@ impl Said<'_> {
             let why = format!("{why}; and it is known as {}", known.outcome);
             return (StepStatus::Fail, Some(why));
         }
+        if let Err(why) = self.holds_beside(kernel, known) {
+            return (StepStatus::Fail, Some(why));
+        }
         let by_kernel = known.when.overlay.is_none();
         let third = |model: Witness<'_>| {
             model.holds(documented).is_err() && model.holds(&known.outcome).is_err()
@@ -301,6 +304,18 @@ impl Said<'_> {
         }
     }
 
+    /// Whether a witness gives what is expected of the values of which nothing is known.
+    fn holds_beside(&self, witness: Witness<'_>, known: &Known) -> Result<(), String> {
+        let (Some(Expect::Values(expected)), Expect::Values(named)) = (self.expect, &known.outcome)
+        else {
+            return Ok(());
+        };
+        let mut rest = expected.clone();
+        rest.retain(|name, _| !named.contains_key(name));
+        let held = witness.holds(&Expect::Values(rest));
+        held.map_err(|why| format!("{why}, which is not what is known: {}", known.outcome))
+    }
+
     /// Only the model was asked: where the author says nothing, it decides.
     fn judge_model(&self, model: Witness<'_>) -> Judgement {
         if let Outcome::Abstained(_) = model.outcome {
@@ -308,7 +323,10 @@ impl Said<'_> {
         }
         let held = self.expect.map_or(Ok(()), |expect| model.holds(expect));
         match (held, self.known) {
-            (_, Some(known)) if model.holds(&known.outcome).is_ok() => {
+            (_, Some(known))
+                if model.holds(&known.outcome).is_ok()
+                    && self.holds_beside(model, known).is_ok() =>
+            {
                 (StepStatus::Xfail, Some(format!("{} ({})", known.reason, known.reference)))
             }
             (Ok(()), _) => (StepStatus::Pass, None),
