@@ -20,8 +20,8 @@ const TOOLS: &[&str] = &["sh", "ls", "mv", "ln", "dd", "yes", "nsenter"];
 const OTHERWISE: &[(&str, &[&str])] = &[
     // Its program kills `main`, which answers no more.
     ("an-actor-is-killed", &["broken"]),
-    // Its shell may end in time, as one that cannot make a process; User-Mode Linux may fall over it.
-    ("fork-bomb", &["fail", "timeout", "broken"]),
+    // Its shell may end in time, as one that cannot make a process.
+    ("fork-bomb", &["fail", "timeout"]),
     ("endless-output", &["timeout"]),
     // Its observations are too many, or nobody has recorded them.
     ("full-of-names", &["fail", "broken", "timeout"]),
@@ -129,7 +129,12 @@ fn run(place: &Place, user: User, arguments: &[&str]) -> Done {
         let name = id.split('@').next().unwrap();
         let otherwise = OTHERWISE.iter().find(|(other, _)| *other == name);
         let expected = otherwise.map_or(&["pass"][..], |(_, statuses)| statuses);
-        assert!(expected.contains(&status), "{id} is {status}, not {expected:?}:\n{event:#}");
+        // User-Mode Linux 6.12 panics over so many processes, and the machine does not.
+        let panicked = name == "fork-bomb" && status == "broken" && arguments.contains(&"--on");
+        assert!(
+            panicked || expected.contains(&status),
+            "{id} is {status}, not {expected:?}:\n{event:#}"
+        );
         told += 1;
     }
     assert!(told >= 19, "{told} cases were told:\n{}", done.stdout);
@@ -185,6 +190,7 @@ fn a_fork_bomb_does_not_keep_others_from_being_asked() {
     }
     let done = place.run(User::Own, &["run"]);
     assert!(done.stdout.contains("summary: 3 passed, 3 failed"), "{}", done.stdout);
+    assert!(!done.stdout.contains("broken"), "{}", done.stdout);
 }
 
 /// Where memory runs out the sandbox ends, before anything of the machine does.
