@@ -34,7 +34,7 @@ impl ExitCode {
         (Self::AsExpected, "everything as expected"),
         (
             Self::Failure,
-            "a failure: fail, xpass, timeout or a snapshot that does not match; a problem in layers",
+            "a failure: fail, xpass, timeout or a snapshot that does not match; a problem in layers; a command that fails in `shell`",
         ),
         (Self::Usage, "the command line is wrong"),
         (Self::InvalidFile, "a scenario file is invalid; nothing was run"),

@@ -37,19 +37,7 @@ pub struct Arguments {
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let Arguments { scenario, directory, runtime, program } = arguments;
-    let mut selected = Selection::of(scenario).cases()?;
-    let called = scenario.display().to_string();
-    if selected.cases.iter().any(|case| case.id == called) {
-        selected.only(|case| case.id == called);
-    }
-    let ids: Vec<_> = selected.cases.iter().map(|case| case.id.as_str()).collect();
-    let [case] = &selected.cases[..] else {
-        let some = ids.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-        return Err(Trouble::Usage(format!(
-            "`{called}` is {} scenarios: name one, as {some}",
-            ids.len()
-        )));
-    };
+    let case = Selection::one(scenario)?;
     let world = &case.plan.world;
     if world.container.is_none() {
         return Err(Trouble::Usage(format!("{} has no container", case.id)));

@@ -20,6 +20,7 @@ mod run;
 mod schema;
 mod search;
 mod select;
+mod shell;
 mod simulate;
 mod snap;
 
@@ -56,6 +57,8 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Tell a scenario step by step, with rules and pictures; or a rule, an error, a topic
     Explain(explain::Arguments),
+    /// Take the steps of a scenario up to some point, and look around in its sandbox
+    Shell(shell::Arguments),
     /// List the rules of the model, and which scenarios exercise them
     Rules(rules::Arguments),
     /// Write the bundle of a scenario with a container, for a runtime that is called by hand
@@ -140,6 +143,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::Simulate(arguments) => simulate::execute(&arguments),
         Command::Rules(arguments) => rules::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
+        Command::Shell(arguments) => shell::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments),
         Command::List(arguments) => list::execute(&arguments),
         Command::Search(arguments) => search::execute(&arguments),

@@ -107,6 +107,24 @@ impl Selection {
         Self { paths: vec![path.into()], ..Self::default() }
     }
 
+    /// The one case that is called so, by its id or by its file.
+    pub fn one(called: &Path) -> Result<Case, Trouble> {
+        let mut selected = Self::of(called).cases()?;
+        let called = called.display().to_string();
+        if selected.cases.iter().any(|case| case.id == called) {
+            selected.only(|case| case.id == called);
+        }
+        if let [case] = &selected.cases[..] {
+            return Ok(case.clone());
+        }
+        let ids: Vec<_> = selected.cases.iter().map(|case| case.id.as_str()).take(5).collect();
+        Err(Trouble::Usage(format!(
+            "`{called}` is {} scenarios: name one, as {}",
+            selected.cases.len(),
+            ids.join(", ")
+        )))
+    }
+
     /// All cases below `scenarios/`; none where there is no such directory.
     pub fn of_default() -> Result<Vec<Case>, Trouble> {
         if !Path::new(SCENARIOS).is_dir() {

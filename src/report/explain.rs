@@ -76,7 +76,7 @@ pub fn case(case: &Case, environment: &Environment, profile: &Profile) -> String
 }
 
 /// An outcome with the values that the author names, or with those that tell a reader something.
-fn telling(outcome: &Outcome, info: &StepInfo, environment: &Environment) -> Outcome {
+pub fn telling(outcome: &Outcome, info: &StepInfo, environment: &Environment) -> Outcome {
     const NOISE: &[&str] =
         &["atime", "blocks", "count", "ctime", "dev", "ino", "ino_number", "mtime"];
     let Outcome::Ok(values) = outcome else { return outcome.clone() };

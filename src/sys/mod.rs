@@ -22,4 +22,4 @@ pub use process::{
 };
 pub use random::credit_entropy;
 pub use shared::SharedBuffer;
-pub use signal::{interrupted, watch_for_interrupts};
+pub use signal::{default_signals, interrupted, watch_for_interrupts};

@@ -25,6 +25,20 @@ pub fn watch_for_interrupts() -> Result<(), Errno> {
     Ok(())
 }
 
+/// Takes back what this process ignores or handles, for a program that it becomes: a signal that is ignored stays
+/// so (execve(2)), and Rust has SIGPIPE ignored.
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn default_signals() -> Result<(), Errno> {
+    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGPIPE, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the default action runs no code of this process.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
+
 /// Whether one of the signals has come.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)

@@ -5,6 +5,7 @@ pub mod host;
 pub mod model;
 pub mod name;
 pub mod open;
+pub mod passage;
 pub mod recording;
 pub mod remote;
 pub mod through;

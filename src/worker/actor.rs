@@ -17,6 +17,7 @@ use super::credentials::capability_set;
 use super::guard;
 use super::observe;
 use super::perform::{State, Step, perform};
+use super::shell::{self, Visit};
 use crate::channel;
 use crate::sandbox::{Sandbox, errno, namespace_flag};
 use crate::scenario::operation::{Namespace, Operation};
@@ -35,6 +36,10 @@ pub enum Request {
     Step(usize, Option<i32>),
     /// To make this observation.
     Observe(usize),
+    /// To let others look into it: a shell comes.
+    Open,
+    /// To run the program of the shell.
+    Run,
     /// To end: nothing more will be asked.
     End,
 }
@@ -52,6 +57,10 @@ pub enum Reply {
     Broke(Breakage),
     /// What a step gave.
     Outcome(Outcome),
+    /// It did, and there is nothing to say of it.
+    Done,
+    /// The program of a shell has ended with this status.
+    Left(i32),
     /// What was observed.
     Observation(Observation),
 }
@@ -81,6 +90,8 @@ pub struct Process<'p> {
     /// The sockets of the actors that this one may fork.
     children: BTreeMap<Name, UnixStream>,
     state: State,
+    /// The shell that one of the actors lets in at last.
+    visit: Option<&'p Visit>,
 }
 
 impl<'p> Process<'p> {
@@ -90,13 +101,15 @@ impl<'p> Process<'p> {
         sandbox: &'p Sandbox,
         name: &Name,
         sockets: &mut BTreeMap<Name, UnixStream>,
+        visit: Option<&'p Visit>,
     ) -> Option<Self> {
         let socket = sockets.remove(name)?;
         let children = descendants(plan, name)
             .into_iter()
             .filter_map(|child| Some((child.clone(), sockets.remove(&child)?)))
             .collect();
-        Some(Self { plan, sandbox, name: name.clone(), socket, children, state: State::default() })
+        let state = State::default();
+        Some(Self { plan, sandbox, name: name.clone(), socket, children, state, visit })
     }
 
     /// The descriptors of its sockets.
@@ -115,6 +128,7 @@ impl<'p> Process<'p> {
         let mut keep: Vec<&dyn AsRawFd> =
             vec![&self.sandbox.root, &self.sandbox.proc, &self.socket];
         keep.extend(self.children.values().map(|socket| socket as &dyn AsRawFd));
+        keep.extend(self.visit.into_iter().flat_map(Visit::descriptors));
         sys::close_all_but(&keep);
         drop(keep);
         let actor = self.plan.world.actors.get(&self.name).cloned().unwrap_or_default();
@@ -176,6 +190,15 @@ impl<'p> Process<'p> {
                     let (plan, sandbox) = (self.plan, self.sandbox);
                     Reply::Observation(observe::by_actor(item, plan, sandbox, &self.name))
                 }
+                Request::Open => match shell::open() {
+                    Ok(()) => Reply::Done,
+                    Err(_) => sys::exit_now(1),
+                },
+                Request::Run => match self.visit.map(Visit::run) {
+                    Some(Ok(status)) => Reply::Left(status),
+                    Some(Err(breakage)) => Reply::Broke(breakage),
+                    None => sys::exit_now(1),
+                },
                 Request::End => return,
                 Request::MapsWritten => sys::exit_now(1),
             };
@@ -298,7 +321,7 @@ pub fn serve(
     descriptors: Vec<u32>,
 ) {
     let (name, children, state) = (name.clone(), BTreeMap::new(), State::default());
-    let process = Process { plan, sandbox, name, socket, children, state };
+    let process = Process { plan, sandbox, name, socket, children, state, visit: None };
     process.take_steps(Reply::Began(descriptors));
 }
 

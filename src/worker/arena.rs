@@ -67,7 +67,7 @@ impl Worker {
         let mut left = plans;
         while let Some(first) = left.first() {
             if !fits(first) {
-                log.add_all(self.run_checked(first, check));
+                log.add_all(self.run_checked(first, check, None));
                 left = &left[1..];
                 continue;
             }

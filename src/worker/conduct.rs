@@ -16,6 +16,7 @@ use super::observe::{self, Item};
 use super::overlay;
 use super::perform::{State, Step, perform};
 use super::sharing::Sharing;
+use super::shell::{Told, Visit};
 use super::{container, world};
 use crate::channel;
 use crate::sandbox::Sandbox;
@@ -39,12 +40,17 @@ pub fn conduct(
     sharing: &Sharing<'_>,
     stacks: &[Stack],
     check: Check,
+    visit: Option<&Visit>,
     log: &Log<'_>,
 ) {
     let mut keep: Vec<&dyn AsRawFd> = vec![&sandbox.root, &sandbox.proc];
     keep.extend(sandbox.programs.values().map(|program| program as &dyn AsRawFd));
+    keep.extend(visit.into_iter().flat_map(Visit::descriptors));
     sys::close_all_but(&keep);
-    let end = play(plan, &mut sandbox, sharing, stacks, check, log);
+    let end = match visit {
+        None => play(plan, &mut sandbox, sharing, stacks, check, log),
+        Some(visit) => let_in(plan, &mut sandbox, visit, log),
+    };
     if plan.keep {
         let table = observe::read_proc(sandbox.proc.as_fd(), "self/mountinfo").unwrap_or_default();
         log.add(&Part::Evidence("mountinfo".into(), table));
@@ -65,7 +71,21 @@ pub fn play(
     log: &Log<'_>,
 ) -> Result<(), Breakage> {
     let world = set_up(plan, sandbox)?;
-    Conductor::start(plan, sandbox, world, sharing, stacks)?.conduct(check, log)
+    Conductor::start(plan, sandbox, world, sharing, stacks, None)?.conduct(check, log)
+}
+
+/// Sets up the world of a plan, takes its steps and lets a shell in.
+fn let_in(
+    plan: &Plan,
+    sandbox: &mut Sandbox,
+    visit: &Visit,
+    log: &Log<'_>,
+) -> Result<(), Breakage> {
+    let world = set_up(plan, sandbox)?;
+    let mut conductor =
+        Conductor::start(plan, sandbox, world, &Sharing::default(), &[], Some(visit))?;
+    conductor.take_all(log)?;
+    conductor.let_in(visit)
 }
 
 /// Sets up the world; what it was made from is closed then. What it holds open is in what this gives.
@@ -97,6 +117,8 @@ struct Conductor<'p> {
     unborn: BTreeMap<Name, UnixStream>,
     /// What was observed last, where it is after every step.
     seen: Vec<Observation>,
+    /// The shell that is let in at last.
+    visit: Option<&'p Visit>,
     /// What the world holds open.
     _world: State,
 }
@@ -108,6 +130,7 @@ impl<'p> Conductor<'p> {
         world: State,
         sharing: &Sharing<'_>,
         stacks: &[Stack],
+        visit: Option<&'p Visit>,
     ) -> Result<Self, Breakage> {
         let mut conductor = Self {
             plan,
@@ -116,6 +139,7 @@ impl<'p> Conductor<'p> {
             container: Running::default(),
             unborn: BTreeMap::new(),
             seen: Vec::new(),
+            visit,
             _world: world,
         };
         let mut theirs = BTreeMap::new();
@@ -140,7 +164,7 @@ impl<'p> Conductor<'p> {
         let mut stacks = stacks.iter();
         for name in plan.world.actors.keys() {
             let stack = if sharing.has(name) { stacks.next() } else { None };
-            if let Some(process) = Process::new(plan, sandbox, name, &mut theirs) {
+            if let Some(process) = Process::new(plan, sandbox, name, &mut theirs, visit) {
                 conductor.start_actor(name, process, stack)?;
             }
         }
@@ -269,6 +293,45 @@ impl<'p> Conductor<'p> {
                 errno: None,
             }),
         }
+    }
+
+    /// Takes all steps, and tells of each.
+    fn take_all(&mut self, log: &Log<'_>) -> Result<(), Breakage> {
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            let outcome = self.take(index, step)?;
+            if let Some(visit) = self.visit {
+                visit.tell(&Told::Outcome(outcome.clone()));
+            }
+            log.add(&Part::Outcome(outcome));
+        }
+        Ok(())
+    }
+
+    /// Runs the program of a shell as its actor.
+    fn let_in(&mut self, visit: &Visit) -> Result<(), Breakage> {
+        let name = &visit.shell.actor;
+        let proc = self.sandbox.proc.as_fd();
+        let status = match self.actors.get_mut(name) {
+            None => return Err(breakage(name, "it is not there after these steps")),
+            Some(Place::Here(_)) => {
+                visit.bring(proc, "self")?;
+                visit.tell(&Told::Begins);
+                visit.run()?
+            }
+            Some(Place::There { socket, pid }) => {
+                let pid = pid.to_string();
+                ask(name, socket, &Request::Open)?;
+                visit.bring(proc, &pid)?;
+                visit.tell(&Told::Begins);
+                match ask(name, socket, &Request::Run)? {
+                    Reply::Left(status) => status,
+                    Reply::Broke(breakage) => return Err(breakage),
+                    other => return Err(breakage(name, &format!("answered {other:?}"))),
+                }
+            }
+        };
+        visit.tell(&Told::Left(status));
+        Ok(())
     }
 
     fn observe(&mut self, check: Check, log: &Log<'_>) -> Result<(), Breakage> {

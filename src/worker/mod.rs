@@ -27,7 +27,9 @@ mod overlay;
 mod perform;
 mod roots;
 mod sharing;
+pub mod shell;
 mod standing;
+pub mod tools;
 mod world;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -49,6 +51,7 @@ use crate::transcript::{Breakage, End, Transcript};
 use arena::Check;
 use log::{Log, Part};
 use sharing::Sharing;
+use shell::Visit;
 use standing::Standing;
 
 pub use credentials::{PROGRAM_NAME, run_program};
@@ -131,11 +134,16 @@ impl Worker {
     /// Runs one plan, or says why it cannot be run here: in a fresh sandbox, or in a guest where the plan
     /// allows it in one that others were asked in.
     pub fn run(&self, plan: &Plan) -> Answer {
-        self.run_checked(plan, Check::Sequence)
+        self.run_checked(plan, Check::Sequence, None)
     }
 
-    /// The same, where it may be observed after every step.
-    fn run_checked(&self, plan: &Plan, check: Check) -> Answer {
+    /// Takes the steps of a plan, and lets a shell in then, until its program ends.
+    pub fn let_in(&self, plan: &Plan, visit: &Visit) -> Answer {
+        self.run_checked(plan, Check::Sequence, Some(visit))
+    }
+
+    /// Runs one plan, where it may be observed after every step, or let a shell in.
+    fn run_checked(&self, plan: &Plan, check: Check, visit: Option<&Visit>) -> Answer {
         let maps = match self.ids.maps(&plan.needs.ids) {
             Ok(maps) => maps,
             Err(missing) => return Answer::Missing(missing),
@@ -179,7 +187,9 @@ impl Worker {
                     cgroup.as_ref().map_or(Ok(()), cgroup::Cgroup::join)?;
                     Ok(sandbox)
                 }) {
-                    Ok(sandbox) => conduct::conduct(plan, sandbox, &sharing, others, check, &log),
+                    Ok(sandbox) => {
+                        conduct::conduct(plan, sandbox, &sharing, others, check, visit, &log);
+                    }
                     Err(breakage) => log.add(&Part::Broke(breakage)),
                 }
             });

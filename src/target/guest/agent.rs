@@ -9,8 +9,10 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{chdir, chroot, getpid, sethostname};
@@ -20,7 +22,11 @@ use super::frame::{Decoder, Encoder};
 use super::message::{PROTOCOL, Reply, Request, TAKEN};
 use super::trouble;
 use crate::probe::Environment;
+use crate::scenario::plan::Plan;
 use crate::sys;
+use crate::target::passage::{Here, Passage};
+use crate::transcript::{Breakage, Transcript};
+use crate::worker::shell::{Shell, Told};
 use crate::worker::{Answer, Worker};
 
 /// What the kernel's command line calls the line to the outside. The kernel gives a word that it does not
@@ -77,6 +83,13 @@ fn serve() -> io::Result<()> {
     while let Some(request) = line.hear()? {
         let (number, plan) = match request {
             Request::Ask { number, plan } => (number, plan),
+            Request::LetIn { plan, shell } => {
+                let_in(&mut line, &plan, &shell)?;
+                reap();
+                continue;
+            }
+            // Its program has ended meanwhile.
+            Request::Say(_) => continue,
             Request::AskAll { number, plans, check } => {
                 line.say(&Reply::Begun { number })?;
                 let transcripts = worker.run_all(&plans, check);
@@ -100,6 +113,57 @@ fn serve() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes the steps of a plan, lets a program in, and passes on what is said between it and the outside.
+fn let_in(line: &mut Line, plan: &Plan, shell: &Shell) -> io::Result<()> {
+    /// How often is looked whether the program takes what was typed.
+    const TICK: u16 = 50;
+    let broke = |detail: String| {
+        let breakage = Breakage { stage: "shell".to_owned(), detail, errno: None };
+        Reply::Told(Told::Ended(Box::new(Answer::Asked(Box::new(Transcript::broken(breakage))))))
+    };
+    let started = make_terminals().and_then(|()| Here::start(plan, shell));
+    let mut here = match started {
+        Ok(here) => here,
+        Err(error) => return line.say(&broke(error.to_string())),
+    };
+    loop {
+        while let Some(told) = here.next(Duration::ZERO)? {
+            let is_last = matches!(told, Told::Ended(_));
+            line.say(&Reply::Told(told))?;
+            if is_last {
+                return Ok(());
+            }
+        }
+        let heard = {
+            let sources = here.sources();
+            let all = [line.file.as_fd()].into_iter().chain(sources);
+            let mut fds: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            let timeout = if here.waiting() > 0 { TICK.into() } else { PollTimeout::NONE };
+            poll(&mut fds, timeout)?;
+            fds[0].any().unwrap_or(false)
+        };
+        if heard && !line.take()? {
+            return Ok(());
+        }
+        while let Some(request) = line.decoder.decode().map_err(at("the channel"))? {
+            if let Request::Say(said) = request {
+                here.say(said)?;
+            }
+        }
+    }
+}
+
+/// Pseudoterminals: pts(4).
+fn make_terminals() -> io::Result<()> {
+    make_directory("/dev/pts")?;
+    let options = Some("newinstance,ptmxmode=0666");
+    mount(Some("devpts"), "/dev/pts", Some("devpts"), MsFlags::empty(), options)?;
+    match fs::remove_file("/dev/ptmx") {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(at("/dev/ptmx")(error)),
+        _ => std::os::unix::fs::symlink("pts/ptmx", "/dev/ptmx").map_err(at("/dev/ptmx")),
+    }
 }
 
 /// Makes the places that sandboxes are made from; says what could not be had and may not be needed.
@@ -279,13 +343,22 @@ impl Line {
 
     /// The next request; `None` where nobody is there any more.
     fn hear(&mut self) -> io::Result<Option<Request>> {
-        let mut bytes = [0; 4096];
         loop {
             if let Some(request) = self.decoder.decode().map_err(at("the channel"))? {
                 return Ok(Some(request));
             }
+            if !self.take()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits for more to come over the line, and takes it in; whether there was any before the end.
+    fn take(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; 4096];
+        loop {
             match self.file.read(&mut bytes) {
-                Ok(0) => return Ok(None),
+                Ok(0) => return Ok(false),
                 Ok(length) => {
                     self.decoder.feed(&bytes[..length]);
                     self.taken += length;
@@ -293,9 +366,10 @@ impl Line {
                         self.told = self.taken;
                         self.say(&Reply::Taken { bytes: self.taken })?;
                     }
+                    return Ok(true);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(None),
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => return Ok(false),
                 Err(error) => return Err(at("the channel")(error)),
             }
         }

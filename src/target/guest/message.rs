@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::probe::Environment;
 use crate::scenario::plan::Plan;
 use crate::transcript::Transcript;
+use crate::worker::shell::{Said, Shell, Told};
 use crate::worker::{self, arena::Check};
 
 /// Changes with what is said here. Both sides are the same binary, unless somebody gives a guest another.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// How many bytes may be on their way to the agent. A terminal line holds back what is more than 4096 less
 /// 128 bytes (TTY_THRESHOLD_THROTTLE of drivers/tty/n_tty.c), and one of User-Mode Linux that was held back
 /// was measured to go on a second later.
@@ -35,6 +36,15 @@ pub enum Request {
         /// How often they observe.
         check: Check,
     },
+    /// To take the steps of a plan, and to let a program in then.
+    LetIn {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The program, and as whom it runs.
+        shell: Box<Shell>,
+    },
+    /// To say this to the program that was let in.
+    Say(Said),
 }
 
 /// What the agent says.
@@ -77,4 +87,6 @@ pub enum Reply {
         /// What the guest's kernel complained of meanwhile.
         troubles: Vec<String>,
     },
+    /// What is told of the program that was let in.
+    Told(Told),
 }

@@ -8,6 +8,7 @@ pub mod initramfs;
 mod machine;
 mod message;
 pub mod modules;
+mod passage;
 mod qemu;
 mod trouble;
 mod uml;
@@ -36,6 +37,7 @@ use frame::{Decoder, Encoder};
 use machine::Machine;
 use message::{PROTOCOL, Reply, Request, WINDOW};
 use modules::Modules;
+pub use passage::There;
 use qemu::Qemu;
 
 /// How long a guest may take to say hello.
@@ -380,6 +382,8 @@ impl Guest {
             Reply::Answer { number, answer, troubles } => {
                 self.answered(number, Answer::from(*answer), &troubles);
             }
+            // It was not asked to let anybody in.
+            Reply::Told(_) => self.end("it told of a program out of turn"),
             Reply::AnswerAll { number, transcripts, troubles } => {
                 self.answered(number, Answer::All(transcripts), &troubles);
             }
