@@ -36,6 +36,9 @@ pub enum End {
     Broke(Breakage),
 }
 
+/// What the system calls of the steps are called among the evidence.
+pub const TRACE: &str = "trace";
+
 /// Why a scenario could not be asked to its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{stage}: {detail}")]

@@ -14,6 +14,7 @@ mod man;
 mod matrix;
 mod merge;
 mod on;
+mod record;
 mod reports;
 mod rules;
 mod run;
@@ -59,6 +60,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Take the steps of a scenario up to some point, and look around in its sandbox
     Shell(shell::Arguments),
+    /// Run a program in a sandbox, and write what it asks of the kernel as a scenario
+    Record(record::Arguments),
     /// List the rules of the model, and which scenarios exercise them
     Rules(rules::Arguments),
     /// Write the bundle of a scenario with a container, for a runtime that is called by hand
@@ -144,6 +147,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::Rules(arguments) => rules::execute(&arguments),
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Shell(arguments) => shell::execute(&arguments),
+        Command::Record(arguments) => record::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments),
         Command::List(arguments) => list::execute(&arguments),
         Command::Search(arguments) => search::execute(&arguments),

@@ -55,6 +55,10 @@ pub struct Arguments {
     /// Keeps plan, transcript, mount table and kernel log of what fails in this directory
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Shows the system calls of each step with what they returned, by ptrace(2); with --keep they are
+    /// kept too
+    #[arg(long)]
+    trace: bool,
     /// What to do with observations that differ from their snapshot: `new` on a terminal and `check`
     /// elsewhere if left out
     #[arg(long, value_name = "MODE", value_enum)]
@@ -203,8 +207,8 @@ impl Arguments {
                 }
             }
         }
-        if self.on.is_recorded() && (self.keep.is_some() || self.timeout.is_some()) {
-            return wrong("--keep and --timeout change nothing of what was recorded");
+        if self.on.is_recorded() && (self.keep.is_some() || self.trace || self.timeout.is_some()) {
+            return wrong("--keep, --trace and --timeout change nothing of what was recorded");
         }
         if self.programs.count() > 0 && (self.on.is_auto() || self.on.is_recorded()) {
             return wrong(
@@ -278,6 +282,7 @@ pub fn execute(mut arguments: Arguments) -> Result<ExitCode, Trouble> {
     selected.part.shared = arguments.on.is_auto();
     for case in &mut selected.cases {
         case.plan.keep = arguments.keep.is_some();
+        case.plan.trace = arguments.trace;
         if let Some(seconds) = arguments.timeout {
             case.plan.timeout_ms = 1000 * seconds;
         }

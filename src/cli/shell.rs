@@ -30,6 +30,7 @@ use crate::target::open::candidates;
 use crate::target::passage::{Here, MOST_WAITING, Passage};
 use crate::target::{Opener, Target};
 use crate::terminal::{Raw, size, terminal};
+use crate::trace::Event;
 use crate::transcript::{End, Outcome};
 use crate::worker::Answer;
 use crate::worker::shell::{Said, Shell, Stream, Told};
@@ -55,34 +56,64 @@ pub struct Arguments {
     /// The id of a scenario, with @CASE where it has several, or its file
     #[arg(value_name = "ID|PATH")]
     scenario: PathBuf,
-    /// After which step: its number from 1, or its `id`; 0 is before the first; the last one if left out
-    #[arg(long, value_name = "STEP")]
-    at: Option<String>,
-    /// As which actor
-    #[arg(long, value_name = "NAME", default_value = "main")]
-    actor: Name,
     #[command(flatten)]
-    on: On,
-    /// Takes the steps of scenarios that require root as real root of this machine, which they may harm
+    place: Place,
+    /// Shows the system calls of each step
     #[arg(long)]
-    privileged: bool,
+    trace: bool,
     /// A command that is run in the place of a shell
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
+/// Where somebody goes in, and as whom.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// After which step: its number from 1, or its `id`; 0 is before the first; the last one if left out
+    #[arg(long, value_name = "STEP")]
+    at: Option<String>,
+    /// As which actor
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    pub(super) actor: Name,
+    #[command(flatten)]
+    on: On,
+    /// Takes the steps of scenarios that require root as real root of this machine, which they may harm
+    #[arg(long)]
+    privileged: bool,
+}
+
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    let case = Selection::one(&arguments.scenario)?;
-    let at = arguments.steps(&case)?;
-    let plan = arguments.plan(&case, at)?;
+    let Arguments { scenario, place, trace, command } = arguments;
+    let case = Selection::one(scenario)?;
+    let mut plan = place.plan(&case)?;
+    plan.trace = *trace;
     let shell = Shell {
-        actor: arguments.actor.clone(),
-        command: arguments.command.clone(),
+        actor: place.actor.clone(),
+        command: command.clone(),
+        record: false,
         terminal: terminal(),
     };
+    Ok(visit(&case, &plan, &shell, place)?.code)
+}
+
+/// What came of a visit.
+#[derive(Debug)]
+pub struct Visited {
+    /// What it means to the shell that nsharness was started by.
+    pub code: ExitCode,
+    /// What the program asked, where it was recorded.
+    pub events: Vec<Event>,
+    /// The release of the kernel that was asked, and the target.
+    pub kernel: String,
+    /// The status of the program, where it ended by itself.
+    pub status: Option<i32>,
+}
+
+/// Takes the steps of a plan where the place says, and lets a program in.
+pub fn visit(case: &Case, plan: &Plan, shell: &Shell, place: &Place) -> Result<Visited, Trouble> {
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
-    let [target] = arguments.on.named() else {
+    let [target] = place.on.named() else {
         return Err(Trouble::Usage("a shell is on one target: name one".to_owned()));
     };
     let targets = match target {
@@ -91,12 +122,12 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     };
     let mut reasons: Vec<(String, Missing)> = Vec::new();
     for target in &targets {
-        match enter(target, &case, &plan, &shell, arguments.privileged)? {
+        match enter(target, case, plan, shell, place.privileged)? {
             Ok((environment, mut passage)) => {
-                let visit = Visit { case: &case, plan: &plan, shell: &shell, environment };
-                if let Some(code) = visit.make(&mut *passage, target)? {
-                    return Ok(code);
-                }
+                let mut visit = Visit { case, plan, shell, environment, events: Vec::new() };
+                let (code, status) = visit.make(&mut *passage, target)?;
+                let kernel = format!("Linux {} ({target})", visit.environment.release);
+                return Ok(Visited { code, events: visit.events, kernel, status });
             }
             Err(missing) => {
                 reasons.extend(missing.into_iter().map(|missing| (target.to_string(), missing)));
@@ -107,10 +138,11 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         eprintln!("{target}: {missing}");
     }
     eprintln!("{} cannot be asked there", case.id);
-    Ok(ExitCode::NothingExecuted)
+    let code = ExitCode::NothingExecuted;
+    Ok(Visited { code, events: Vec::new(), kernel: String::new(), status: None })
 }
 
-impl Arguments {
+impl Place {
     /// How many steps are taken.
     fn steps(&self, case: &Case) -> Result<usize, Trouble> {
         let all = case.plan.steps.len();
@@ -138,7 +170,8 @@ impl Arguments {
     }
 
     /// What is done before the shell.
-    fn plan(&self, case: &Case, at: usize) -> Result<Plan, Trouble> {
+    pub fn plan(&self, case: &Case) -> Result<Plan, Trouble> {
+        let at = self.steps(case)?;
         /// As long as a person likes.
         const LONG: Duration = Duration::from_secs(30 * 24 * 60 * 60);
         let mut plan = case.plan.clone();
@@ -252,26 +285,31 @@ struct Visit<'v> {
     plan: &'v Plan,
     shell: &'v Shell,
     environment: Environment,
+    events: Vec<Event>,
 }
 
 impl Visit<'_> {
-    /// Passes on what is said between the terminal and the program, to its end; `None` where the steps cannot be
-    /// taken there.
+    /// Passes on what is said between the terminal and the program, to its end.
     fn make(
-        &self,
+        &mut self,
         passage: &mut dyn Passage,
         target: &Target,
-    ) -> Result<Option<ExitCode>, Trouble> {
+    ) -> Result<(ExitCode, Option<i32>), Trouble> {
         let lost = || Trouble::environment(target.to_string());
         eprintln!("{}  {}", self.case.id, self.case.title);
         eprintln!("on {} ({target})", self.environment.release);
         let (mut taken, mut raw, mut status) = (0, None, None);
-        let (mut size_now, mut typing) = (size(), Typing::Before);
+        let (mut size_now, mut typing, mut calls) = (size(), Typing::Before, Vec::new());
         loop {
             while let Some(told) = passage.next(Duration::ZERO).map_err(lost())? {
                 match told {
+                    Told::Recorded(event) => self.events.push(*event),
+                    Told::Traced(lines) => calls = lines,
                     Told::Outcome(outcome) => {
                         self.tell(taken, &outcome);
+                        for call in std::mem::take(&mut calls) {
+                            eprintln!("       {call}");
+                        }
                         taken += 1;
                     }
                     Told::Begins => {
@@ -281,6 +319,10 @@ impl Visit<'_> {
                             raw = Some(Raw::take().map_err(lost())?);
                         }
                     }
+                    // What is recorded may go to standard output itself.
+                    Told::Wrote(_, bytes) if self.shell.record && self.shell.terminal.is_none() => {
+                        show(Stream::Error, &bytes)?;
+                    }
                     Told::Wrote(stream, bytes) => show(stream, &bytes)?,
                     Told::Left(code) => {
                         drop(raw.take());
@@ -289,12 +331,12 @@ impl Visit<'_> {
                     }
                     Told::Ended(answer) => {
                         drop(raw.take());
-                        return self.ended(*answer, status).map(Some);
+                        return self.ended(*answer, status).map(|code| (code, status));
                     }
                 }
             }
             if sys::interrupted() {
-                return Ok(Some(ExitCode::Interrupted));
+                return Ok((ExitCode::Interrupted, status));
             }
             if raw.is_some() && size() != size_now {
                 size_now = size();

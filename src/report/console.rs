@@ -11,6 +11,7 @@ use crate::diag::Diagnostic;
 use crate::probe::Environment;
 use crate::shard::Shard;
 use crate::target::Unopened;
+use crate::transcript::TRACE;
 use crate::verdict::{Recorded, Status, StepStatus, StepVerdict, Verdict};
 
 /// How much is said.
@@ -159,6 +160,10 @@ impl Reporter for Console {
             Status::Fail | Status::Xpass | Status::Timeout | Status::Broken => {
                 text.push_str(&explain(&judged, self.colour, &self.kernel));
             }
+        }
+        let evidence = verdict.transcript.iter().flat_map(|transcript| &transcript.evidence);
+        for (_, trace) in evidence.filter(|(name, _)| *name == TRACE) {
+            text.extend(trace.lines().map(|line| format!("        {line}\n")));
         }
         if verdict.status != Status::Skip {
             let mut abstained: Vec<_> = verdict.abstained.iter().collect();

@@ -27,6 +27,9 @@ pub struct Plan {
     pub timeout_ms: u64,
     /// Whether the sandbox's own mount table is kept as evidence.
     pub keep: bool,
+    /// Whether the system calls of each step are kept as evidence.
+    #[serde(default, skip_serializing_if = "super::operation::is_false")]
+    pub trace: bool,
     /// The runtime that makes the container of the world; the target sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Implementation>,

@@ -292,6 +292,7 @@ impl Resolver<'_> {
                 observe,
                 timeout_ms,
                 keep: false,
+                trace: false,
                 runtime: None,
                 overlay: None,
             },

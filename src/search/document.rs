@@ -14,7 +14,7 @@ use crate::probe;
 use crate::scenario::observe::Observe;
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::world::{Actor, Entry, EntryKind, Setup, World};
-use crate::scenario::{FoundFile, KnownNames, resolve};
+use crate::scenario::{Case, FoundFile, KnownNames, resolve};
 
 /// The time that a scenario may take where it does not say, in milliseconds.
 const DEFAULT_TIMEOUT_MS: u64 = 10_000;
@@ -56,6 +56,14 @@ pub fn to_plan(document: &Value, id: &str) -> Result<Plan, String> {
 /// # Errors
 /// The first thing that is wrong with the text.
 pub fn read(text: &str, id: &str) -> Result<Plan, String> {
+    case(text, id).map(|case| case.plan)
+}
+
+/// The one case of a scenario's text.
+///
+/// # Errors
+/// The first thing that is wrong with the text.
+pub fn case(text: &str, id: &str) -> Result<Case, String> {
     let source = Arc::new(Source { name: format!("{id}.yaml"), text: text.to_owned() });
     let path = std::path::PathBuf::from(&source.name);
     let file = FoundFile { id: id.to_owned(), path, base: std::path::PathBuf::new() };
@@ -65,7 +73,7 @@ pub fn read(text: &str, id: &str) -> Result<Plan, String> {
     })?;
     let mut cases = cases.into_iter();
     match (cases.next(), cases.next()) {
-        (Some(case), None) => Ok(case.plan),
+        (Some(case), None) => Ok(case),
         _ => Err("one scenario was expected".to_owned()),
     }
 }

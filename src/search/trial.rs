@@ -181,6 +181,7 @@ impl Recipe {
             observe: Vec::new(),
             timeout_ms: 1000 * DEFAULT_TIMEOUT,
             keep: false,
+            trace: false,
             runtime: None,
             overlay: None,
         };

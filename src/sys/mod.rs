@@ -11,6 +11,7 @@ mod process;
 mod random;
 mod shared;
 mod signal;
+mod trace;
 
 pub use descriptors::{open_descriptors, pass_on};
 pub use loop_device::{attach_loop_device, free_loop_device};
@@ -23,3 +24,4 @@ pub use process::{
 pub use random::credit_entropy;
 pub use shared::SharedBuffer;
 pub use signal::{default_signals, interrupted, watch_for_interrupts};
+pub use trace::{Mark, SyscallStop, as_mark, mark, syscall_stop};

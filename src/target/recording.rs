@@ -44,7 +44,7 @@ impl Recorded {
 
 /// What tells a plan from what it was before: all of it but what changes no answer.
 fn digest(plan: &Plan) -> io::Result<String> {
-    let mut plan = Plan { keep: false, timeout_ms: 0, ..plan.clone() };
+    let mut plan = Plan { keep: false, trace: false, timeout_ms: 0, ..plan.clone() };
     plan.steps.iter_mut().for_each(|step| step.line = 0);
     let digest = Sha256::digest(serde_json::to_vec(&plan)?);
     Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())

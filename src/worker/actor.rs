@@ -18,13 +18,14 @@ use super::guard;
 use super::observe;
 use super::perform::{State, Step, perform};
 use super::shell::{self, Visit};
+use super::traced;
 use crate::channel;
 use crate::sandbox::{Sandbox, errno, namespace_flag};
 use crate::scenario::operation::{Namespace, Operation};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
 use crate::scenario::world::{Actor, Userns};
-use crate::sys;
+use crate::sys::{self, Mark};
 use crate::transcript::{Breakage, Observation, Outcome};
 
 /// What an actor is asked.
@@ -171,7 +172,8 @@ impl<'p> Process<'p> {
             reply = match self.reply(&reply) {
                 Request::Step(index, of) => {
                     let Some(step) = self.plan.steps.get(index) else { sys::exit_now(1) };
-                    match &step.operation {
+                    traced::mark(self.plan, Mark::Step(index));
+                    let reply = match &step.operation {
                         Operation::Fork(fork) => self.fork(&fork.child),
                         Operation::Exit(_) => self.exit(),
                         operation => {
@@ -183,7 +185,9 @@ impl<'p> Process<'p> {
                                 None => Reply::Outcome(outcome),
                             }
                         }
-                    }
+                    };
+                    traced::mark(self.plan, Mark::Done);
+                    reply
                 }
                 Request::Observe(index) => {
                     let Some(item) = self.plan.observe.get(index) else { sys::exit_now(1) };

@@ -17,7 +17,7 @@ use super::overlay;
 use super::perform::{State, Step, perform};
 use super::sharing::Sharing;
 use super::shell::{Told, Visit};
-use super::{container, world};
+use super::{container, traced, world};
 use crate::channel;
 use crate::sandbox::Sandbox;
 use crate::scenario::container::CONTAINER;
@@ -25,7 +25,7 @@ use crate::scenario::operation::{Family, Operation};
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::scalar::{Errno, Name};
 use crate::scenario::world::{Actor, Userns};
-use crate::sys::{self, Stack};
+use crate::sys::{self, Mark, Stack};
 use crate::transcript::{Breakage, Observation, Outcome};
 
 /// The mask that an actor starts with.
@@ -71,6 +71,9 @@ pub fn play(
     log: &Log<'_>,
 ) -> Result<(), Breakage> {
     let world = set_up(plan, sandbox)?;
+    if plan.trace {
+        traced::begin()?;
+    }
     Conductor::start(plan, sandbox, world, sharing, stacks, None)?.conduct(check, log)
 }
 
@@ -82,6 +85,9 @@ fn let_in(
     log: &Log<'_>,
 ) -> Result<(), Breakage> {
     let world = set_up(plan, sandbox)?;
+    if plan.trace || visit.shell.record {
+        traced::begin()?;
+    }
     let mut conductor =
         Conductor::start(plan, sandbox, world, &Sharing::default(), &[], Some(visit))?;
     conductor.take_all(log)?;
@@ -404,7 +410,9 @@ impl<'p> Conductor<'p> {
             Some(Place::Here(state)) => {
                 let (operation, proc) = (&step.operation, sandbox.proc.as_fd());
                 let overlay = self.plan.overlay.as_ref();
+                traced::mark(self.plan, Mark::Step(index));
                 let outcome = perform(state, Step { operation, proc, overlay, of });
+                traced::mark(self.plan, Mark::Done);
                 match state.broke.take() {
                     Some(breakage) => return Err(breakage),
                     None => outcome,

@@ -30,12 +30,13 @@ mod sharing;
 pub mod shell;
 mod standing;
 pub mod tools;
+pub mod traced;
 mod world;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::wait::WaitStatus;
 use serde::{Deserialize, Serialize};
@@ -43,16 +44,17 @@ use serde::{Deserialize, Serialize};
 use crate::missing::Missing;
 use crate::processor::OneProcessor;
 use crate::programs::{self, Program};
-use crate::sandbox::{self, Ended, IdSource, Maps, Programs, restrictions};
+use crate::sandbox::{self, Ended, IdSource, Maps, Programs, Sandbox, restrictions};
 use crate::scenario::plan::Plan;
 use crate::sys::{SharedBuffer, Stack};
-use crate::transcript::{Breakage, End, Transcript};
+use crate::transcript::{Breakage, End, TRACE, Transcript};
 
 use arena::Check;
 use log::{Log, Part};
 use sharing::Sharing;
 use shell::Visit;
 use standing::Standing;
+use traced::Steps;
 
 pub use credentials::{PROGRAM_NAME, run_program};
 pub use world::plant_by_hand;
@@ -148,14 +150,21 @@ impl Worker {
             Ok(maps) => maps,
             Err(missing) => return Answer::Missing(missing),
         };
-        if self.may_share && check == Check::Sequence && standing::allows(plan) {
+        if self.may_share
+            && check == Check::Sequence
+            && visit.is_none()
+            && !plan.trace
+            && standing::allows(plan)
+        {
             return self.run_beside_others(plan, &maps);
         }
         let programs = match self.programs(plan) {
             Ok(programs) => programs,
             Err(missing) => return Answer::Missing(missing),
         };
-        let sharing = if self.may_share { Sharing::of(plan) } else { Sharing::default() };
+        // Who shares memory is no process of its own to a tracer.
+        let shares = self.may_share && !plan.trace && visit.is_none();
+        let sharing = if shares { Sharing::of(plan) } else { Sharing::default() };
         let stacks = match self.stacks(sharing.processes()) {
             Ok(stacks) => stacks,
             Err(errno) => {
@@ -180,19 +189,28 @@ impl Worker {
         };
         let stay = OneProcessor::stay();
         let limit = Duration::from_millis(plan.timeout_ms);
-        let ended =
-            sandbox::run(&self.ids, &maps, &plan.needs, &programs, first, limit, |sandbox| {
-                match sandbox.and_then(|sandbox| {
-                    server.as_ref().map_or(Ok(()), nfs::Server::join)?;
-                    cgroup.as_ref().map_or(Ok(()), cgroup::Cgroup::join)?;
-                    Ok(sandbox)
-                }) {
-                    Ok(sandbox) => {
-                        conduct::conduct(plan, sandbox, &sharing, others, check, visit, &log);
-                    }
-                    Err(breakage) => log.add(&Part::Broke(breakage)),
-                }
-            });
+        let conduct = |sandbox: Result<Sandbox, Breakage>| match sandbox.and_then(|sandbox| {
+            server.as_ref().map_or(Ok(()), nfs::Server::join)?;
+            cgroup.as_ref().map_or(Ok(()), cgroup::Cgroup::join)?;
+            Ok(sandbox)
+        }) {
+            Ok(sandbox) => {
+                conduct::conduct(plan, sandbox, &sharing, others, check, visit, &log);
+            }
+            Err(breakage) => log.add(&Part::Broke(breakage)),
+        };
+        let (ids, needs) = (&self.ids, &plan.needs);
+        let records = visit.is_some_and(|visit| visit.shell.record);
+        let mut steps = (plan.trace || records).then(|| Steps::new(plan, visit));
+        let ended = match &mut steps {
+            None => sandbox::run(ids, &maps, needs, &programs, first, limit, conduct),
+            Some(steps) => {
+                let deadline = Instant::now() + limit;
+                sandbox::start(ids, &maps, needs, &programs, None, conduct, |child| {
+                    steps.follow(&child, deadline)
+                })
+            }
+        };
         drop((stay, cgroup));
         let Ended { status, in_time } = match ended {
             Ok(ended) => ended,
@@ -203,6 +221,9 @@ impl Worker {
         let whole = ended || !sharing.first;
         self.left_behind.set(if whole { left_behind } else { MOST_LEFT_BEHIND });
         let mut transcript = self.transcript();
+        if let Some(steps) = steps.filter(|_| plan.trace) {
+            transcript.evidence.insert(TRACE.to_owned(), steps.text(plan));
+        }
         if !matches!(transcript.end, End::Completed) && !in_time {
             transcript.end = End::TimedOut;
         } else if let End::Broke(breakage) = &mut transcript.end

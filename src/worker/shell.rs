@@ -15,7 +15,8 @@ use super::tools::{PLACE, TERMINFO, Tools};
 use crate::channel;
 use crate::sandbox::errno;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
-use crate::sys;
+use crate::sys::{self, Mark};
+use crate::trace::Event;
 use crate::transcript::{Breakage, Outcome};
 
 /// Who goes into a sandbox, and for what.
@@ -25,6 +26,8 @@ pub struct Shell {
     pub actor: Name,
     /// The program and its arguments; a shell where there are none.
     pub command: Vec<String>,
+    /// Whether what it asks of the kernel is told.
+    pub record: bool,
     /// The terminal that is in front of it, where there is one.
     pub terminal: Option<Terminal>,
 }
@@ -61,10 +64,14 @@ pub enum Stream {
 /// What is told from the inside.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Told {
+    /// The system calls of the step whose outcome comes next, where they are traced.
+    Traced(Vec<String>),
     /// What a step gave.
     Outcome(Outcome),
     /// The steps were taken, and the program begins.
     Begins,
+    /// What the program has asked, where it is recorded.
+    Recorded(Box<Event>),
     /// What the program wrote.
     Wrote(Stream, Vec<u8>),
     /// The program ended with this status, as a shell counts: 128 more than its number for a signal.
@@ -211,6 +218,9 @@ impl Visit {
         }
         keep_capabilities().map_err(at("capset"))?;
         sys::default_signals().map_err(|errno| ("sigaction", errno))?;
+        if self.shell.record {
+            sys::mark(Mark::Program);
+        }
         nix::unistd::execve(program, arguments, environment).map_err(|errno| ("execve", errno))
     }
 }

@@ -312,6 +312,7 @@ impl Renames {
             observe: vec![Observe::Tree(tree("m")), Observe::Layer(tree("u"))],
             timeout_ms: 1000 * DEFAULT_TIMEOUT,
             keep: false,
+            trace: false,
             runtime: None,
             overlay: None,
         }

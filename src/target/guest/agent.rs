@@ -121,7 +121,8 @@ fn let_in(line: &mut Line, plan: &Plan, shell: &Shell) -> io::Result<()> {
     const TICK: u16 = 50;
     let broke = |detail: String| {
         let breakage = Breakage { stage: "shell".to_owned(), detail, errno: None };
-        Reply::Told(Told::Ended(Box::new(Answer::Asked(Box::new(Transcript::broken(breakage))))))
+        let broken = Answer::Asked(Box::new(Transcript::broken(breakage)));
+        Reply::Told(Box::new(Told::Ended(Box::new(broken))))
     };
     let started = make_terminals().and_then(|()| Here::start(plan, shell));
     let mut here = match started {
@@ -131,7 +132,7 @@ fn let_in(line: &mut Line, plan: &Plan, shell: &Shell) -> io::Result<()> {
     loop {
         while let Some(told) = here.next(Duration::ZERO)? {
             let is_last = matches!(told, Told::Ended(_));
-            line.say(&Reply::Told(told))?;
+            line.say(&Reply::Told(Box::new(told)))?;
             if is_last {
                 return Ok(());
             }

@@ -88,5 +88,5 @@ pub enum Reply {
         troubles: Vec<String>,
     },
     /// What is told of the program that was let in.
-    Told(Told),
+    Told(Box<Told>),
 }

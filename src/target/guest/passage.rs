@@ -61,7 +61,7 @@ impl Passage for There {
             return Ok(Some(Self::broke("it has ended".to_owned())));
         };
         match boot.wait(wait) {
-            Ok(Some(Reply::Told(told))) => Ok(Some(told)),
+            Ok(Some(Reply::Told(told))) => Ok(Some(*told)),
             Ok(Some(reply)) => {
                 self.guest.take(reply);
                 Ok(None)
