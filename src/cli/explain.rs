@@ -1,17 +1,20 @@
 //! `nsharness explain`
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use super::reports::create;
 use super::rules::of_bundle;
 use super::select::Selection;
 use super::simulate::Kernel;
 use super::{Trouble, print};
 use crate::diag::did_you_mean;
 use crate::exit_code::ExitCode;
+use crate::model::profile::Profile;
 use crate::model::rules;
 use crate::probe::{self, Environment};
-use crate::report::explain;
+use crate::report::{explain, html};
 use crate::scenario::Case;
 use crate::scenario::scalar::Errno;
 use crate::target::model::Model;
@@ -28,10 +31,22 @@ pub struct Arguments {
     subject: String,
     #[command(flatten)]
     kernel: Kernel,
+    /// Writes a page with drawn pictures to this file, for a scenario; /dev/stdout is a file, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let word = arguments.subject.as_str();
+    if arguments.html.is_some() {
+        return match found(word)? {
+            Some(found) => page(&found, arguments),
+            None => Err(Trouble::Usage(format!(
+                "--html shows a scenario step by step, and `{}` is none: `nsharness list` shows them",
+                word.escape_debug()
+            ))),
+        };
+    }
     if let Some(rule) = rules::find(word) {
         print(&explain::rule(rule, &of_bundle()?))?;
         return Ok(ExitCode::AsExpected);
@@ -79,12 +94,45 @@ fn is_called(case: &Case, word: &str) -> bool {
     case.id == word || case.id.split('@').next() == Some(word)
 }
 
-fn cases(cases: &[Case], arguments: &Arguments) -> Result<ExitCode, Trouble> {
+/// The scenarios that a word names: one by its file or id, or some whose ids have it.
+fn found(word: &str) -> Result<Option<Vec<Case>>, Trouble> {
+    if Path::new(word).is_file() {
+        return Ok(Some(Selection::of(word).cases()?.cases));
+    }
+    let all = Selection::of_default()?;
+    let exact: Vec<_> = all.iter().filter(|case| is_called(case, word)).cloned().collect();
+    if !exact.is_empty() {
+        return Ok(Some(exact));
+    }
+    let near: Vec<_> = all.into_iter().filter(|case| case.id.contains(word)).collect();
+    let files: BTreeSet<_> = near.iter().map(|case| &case.path).collect();
+    let few = !word.is_empty() && (1..=AT_ONCE).contains(&files.len());
+    Ok(few.then_some(near))
+}
+
+/// Writes the page of some scenarios.
+fn page(cases: &[Case], arguments: &Arguments) -> Result<ExitCode, Trouble> {
+    let (environment, profile) = simulated(cases, arguments)?;
+    let page = html::explain::page(cases, &environment, &profile);
+    if let Some(path) = &arguments.html {
+        let written = create(path)?.write_all(page.as_bytes());
+        written.map_err(Trouble::environment(path.display().to_string()))?;
+    }
+    Ok(ExitCode::AsExpected)
+}
+
+/// What the kernel that is simulated is, as far as these cases depend on it.
+fn simulated(cases: &[Case], arguments: &Arguments) -> Result<(Environment, Profile), Trouble> {
     let profile = arguments.kernel.profile();
     let mut environment = Environment::simulated(&profile);
     environment
         .ask(&probe::wanted(cases), &mut Model::new(profile.clone()))
         .map_err(Trouble::environment("the model cannot be probed"))?;
+    Ok((environment, profile))
+}
+
+fn cases(cases: &[Case], arguments: &Arguments) -> Result<ExitCode, Trouble> {
+    let (environment, profile) = simulated(cases, arguments)?;
     let mut told: BTreeSet<&Path> = BTreeSet::new();
     for case in cases {
         // The cases of a file mostly differ in one word: one is told, and the others are named.

@@ -1,6 +1,6 @@
 //! `nsharness matrix`
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::on::{NamedPrograms, On, cores, guests_at_once};
@@ -13,6 +13,7 @@ use crate::kernel::cache::Cache;
 use crate::overlays;
 use crate::probe;
 use crate::report::Reporter;
+use crate::report::html::Html;
 use crate::report::json::Json;
 use crate::report::matrix::{Collector, Matrix, Shown};
 use crate::run::{Options, Share, exit_code, run};
@@ -43,6 +44,9 @@ pub struct Arguments {
     /// Writes the table in Markdown to this file, with what came of each target
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Writes one page to this file that shows all of it, as `run` does
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Writes JSON lines to this file, as `run` does, with the differences
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -128,10 +132,15 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let asked = on.asked_through(&programs, means, &selected.cases)?;
     let mut json = arguments.json.as_deref().map(create).transpose()?.map(Json::new);
     let mut markdown = arguments.markdown.as_deref().map(create).transpose()?;
+    let html = arguments.html.as_deref().map(create).transpose()?;
+    let mut html = html.map(|file| Html::new(BufWriter::new(file), &selected.cases));
     let mut collector = Collector::new(io::stderr().is_terminal());
     let mut reporters: Vec<&mut dyn Reporter> = vec![&mut collector];
     if let Some(json) = &mut json {
         reporters.push(json);
+    }
+    if let Some(html) = &mut html {
+        reporters.push(html);
     }
     let written = || Trouble::environment("the report cannot be written to its end");
     let totals = run(&selected.cases, asked, options, &mut reporters).map_err(written())?;
@@ -144,6 +153,9 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         let events = matrix.json();
         events.iter().try_for_each(|event| json.line(event)).map_err(written())?;
         json.end(&totals).map_err(written())?;
+    }
+    if let Some(html) = &mut html {
+        html.end(&totals).map_err(written())?;
     }
     if let Some(file) = &mut markdown {
         file.write_all(matrix.page(&totals).as_bytes()).map_err(written())?;

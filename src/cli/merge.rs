@@ -39,7 +39,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         eprintln!("warning: {}", warning.escape_debug());
     }
     let written = || Trouble::environment("the report cannot be written to its end");
-    let mut reporters = arguments.reports.reporters()?;
+    let mut reporters = arguments.reports.reporters(&[])?;
     let mut reporters: Vec<_> = reporters.iter_mut().map(|reporter| &mut **reporter as _).collect();
     let totals = merged.tell(&mut reporters).map_err(written())?;
     arguments.reports.end(&mut reporters, &totals)?;

@@ -11,12 +11,14 @@ use crate::exit_code::ExitCode;
 use crate::links;
 use crate::report::console::{Console, Verbosity};
 use crate::report::github::{Github, StepSummary};
+use crate::report::html::Html;
 use crate::report::json::Json;
 use crate::report::junit::Junit;
 use crate::report::ktap::Ktap;
 use crate::report::markdown::Markdown;
 use crate::report::{Reporter, Totals};
 use crate::run::{Asked, Options, exit_code, run};
+use crate::scenario::Case;
 
 /// The arguments that have what failed asked again.
 #[derive(Debug, clap::Args)]
@@ -75,6 +77,9 @@ pub struct Reports {
     /// Writes a summary in Markdown to this file, to be read below a change that is proposed
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Writes one page to this file that shows all of it, with filters and pictures, and loads nothing
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Whether GitHub is told: annotations of what failed on standard output, and the summary in Markdown
     /// in the file that GITHUB_STEP_SUMMARY names
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = WhetherGithub::Auto)]
@@ -93,8 +98,10 @@ impl Reports {
         options: Options,
         others: Vec<Box<dyn Reporter>>,
     ) -> Result<ExitCode, Trouble> {
-        let mut reporters = self.reporters()?;
-        reporters.extend(others);
+        let mut reporters = self.reporters(&selected.cases)?;
+        for other in others {
+            reporters.push(other);
+        }
         let mut reporters: Vec<_> =
             reporters.iter_mut().map(|reporter| &mut **reporter as _).collect();
         let written = Trouble::environment("the report cannot be written to its end");
@@ -117,14 +124,17 @@ impl Reports {
 
     /// Whether a report is written to this file.
     pub fn writes(&self, file: &Path) -> bool {
-        let named = [&self.json, &self.junit, &self.ktap, &self.markdown];
+        let named = [&self.json, &self.junit, &self.ktap, &self.markdown, &self.html];
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         named.into_iter().flatten().any(|named| real(named) == real(file))
     }
 
-    /// The reporters, GitHub and the console first.
-    pub fn reporters(&self) -> Result<Vec<Box<dyn Reporter>>, Trouble> {
-        let mut reporters = self.github()?;
+    /// The reporters, GitHub and the console first; of these cases there are pictures.
+    pub fn reporters<'c>(&self, cases: &'c [Case]) -> Result<Vec<Box<dyn Reporter + 'c>>, Trouble> {
+        let mut reporters: Vec<Box<dyn Reporter + 'c>> = Vec::new();
+        for reporter in self.github()? {
+            reporters.push(reporter);
+        }
         reporters.push(Box::new(Console::new(Verbosity { quiet: self.quiet })));
         if let Some(path) = &self.json {
             reporters.push(Box::new(Json::new(create(path)?)));
@@ -137,6 +147,9 @@ impl Reports {
         }
         if let Some(path) = &self.markdown {
             reporters.push(Box::new(Markdown::new(create(path)?)));
+        }
+        if let Some(path) = &self.html {
+            reporters.push(Box::new(Html::new(BufWriter::new(create(path)?), cases)));
         }
         Ok(reporters)
     }

@@ -7,6 +7,7 @@
 
 pub mod actors;
 pub mod arena;
+pub mod checks;
 pub mod fuse;
 pub mod halt;
 pub mod identities;

@@ -347,6 +347,17 @@ impl Machine<'_> {
         let client = self.client_of(dentry)?;
         self.deny_change(&client)?;
         let wire = self.wire(&client, cred);
+        let squashed = match client.export.squash {
+            Squash::Root if (wire.fsuid, wire.fsgid) != (cred.fsuid, cred.fsgid) => {
+                Some(&rules::ROOT_SQUASH)
+            }
+            Squash::All => Some(&rules::ALL_SQUASH),
+            _ => Some(&rules::WIRE_IDS),
+        };
+        self.tell("who asks, to the server", squashed, || {
+            let has = if wire.has(cap::CHOWN) { "with" } else { "without" };
+            format!("user {} and group {}, {has} the rights of root", wire.fsuid, wire.fsgid)
+        });
         let place = self.their_place(&client, dentry)?;
         let Change { mode, uid, gid, atime, mtime, .. } = *change;
         if let Some(size) = change.size {

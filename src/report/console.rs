@@ -99,20 +99,12 @@ impl Reporter for Console {
 
     fn start(&mut self, start: Start<'_>) -> io::Result<()> {
         let Start { environment, target, cases, .. } = start;
-        let user = match (environment.uid, environment.privileged) {
-            (0, true) if target == "host" => "real root (--privileged)".to_owned(),
-            (0, true) => "real root".to_owned(),
-            (0, false) => "root".to_owned(),
-            (uid, _) => format!("uid {uid}"),
-        };
+        let user = user(environment, target);
         let cases_told = count(cases);
         let Environment { release, machine, .. } = environment;
         self.skipped_for.clear();
         self.missing_here.clear();
-        self.kernel.clear();
-        if environment.simulated && environment.version != Environment::of_host(false).version {
-            self.kernel = format!(" --kernel {}", environment.version);
-        }
+        self.kernel = simulated_kernel(environment);
         self.say(&if environment.simulated {
             format!("simulating Linux {release} ({target}): {cases_told}\n")
         } else {
@@ -271,6 +263,25 @@ impl Reporter for Console {
     }
 }
 
+/// Who asks.
+pub(super) fn user(environment: &Environment, target: &str) -> String {
+    match (environment.uid, environment.privileged) {
+        (0, true) if target == "host" => "real root (--privileged)".to_owned(),
+        (0, true) => "real root".to_owned(),
+        (0, false) => "root".to_owned(),
+        (uid, _) => format!("uid {uid}"),
+    }
+}
+
+/// What tells `explain` which kernel is simulated, where that is not this machine's.
+pub(super) fn simulated_kernel(environment: &Environment) -> String {
+    if environment.simulated && environment.version != Environment::of_host(false).version {
+        format!(" --kernel {}", environment.version)
+    } else {
+        String::new()
+    }
+}
+
 /// What came of that which a specification demands.
 fn by_level(summary: &Summary, indent: usize) -> String {
     let line = |(level, counts)| format!("{:indent$}  {level:<6}  {counts}\n", "");
@@ -318,12 +329,10 @@ fn most(missing: &BTreeMap<String, u64>) -> String {
 fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
     let Judged { case, verdict, witness, .. } = *judged;
     let mut text = String::new();
-    let mut told = 0;
     for (step, span) in verdict.steps.iter().zip(&case.steps) {
         if !matches!(step.status, StepStatus::Fail | StepStatus::Xpass) {
             continue;
         }
-        told += 1;
         let why = step.why.clone().unwrap_or_default();
         let diagnostic = Diagnostic::at(&case.source, span.clone(), why).label(voice(step));
         text.push_str(&diagnostic.render(colour));
@@ -339,9 +348,18 @@ fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
         diff.lines().for_each(|line| text.push_str(&format!("        {line}\n")));
     }
     text.push_str(&attempts(verdict));
+    text.push_str(&format!("   next: {}\n", next(judged, kernel)));
+    text
+}
+
+/// What to do next about a case that is not as expected.
+pub(super) fn next(judged: &Judged<'_>, kernel: &str) -> String {
+    let Judged { case, verdict, witness, .. } = *judged;
+    let failed = |step: &&StepVerdict| matches!(step.status, StepStatus::Fail | StepStatus::Xpass);
+    let told = verdict.steps.iter().filter(failed).count();
     let path = case.path.display();
     let subject = if case.is_below_scenarios() { case.id.clone() } else { path.to_string() };
-    let next = match &verdict.recorded {
+    match &verdict.recorded {
         _ if witness == "model" => format!("nsharness explain {subject}{kernel}"),
         Recorded::New { pending, .. } | Recorded::Changed { pending, .. } if told == 0 => {
             let run = if *pending {
@@ -355,18 +373,12 @@ fn explain(judged: &Judged<'_>, colour: bool, kernel: &str) -> String {
             format!("nsharness explain {subject}")
         }
         _ => format!("nsharness run {path} --keep evidence"),
-    };
-    text.push_str(&format!("   next: {next}\n"));
-    text
+    }
 }
 
 /// What each voice says of a step.
 fn voices(step: &StepVerdict, witness: &str) -> String {
-    let silence = match &step.model {
-        Some(model) if model.outcome.is_some() => "nothing said, so the witnesses decide",
-        _ => "nothing said, so ok",
-    };
-    let mut text = format!("   = expect: {}\n", step.expect.as_deref().unwrap_or(silence));
+    let mut text = format!("   = expect: {}\n", expected(step));
     if witness != "model" {
         let outcome = step.outcome.as_deref().unwrap_or("no answer");
         text.push_str(&format!("   = {witness}: {outcome}\n"));
@@ -385,7 +397,17 @@ fn voices(step: &StepVerdict, witness: &str) -> String {
     text
 }
 
-fn voice(step: &StepVerdict) -> String {
+/// What the author expects of a step.
+pub(super) fn expected(step: &StepVerdict) -> &str {
+    let silence = match &step.model {
+        Some(model) if model.outcome.is_some() => "nothing said, so the witnesses decide",
+        _ => "nothing said, so ok",
+    };
+    step.expect.as_deref().unwrap_or(silence)
+}
+
+/// What stands beside the caret of a step.
+pub(super) fn voice(step: &StepVerdict) -> String {
     match step.status {
         StepStatus::Xpass => "remove `known:` here".to_owned(),
         _ if step.actor == "main" => String::new(),

@@ -8,6 +8,7 @@ use super::picture::Album;
 use super::rules::{self, describe, line};
 use super::sentence::sentence;
 use crate::coverage::Coverage;
+use crate::missing::Missing;
 use crate::model::predict;
 use crate::model::profile::Profile;
 use crate::model::rules::{FAMILIES, Rule, all};
@@ -22,35 +23,81 @@ use crate::verdict::{Recorded, StepStatus, StepVerdict, judge, resolve};
 /// Most scenarios of one topic or rule that are named.
 const NAMED: usize = 8;
 
+/// What can be told of a case on a kernel.
+pub enum Story {
+    /// It cannot be asked there.
+    Lacks(Vec<Missing>),
+    /// The model says nothing of it.
+    Abstains(String),
+    /// No step is reached.
+    Ends(Vec<String>),
+    /// Step by step, after the rules that made the world.
+    Told(Vec<&'static Rule>, Vec<Told>),
+}
+
+/// A step of a story.
+pub struct Told {
+    /// Who does what.
+    pub sentence: String,
+    /// How it is judged.
+    pub verdict: StepVerdict,
+    /// What comes of it, with the values that tell a reader something; `None` where it is not reached.
+    pub outcome: Option<Outcome>,
+}
+
+/// Has the model tell of a case.
+pub fn story(case: &Case, environment: &Environment, profile: &Profile) -> Story {
+    let missing = environment.missing(case);
+    if !missing.is_empty() {
+        return Story::Lacks(missing);
+    }
+    let prediction = predict(&case.plan, profile);
+    if let Some(why) = prediction.abstains() {
+        return Story::Abstains(why.to_string());
+    }
+    let world = prediction.world.clone();
+    let answer = Answer::Predicted(Box::new(prediction));
+    let verdict = judge(case, environment, answer, None, |_| Recorded::Nothing);
+    if verdict.steps.iter().all(|step| step.status == StepStatus::NotReached) {
+        return Story::Ends(verdict.reasons);
+    }
+    let outcomes = verdict.transcript.iter().flat_map(|transcript| &transcript.outcomes);
+    let mut outcomes = outcomes.zip(&case.steps);
+    let told = case.plan.steps.iter().zip(verdict.steps).map(|(planned, verdict)| Told {
+        sentence: sentence(planned),
+        verdict,
+        outcome: outcomes.next().map(|(outcome, info)| telling(outcome, info, environment)),
+    });
+    Story::Told(world, told.collect())
+}
+
 /// A case step by step: what is done, what comes of it, by which rules, and what changed.
 pub fn case(case: &Case, environment: &Environment, profile: &Profile) -> String {
     let mut text = format!("{}\n{}\n", case.id, case.title);
     for reference in &case.refs {
         let _ = writeln!(text, "  {reference}");
     }
-    let missing = environment.missing(case);
-    if !missing.is_empty() {
-        let _ = writeln!(text, "\nLinux {} cannot be asked this:", profile.version);
-        for missing in missing {
-            let _ = writeln!(text, "  {missing}");
+    let (world, steps) = match story(case, environment, profile) {
+        Story::Lacks(missing) => {
+            let _ = writeln!(text, "\nLinux {} cannot be asked this:", profile.version);
+            for missing in missing {
+                let _ = writeln!(text, "  {missing}");
+            }
+            text.push_str("  `--kernel VERSION` simulates another kernel\n");
+            return text;
         }
-        text.push_str("  `--kernel VERSION` simulates another kernel\n");
-        return text;
-    }
-    let prediction = predict(&case.plan, profile);
-    if let Some(why) = prediction.abstains() {
-        let _ = writeln!(text, "\nThe model abstains: {why}");
-        return text;
-    }
-    let world = prediction.world.clone();
-    let answer = Answer::Predicted(Box::new(prediction));
-    let verdict = judge(case, environment, answer, None, |_| Recorded::Nothing);
-    if verdict.steps.iter().all(|step| step.status == StepStatus::NotReached) {
-        for reason in &verdict.reasons {
-            let _ = writeln!(text, "\n{reason}");
+        Story::Abstains(why) => {
+            let _ = writeln!(text, "\nThe model abstains: {why}");
+            return text;
         }
-        return text;
-    }
+        Story::Ends(reasons) => {
+            for reason in reasons {
+                let _ = writeln!(text, "\n{reason}");
+            }
+            return text;
+        }
+        Story::Told(world, steps) => (world, steps),
+    };
     let mut told = BTreeSet::new();
     let mut album = Album::new(&case.plan, profile);
     let _ = writeln!(text, "\nBefore the first step, on Linux {}:", profile.version);
@@ -61,13 +108,10 @@ pub fn case(case: &Case, environment: &Environment, profile: &Profile) -> String
         let quirks: Vec<_> = world.into_iter().filter(|rule| rule.quirk.is_some()).collect();
         cite(&mut text, &quirks, &mut told);
     }
-    let outcomes = verdict.transcript.iter().flat_map(|transcript| &transcript.outcomes);
-    let mut outcomes = outcomes.zip(&case.steps);
-    for (index, (planned, step)) in case.plan.steps.iter().zip(&verdict.steps).enumerate() {
-        let _ = writeln!(text, "\nline {}: {}", step.line, sentence(planned));
-        let outcome = outcomes.next().map(|(outcome, info)| telling(outcome, info, environment));
-        say(&mut text, step, outcome.as_ref());
-        if let Some(model) = &step.model {
+    for (index, Told { sentence, verdict, outcome }) in steps.iter().enumerate() {
+        let _ = writeln!(text, "\nline {}: {sentence}", verdict.line);
+        say(&mut text, verdict, outcome.as_ref());
+        if let Some(model) = &verdict.model {
             cite(&mut text, &model.rules, &mut told);
         }
         text.push_str(&album.after(index + 1));

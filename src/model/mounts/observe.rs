@@ -36,26 +36,31 @@ impl Machine<'_> {
         if !self.processes[actor].alive {
             return Observation { title, found: Err(ended()) };
         }
-        let process = &self.processes[actor];
+        let root = self.processes[actor].root;
+        let mut shown = self.shown_mounts(actor);
+        shown.retain(|(at, _)| under.as_ref().is_none_or(|top| is_under(at, top)));
+        let line = |(at, mount): (String, MountId)| self.mount_line(mount, &at, root);
+        let lines = shown.into_iter().map(line).collect();
+        Observation { title, found: Ok(Value::List(lines)) }
+    }
+
+    /// The mounts that the table of a process shows, each with its mount point, in the order of these.
+    pub fn shown_mounts(&self, process: ProcId) -> Vec<(String, MountId)> {
+        let process = &self.processes[process];
         let (ns, root) = (process.mnt_ns, process.root);
-        let ours = self.listed(ns);
-        let mut lines = Vec::with_capacity(ours.len());
-        for mount in ours {
-            let shown = self.path_of(self.root_of(mount), root);
-            if !shown.reachable && self.by(&roots::MOUNTINFO_REACHABLE) {
+        let mut shown = Vec::new();
+        for mount in self.listed(ns) {
+            let place = self.path_of(self.root_of(mount), root);
+            if !place.reachable && self.by(&roots::MOUNTINFO_REACHABLE) {
                 continue;
             }
-            let at = shown.path;
-            let hidden = self.is_of_harness(mount, &at);
-            if !hidden && under.as_ref().is_none_or(|top| is_under(&at, top)) {
-                let line = self.mount_line(mount, &at, root);
-                lines.push((at, line));
+            if !self.is_of_harness(mount, &place.path) {
+                shown.push((place.path, mount));
             }
         }
         // Stacked mounts keep their order.
-        lines.sort_by(|one, other| one.0.cmp(&other.0));
-        let lines = lines.into_iter().map(|(_, line)| line).collect();
-        Observation { title, found: Ok(Value::List(lines)) }
+        shown.sort_by(|one, other| one.0.cmp(&other.0));
+        shown
     }
 
     /// The mounts of a namespace as its table lists them: in the order in which they were made.

@@ -209,6 +209,12 @@ impl Machine<'_> {
         self.ovl_want_write(&fs)?;
         let upper = self.upper_of(dentry)?;
         let idmap = self.mounts[fs.upper_place(upper)?.mount].idmap.clone();
+        self.tell("the overlay", None, || {
+            format!(
+                "asks the same of the upper layer, as who mounted it: {}",
+                self.told_caller(&fs.mounter)
+            )
+        });
         self.notify_change(&fs.mounter, idmap.as_deref(), upper, *change)?;
         self.read_guard(self.inode(dentry));
         Ok(())

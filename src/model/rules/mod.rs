@@ -8,6 +8,7 @@ use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::checks::Check;
 use crate::model::profile::Profile;
 use crate::scenario::condition::KernelVersion;
 
@@ -156,6 +157,8 @@ pub struct Citations {
     cited: RefCell<Vec<&'static Rule>>,
     /// The rule that is left out, by a check that somebody would notice.
     left_out: Option<&'static Rule>,
+    /// What was asked on the way, where somebody follows.
+    followed: RefCell<Option<Vec<Check>>>,
 }
 
 impl Citations {
@@ -178,6 +181,28 @@ impl Citations {
             cited.push(rule);
         }
         true
+    }
+
+    /// Has what is asked on the way written down from now on.
+    pub fn follow(&self) {
+        *self.followed.borrow_mut() = Some(Vec::new());
+    }
+
+    /// What was asked since, and ends that.
+    pub fn followed(&self) -> Vec<Check> {
+        self.followed.take().unwrap_or_default()
+    }
+
+    /// Writes down what was asked, where somebody follows.
+    pub fn note(&self, check: impl FnOnce() -> Check) {
+        if self.followed.borrow().is_none() {
+            return;
+        }
+        // What it looks up may cite rules, which decide nothing here.
+        let check = check();
+        if let Some(followed) = self.followed.borrow_mut().as_mut() {
+            followed.push(check);
+        }
     }
 
     /// What was cited since this was last asked.

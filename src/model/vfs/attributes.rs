@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use super::names::is_member;
-use crate::model::halt::{Res, refuse};
+use crate::model::checks::{Answer, Check};
+use crate::model::halt::{Halt, Res, refuse};
 use crate::model::ids::{IdKind, cap};
 use crate::model::machine::{
     Cred, DentryId, FileType, FsType, Idmap, InodeId, Kid, Machine, NO_ID, Place, Time,
 };
-use crate::model::rules::nfs as nfs_rules;
+use crate::model::rules::{Rule, nfs as nfs_rules};
 use crate::model::rules::{idmap as idmap_rules, ownership as rules};
 use crate::scenario::scalar::{Errno, Timestamp};
 
@@ -84,7 +85,15 @@ impl Machine<'_> {
     ) -> Res<()> {
         // -1 stands for no change.
         let (uid, gid) = (uid.filter(|id| *id != NO_ID), gid.filter(|id| *id != NO_ID));
-        self.want_write(place)?;
+        self.tell("who asks", None, || self.told_caller(cred));
+        let writable = self.want_write(place);
+        let read_only = || told(self.is_read_only(place), "read-only", "writable");
+        self.checked(
+            writable,
+            &rules::CHANGE_READ_ONLY,
+            "the mount and the file system",
+            read_only,
+        )?;
         let mut change = Change {
             uid: self.mapped_for_chown(cred, IdKind::User, uid)?,
             gid: self.mapped_for_chown(cred, IdKind::Group, gid)?,
@@ -118,10 +127,17 @@ impl Machine<'_> {
 
     fn mapped_for_chown(&self, cred: &Cred, kind: IdKind, id: Option<u32>) -> Res<Option<Kid>> {
         let Some(id) = id else { return Ok(None) };
-        match self.kid(cred.userns, kind, id) {
+        let kid = self.kid(cred.userns, kind, id);
+        let mapped = match kid {
             Some(kid) => Ok(Some(kid)),
             None => self.refuse_by(&rules::CHOWN_UNMAPPED, Errno::EINVAL),
-        }
+        };
+        let asked = format!("the new {} {id} in the caller's user namespace", word(kind));
+        self.checked(mapped, &rules::CHOWN_UNMAPPED, &asked, || match kid {
+            Some(kid) if kid == id => "mapped".to_owned(),
+            Some(kid) => format!("mapped: it is {kid} in the first user namespace"),
+            None => "not mapped".to_owned(),
+        })
     }
 
     /// Sets times (`vfs_utimes`); the caller has seen to it that not both are left as they are.
@@ -278,6 +294,12 @@ impl Machine<'_> {
         let kind = self.supers[self.dentries[dentry].sb].kind;
         // An NFS server decides itself.
         let decides_here = kind != FsType::Nfs || !self.by(&nfs_rules::SERVER_DECIDES);
+        if !decides_here {
+            let rule = Some(&nfs_rules::SERVER_DECIDES);
+            self.tell("the client of NFS", rule, || {
+                "checks nothing itself, and asks the server".into()
+            });
+        }
         if decides_here {
             self.prepare(cred, idmap, dentry, &mut change)?;
         }
@@ -336,14 +358,27 @@ impl Machine<'_> {
                 Some(map) => map.stored(kind, id) != NO_ID,
                 None => self.id_in(userns, kind, id).is_some(),
             };
-            self.deny(!storable, &idmap_rules::CHOWN_UNSTORABLE, Errno::EOVERFLOW)?;
+            let denied = self.deny(!storable, &idmap_rules::CHOWN_UNSTORABLE, Errno::EOVERFLOW);
+            let asked = match idmap {
+                Some(_) => "the new id through the id map of the mount",
+                None => "the new id in the user namespace of the file system",
+            };
+            self.checked(denied, &idmap_rules::CHOWN_UNSTORABLE, asked, || match idmap {
+                Some(map) if storable => format!("stored as {}", map.stored(kind, id)),
+                _ => told(storable, "there is one", "there is none"),
+            })?;
         }
         if idmap.is_none() {
             return Ok(());
         }
         for (kind, new) in [(IdKind::User, change.uid), (IdKind::Group, change.gid)] {
             let unknown = new.is_none() && self.seen(idmap, inode, kind) == NO_ID;
-            self.deny(unknown, &idmap_rules::CHANGE_UNMAPPED, Errno::EOVERFLOW)?;
+            let denied = self.deny(unknown, &idmap_rules::CHANGE_UNMAPPED, Errno::EOVERFLOW);
+            if new.is_none() {
+                let asked = format!("the file's {} through the id map of the mount", word(kind));
+                let found = || told(unknown, "not mapped", "mapped");
+                self.checked(denied, &idmap_rules::CHANGE_UNMAPPED, &asked, found)?;
+            }
         }
         Ok(())
     }
@@ -360,11 +395,15 @@ impl Machine<'_> {
         if !change.force {
             if let Some(id) = change.uid {
                 let ok = self.chown_ok(cred, idmap, inode, id);
-                self.deny(!ok, &rules::CHOWN_UID, Errno::EPERM)?;
+                let denied = self.deny(!ok, &rules::CHOWN_UID, Errno::EPERM);
+                let right = || self.told_right(cred, idmap, inode, IdKind::User, id);
+                self.right(denied, &rules::CHOWN_UID, "the right to change the owner", right)?;
             }
             if let Some(id) = change.gid {
                 let ok = self.chgrp_ok(cred, idmap, inode, id);
-                self.deny(!ok, &rules::CHOWN_GID, Errno::EPERM)?;
+                let denied = self.deny(!ok, &rules::CHOWN_GID, Errno::EPERM);
+                let right = || self.told_right(cred, idmap, inode, IdKind::Group, id);
+                self.right(denied, &rules::CHOWN_GID, "the right to change the group", right)?;
             }
             if let Some(mode) = change.mode {
                 let owns = self.owns_through(cred, idmap, inode);
@@ -401,10 +440,62 @@ impl Machine<'_> {
             || group == NO_ID && self.may_adopt(cred, inode)
     }
 
+    /// Writes down what was asked, for who follows, and passes on what came of it.
+    fn checked<T>(
+        &self,
+        result: Res<T>,
+        rule: &'static Rule,
+        asked: &str,
+        found: impl FnOnce() -> String,
+    ) -> Res<T> {
+        self.note_check(&result, Answer::Passed, rule, asked, found);
+        result
+    }
+
+    /// The same of what allows it.
+    fn right(
+        &self,
+        result: Res<()>,
+        rule: &'static Rule,
+        asked: &str,
+        found: impl FnOnce() -> String,
+    ) -> Res<()> {
+        self.note_check(&result, Answer::Allowed, rule, asked, found);
+        result
+    }
+
+    fn note_check<T>(
+        &self,
+        result: &Res<T>,
+        otherwise: Answer,
+        rule: &'static Rule,
+        asked: &str,
+        found: impl FnOnce() -> String,
+    ) {
+        self.rules.note(|| {
+            let answer = match result {
+                Err(Halt::Refused(errno)) => Answer::Refused(*errno),
+                _ => otherwise,
+            };
+            Check { asked: asked.to_owned(), found: found(), answer, rule: Some(rule) }
+        });
+    }
+
     /// Whether somebody may give a file an owner or group that has none.
     fn may_adopt(&self, cred: &Cred, inode: InodeId) -> bool {
         let userns = self.supers[self.inodes[inode].sb].userns;
         self.capable(cred, userns, cap::CHOWN) && self.by(&rules::CHOWN_ADOPT)
+    }
+}
+
+fn told(holds: bool, yes: &str, no: &str) -> String {
+    if holds { yes } else { no }.to_owned()
+}
+
+fn word(kind: IdKind) -> &'static str {
+    match kind {
+        IdKind::User => "user",
+        IdKind::Group => "group",
     }
 }
 

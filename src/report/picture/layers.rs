@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::table;
-use super::{Entry, Look, Picture, plain};
+use super::{Entry, Look, Text, plain};
 use crate::scenario::operation::{self, Operation};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Name, StepPath, WorldPath};
@@ -32,8 +32,27 @@ pub fn overlays(plan: &Plan, steps: usize) -> Vec<Overlay<'_>> {
     world.chain(taken).collect()
 }
 
-/// A table: one row a path, one column a layer, the topmost first, and what is seen at last.
-pub fn picture(overlay: &Overlay<'_>, look: &mut Look<'_>) -> Option<Picture> {
+/// The layers of an overlay, and what is seen through it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layers {
+    at: String,
+    /// The topmost first, what is seen at last.
+    pub(super) columns: Vec<Column>,
+}
+
+/// A layer, or what is seen.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Column {
+    pub role: &'static str,
+    pub name: String,
+    pub entries: Vec<Entry>,
+}
+
+/// What `role` says of the column of what is seen.
+pub(super) const SEEN: &str = "seen at";
+
+/// Looks at the layers of an overlay.
+pub fn layers(overlay: &Overlay<'_>, look: &mut Look<'_>) -> Option<Layers> {
     let Overlay { mount, actor } = overlay;
     let merged = look.tree(&world_path(&mount.at)?, *actor, false)?;
     let mut columns = Vec::new();
@@ -45,61 +64,101 @@ pub fn picture(overlay: &Overlay<'_>, look: &mut Look<'_>) -> Option<Picture> {
         .chain(mount.data.iter().map(|path| ("data", path)))
     {
         let entries = world_path(path).and_then(|path| look.tree(&path, None, true));
-        let name = path.as_str();
-        let head = if name == role { name.to_owned() } else { format!("{role} {name}") };
-        columns.push((head, entries.unwrap_or_default()));
+        let (name, entries) = (path.as_str().to_owned(), entries.unwrap_or_default());
+        columns.push(Column { role, name, entries });
     }
-    columns.push((format!("seen at {}", mount.at), merged));
-    Some(draw(format!("overlay at {}", mount.at), &columns))
+    columns.push(Column { role: SEEN, name: mount.at.to_string(), entries: merged });
+    Some(Layers { at: mount.at.to_string(), columns })
 }
 
-fn draw(title: String, columns: &[(String, Vec<Entry>)]) -> Picture {
-    let heads: Vec<String> =
-        [String::new()].into_iter().chain(columns.iter().map(|(head, _)| head.clone())).collect();
-    let mut rows: BTreeMap<Vec<&str>, Vec<String>> = BTreeMap::new();
-    for (index, (_, entries)) in columns.iter().enumerate() {
-        for entry in entries.iter().filter(|entry| entry.path != ".") {
-            let path: Vec<_> = entry.path.split('/').collect();
-            let name = format!("{}{}", "  ".repeat(path.len() - 1), path[path.len() - 1]);
-            let row = rows.entry(path).or_insert_with(|| vec![String::new(); heads.len()]);
-            row[0] = name;
-            row[index + 1] = cell(entry);
+impl Column {
+    /// What it is called.
+    pub fn head(&self) -> String {
+        if self.name == self.role {
+            self.name.clone()
+        } else {
+            format!("{} {}", self.role, self.name)
         }
     }
-    let rows: Vec<_> = rows.into_iter().map(|(path, row)| (path.join("/"), row)).collect();
-    Picture { title, lines: table(&heads, &rows) }
 }
 
-/// What a layer has at a path, with the marks of the overlay by their names.
-fn cell(entry: &Entry) -> String {
-    let kind = entry.text("type");
-    if kind == "char" && entry.text("rdev") == "0:0" {
-        return "whiteout".to_owned();
+impl Layers {
+    /// What is shown.
+    pub fn title(&self) -> String {
+        format!("overlay at {}", self.at)
     }
-    let mut text = match kind.as_str() {
-        "symlink" => format!("link to {}", entry.text("target")),
-        "file" => match entry.field("content") {
-            Some(Value::Text(content)) if !content.is_empty() => {
-                format!("file {}", brief(content))
+
+    /// A table: one row a path, one column a layer.
+    pub fn text(&self) -> Text {
+        let heads: Vec<String> =
+            [String::new()].into_iter().chain(self.columns.iter().map(Column::head)).collect();
+        let mut rows: BTreeMap<Vec<&str>, Vec<String>> = BTreeMap::new();
+        for (index, column) in self.columns.iter().enumerate() {
+            for entry in column.entries.iter().filter(|entry| entry.path != ".") {
+                let path: Vec<_> = entry.path.split('/').collect();
+                let name = format!("{}{}", "  ".repeat(path.len() - 1), path[path.len() - 1]);
+                let row = rows.entry(path).or_insert_with(|| vec![String::new(); heads.len()]);
+                row[0] = name;
+                row[index + 1] = Cell::of(entry).text();
             }
-            _ => "file".to_owned(),
-        },
-        other => other.to_owned(),
-    };
-    text.push_str(&entry.rights());
-    for (name, value) in entry.xattrs() {
-        match name.rsplit_once("overlay.").map(|(_, mark)| mark) {
-            Some("opaque") => text.push_str(", opaque"),
-            Some("redirect") => text.push_str(&format!(", redirect to {}", plain(value))),
-            Some("metacopy") => text.push_str(", without data"),
-            Some("whiteout") => text.push_str(", whiteout"),
-            Some("origin" | "impure" | "nlink" | "uuid" | "upper" | "protattr") => {}
-            Some(mark) => text.push_str(&format!(", {mark}")),
-            None => text.push_str(&format!(", {name}={}", plain(value))),
         }
+        let rows: Vec<_> = rows.into_iter().map(|(path, row)| (path.join("/"), row)).collect();
+        Text { title: self.title(), lines: table(&heads, &rows) }
     }
-    text
 }
+
+/// What a layer has at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub what: String,
+    /// The marks of the overlay by their names, and other extended attributes.
+    pub marks: Vec<String>,
+}
+
+impl Cell {
+    pub fn of(entry: &Entry) -> Self {
+        let kind = entry.text("type");
+        if kind == "char" && entry.text("rdev") == "0:0" {
+            return Self { what: WHITEOUT.to_owned(), marks: Vec::new() };
+        }
+        let mut what = match kind.as_str() {
+            "symlink" => format!("link to {}", entry.text("target")),
+            "file" => match entry.field("content") {
+                Some(Value::Text(content)) if !content.is_empty() => {
+                    format!("file {}", brief(content))
+                }
+                _ => "file".to_owned(),
+            },
+            other => other.to_owned(),
+        };
+        what.push_str(&entry.rights());
+        let mut marks = Vec::new();
+        for (name, value) in entry.xattrs() {
+            match name.rsplit_once("overlay.").map(|(_, mark)| mark) {
+                Some("opaque") => marks.push("opaque".to_owned()),
+                Some("redirect") => marks.push(format!("redirect to {}", plain(value))),
+                Some("metacopy") => marks.push("without data".to_owned()),
+                Some("whiteout") => marks.push(WHITEOUT.to_owned()),
+                Some("origin" | "impure" | "nlink" | "uuid" | "upper" | "protattr") => {}
+                Some(mark) => marks.push(mark.to_owned()),
+                None => marks.push(format!("{name}={}", plain(value))),
+            }
+        }
+        Self { what, marks }
+    }
+
+    /// Whether it hides what lies below.
+    pub fn is_whiteout(&self) -> bool {
+        self.what == WHITEOUT || self.marks.iter().any(|mark| mark == WHITEOUT)
+    }
+
+    fn text(&self) -> String {
+        let parts = [&self.what].into_iter().chain(&self.marks).map(String::as_str);
+        parts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+const WHITEOUT: &str = "whiteout";
 
 fn brief(content: &str) -> String {
     const SHOWN: usize = 16;
@@ -132,11 +191,13 @@ mod tests {
         let whiteout = entry("etc/gone", &[("type", "char"), ("rdev", "0:0")], &[]);
         let opaque = entry("new", &[("type", "dir")], &[("trusted.overlay.opaque", "y")]);
         let columns = [
-            ("upper".to_owned(), vec![dir("."), dir("etc"), whiteout, opaque]),
-            ("lower".to_owned(), vec![dir("."), dir("etc"), file("etc/gone"), file("etc/kept")]),
-            ("seen at m".to_owned(), vec![dir("."), dir("etc"), file("etc/kept"), dir("new")]),
+            ("upper", "upper", vec![dir("."), dir("etc"), whiteout, opaque]),
+            ("lower", "lower", vec![dir("."), dir("etc"), file("etc/gone"), file("etc/kept")]),
+            (SEEN, "m", vec![dir("."), dir("etc"), file("etc/kept"), dir("new")]),
         ];
-        let picture = draw("overlay at m".into(), &columns);
+        let columns =
+            columns.map(|(role, name, entries)| Column { role, name: name.into(), entries });
+        let picture = Layers { at: "m".into(), columns: columns.into() }.text();
         let texts: Vec<_> = picture.lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(
             texts,
@@ -156,6 +217,6 @@ mod tests {
     #[test]
     fn rights_are_told_where_they_are_unusual() {
         let file = entry("f", &[("type", "file"), ("mode", "4755"), ("owner", "1000:0")], &[]);
-        assert_eq!(cell(&file), "file 4755 of 1000:0");
+        assert_eq!(Cell::of(&file).text(), "file 4755 of 1000:0");
     }
 }

@@ -1,37 +1,78 @@
 //! Id maps as bands: inside above, outside below.
 
 use super::table::table;
-use super::{Line, Look, Picture, field, plain};
+use super::{Line, Look, Text, field, plain};
 use crate::scenario::observe::Observe;
 use crate::scenario::scalar::Name;
 use crate::transcript::{Field, Value};
 
-/// A picture for each actor in a user namespace of its own.
-pub fn pictures(actors: &[Name], look: &mut Look<'_>, sandbox: Option<&Value>) -> Vec<Picture> {
-    let mut pictures: Vec<Picture> = Vec::new();
+/// The id maps of an actor's user namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Maps {
+    actor: String,
+    /// The lines of each map: inside, outside, how many.
+    pub(super) uid: Vec<Band>,
+    pub(super) gid: Vec<Band>,
+    pub(super) setgroups: String,
+}
+
+/// A line of a map: inside, outside, how many.
+pub(super) type Band = (u64, u64, u64);
+
+impl Maps {
+    /// What is shown.
+    pub fn title(&self) -> String {
+        format!("id maps of {}'s user namespace", self.actor)
+    }
+
+    /// Each map by the words for its ids; one where users and groups are mapped alike.
+    pub(super) fn named(&self) -> Vec<(&'static str, &[Band])> {
+        if self.uid == self.gid {
+            vec![("ids", &self.uid)]
+        } else {
+            vec![("uids", &self.uid), ("gids", &self.gid)]
+        }
+    }
+
+    /// A table for each map.
+    pub fn text(&self) -> Text {
+        let named = self.named();
+        let mut lines: Vec<_> = named.iter().flat_map(|(what, bands)| drawn(what, bands)).collect();
+        let setgroups = &self.setgroups;
+        lines.push(Line::new("setgroups", setgroups, format!("setgroups: {setgroups}")));
+        Text { title: self.title(), lines }
+    }
+}
+
+/// The maps of each actor in a user namespace of its own.
+pub fn maps(actors: &[Name], look: &mut Look<'_>, sandbox: Option<&Value>) -> Vec<Maps> {
+    let mut maps = Vec::new();
     for name in actors {
         let Some(found) = look.of(name, Observe::IdMaps) else { continue };
         if sandbox == Some(&found) {
             continue;
         }
         let Value::Map(fields) = found else { continue };
-        let (uid, gid) = (bands(&fields, "uid_map"), bands(&fields, "gid_map"));
-        let mut lines = Vec::new();
-        if uid == gid {
-            lines.extend(drawn("ids", &uid));
-        } else {
-            lines.extend(drawn("uids", &uid));
-            lines.extend(drawn("gids", &gid));
-        }
-        let setgroups = field(&fields, "setgroups").map(plain).unwrap_or_default();
-        lines.push(Line::new("setgroups", &setgroups, format!("setgroups: {setgroups}")));
-        pictures.push(Picture { title: format!("id maps of {name}'s user namespace"), lines });
+        maps.push(Maps {
+            actor: name.to_string(),
+            uid: bands(&fields, "uid_map"),
+            gid: bands(&fields, "gid_map"),
+            setgroups: field(&fields, "setgroups").map(plain).unwrap_or_default(),
+        });
     }
-    pictures
+    maps
+}
+
+/// A range of ids.
+pub(super) fn range(first: u64, count: u64) -> String {
+    match count {
+        1 => first.to_string(),
+        count => format!("{first} … {}", first + count.saturating_sub(1)),
+    }
 }
 
 /// The lines of a map: inside, outside, how many.
-fn bands(fields: &[Field], map: &str) -> Vec<(u64, u64, u64)> {
+fn bands(fields: &[Field], map: &str) -> Vec<Band> {
     let Some(Value::List(lines)) = field(fields, map) else { return Vec::new() };
     let band = |line: &Value| {
         let text = plain(line);
@@ -41,15 +82,11 @@ fn bands(fields: &[Field], map: &str) -> Vec<(u64, u64, u64)> {
     lines.iter().filter_map(band).collect()
 }
 
-fn drawn(what: &str, bands: &[(u64, u64, u64)]) -> Vec<Line> {
+fn drawn(what: &str, bands: &[Band]) -> Vec<Line> {
     if bands.is_empty() {
         let text = format!("{what}: nothing is mapped; everybody is 65534 (nobody)");
         return vec![Line::new(what, "nothing", text)];
     }
-    let range = |first: u64, count: u64| match count {
-        1 => first.to_string(),
-        count => format!("{first} … {}", first + count.saturating_sub(1)),
-    };
     let head = |first: &str, cells: &mut dyn Iterator<Item = String>, rest: &str| {
         [first.to_owned()].into_iter().chain(cells).chain([rest.to_owned()]).collect::<Vec<_>>()
     };

@@ -1,23 +1,26 @@
 //! Pictures of the modelled machine between the steps, for learners: layers of overlays, trees,
 //! mount tables with their peer groups, id maps, processes.
 //!
-//! They are drawn from observations, the same that scenarios make. The plan is simulated anew up to
-//! each step, so that looking changes nothing of what comes after.
+//! They are made from observations, the same that scenarios make, and drawn twice: as text, and as SVG. The plan
+//! is simulated anew up to each step, so that looking changes nothing of what comes after.
 
 mod layers;
 mod maps;
 mod mounts;
 mod processes;
+pub mod svg;
 mod table;
 mod tree;
 
 use std::collections::BTreeMap;
 
+use super::sentence::sentence;
 use crate::model::Simulation;
+use crate::model::checks::Check;
 use crate::model::profile::Profile;
 use crate::scenario::observe::{Actors, Observe, ObserveActors, ObserveTree};
 use crate::scenario::operation::{Family, Namespace, Operation};
-use crate::scenario::plan::Plan;
+use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::scalar::{Name, WorldPath};
 use crate::scenario::world::Setup;
 use crate::transcript::{Field, Observation, Outcome, Value};
@@ -25,9 +28,48 @@ use crate::transcript::{Field, Observation, Outcome, Value};
 /// Most lines of a picture that are shown again where only some have changed.
 const SHOWN_WHOLE: usize = 24;
 
-/// One picture: a title, and lines that are compared with those of the picture before.
+/// What is shown of a machine, to be drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture(Shown);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Shown {
+    Layers(layers::Layers),
+    Files(Vec<Entry>),
+    Mounts(Vec<mounts::Table>),
+    Maps(maps::Maps),
+    Processes(processes::Processes),
+}
+
+impl Picture {
+    /// What is shown, as in `overlay at merged`.
+    pub fn title(&self) -> String {
+        match &self.0 {
+            Shown::Layers(layers) => layers.title(),
+            Shown::Files(_) => "files (mode, owner)".to_owned(),
+            Shown::Mounts(_) => "mounts and peer groups".to_owned(),
+            Shown::Maps(maps) => maps.title(),
+            Shown::Processes(processes) => processes.title.to_owned(),
+        }
+    }
+
+    /// As texts, most as one.
+    fn texts(&self) -> Vec<Text> {
+        match &self.0 {
+            Shown::Layers(layers) => vec![layers.text()],
+            Shown::Files(entries) => {
+                vec![Text { title: self.title(), lines: tree::lines(entries) }]
+            }
+            Shown::Mounts(tables) => mounts::texts(tables),
+            Shown::Maps(maps) => vec![maps.text()],
+            Shown::Processes(processes) => vec![processes.text()],
+        }
+    }
+}
+
+/// One picture as text: a title, and lines that are compared with those of the picture before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Picture {
+struct Text {
     /// What is shown, as in `overlay at merged`.
     title: String,
     lines: Vec<Line>,
@@ -59,10 +101,18 @@ pub struct Album<'p> {
     plan: &'p Plan,
     profile: &'p Profile,
     wanted: Wanted,
-    shown: BTreeMap<String, Picture>,
+    shown: BTreeMap<String, Text>,
     peers: Numbers,
     /// The id maps of the sandbox, which say nothing of the scenario.
     sandbox: Option<Value>,
+}
+
+/// What was asked on the way of a step, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Way {
+    step: String,
+    checks: Vec<Check>,
+    outcome: Outcome,
 }
 
 /// The numbers of peer groups, which stay the same from picture to picture.
@@ -136,7 +186,7 @@ impl<'p> Album<'p> {
     /// line that is new.
     pub fn after(&mut self, steps: usize) -> String {
         let mut text = String::new();
-        for picture in self.draw(steps) {
+        for picture in self.pictures(steps).iter().flat_map(Picture::texts) {
             let before = self.shown.get(&picture.title);
             if before.is_some_and(|before| *before == picture) {
                 continue;
@@ -145,6 +195,17 @@ impl<'p> Album<'p> {
             self.shown.insert(picture.title.clone(), picture);
         }
         text
+    }
+
+    /// The way of a chown through what the model asks, where the step of this number is one.
+    pub fn way(&self, step: usize) -> Option<Way> {
+        let chown = |step: &&PlanStep| matches!(step.operation, Operation::Chown(_));
+        let taken = self.plan.steps.get(step).filter(chown)?;
+        let mut look = self.look(step)?;
+        look.simulation.machine.rules.follow();
+        let (outcome, _) = look.simulation.step(taken);
+        let checks = look.simulation.machine.rules.followed();
+        (!checks.is_empty()).then(|| Way { step: sentence(taken), checks, outcome })
     }
 
     /// A machine after so many steps, to be looked at.
@@ -156,34 +217,37 @@ impl<'p> Album<'p> {
         Some(Look { plan: self.plan, simulation })
     }
 
-    fn draw(&mut self, steps: usize) -> Vec<Picture> {
+    /// The pictures after so many steps.
+    pub fn pictures(&mut self, steps: usize) -> Vec<Picture> {
         let Some(mut look) = self.look(steps) else { return Vec::new() };
         let actors: Vec<Name> = look.simulation.machine.actors.keys().cloned().collect();
         let mut pictures = Vec::new();
         let overlays = layers::overlays(self.plan, steps);
         for overlay in &overlays {
-            pictures.extend(layers::picture(overlay, &mut look));
+            pictures.extend(layers::layers(overlay, &mut look).map(Shown::Layers));
         }
         if overlays.is_empty() && !self.wanted.mounts {
-            pictures.extend(tree::picture(&mut look));
+            pictures.extend(tree::files(&mut look).map(Shown::Files));
         }
         if self.wanted.mounts {
-            pictures.extend(mounts::pictures(&actors, &mut look, &mut self.peers));
+            let tables = mounts::tables(&actors, &mut look, &mut self.peers);
+            pictures.extend((!tables.is_empty()).then_some(Shown::Mounts(tables)));
         }
         if self.wanted.maps {
-            pictures.extend(maps::pictures(&actors, &mut look, self.sandbox.as_ref()));
+            let maps = maps::maps(&actors, &mut look, self.sandbox.as_ref());
+            pictures.extend(maps.into_iter().map(Shown::Maps));
         }
         if self.wanted.directories {
-            pictures.extend(processes::directories(&actors, &mut look));
+            pictures.extend(processes::directories(&actors, &mut look).map(Shown::Processes));
         }
         if self.wanted.credentials {
-            pictures.extend(processes::credentials(&actors, &mut look));
+            pictures.extend(processes::credentials(&actors, &mut look).map(Shown::Processes));
         }
-        pictures
+        pictures.into_iter().map(Picture).collect()
     }
 }
 
-impl Picture {
+impl Text {
     /// The lines; where it was shown before, those that are new or have changed have a mark, and of
     /// many only they are shown. What is gone is named.
     fn text(&self, before: Option<&Self>) -> String {
@@ -231,6 +295,14 @@ impl Look<'_> {
         self.one(&observe(ObserveActors { actors: Actors::One(name.clone()) }))
     }
 
+    /// Which mounts of an actor's table are locked, in its order.
+    fn locked(&mut self, name: &Name) -> Vec<bool> {
+        let machine = &self.simulation.machine;
+        let shown = machine.actors.get(name).map(|who| machine.shown_mounts(*who));
+        let locked = |(_, mount)| machine.mounts[mount].locked;
+        shown.into_iter().flatten().map(locked).collect()
+    }
+
     /// The entries of a tree.
     fn tree(&mut self, at: &WorldPath, actor: Option<&Name>, layer: bool) -> Option<Vec<Entry>> {
         let tree = ObserveTree { at: at.clone(), actor: actor.cloned(), fields: Vec::new() };
@@ -241,6 +313,7 @@ impl Look<'_> {
 }
 
 /// One file of a tree, as it was observed.
+#[derive(Clone, Debug, PartialEq)]
 struct Entry {
     path: String,
     fields: Vec<Field>,
@@ -303,10 +376,10 @@ fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn picture<'l>(lines: impl IntoIterator<Item = (&'l str, &'l str)>) -> Picture {
+    fn picture<'l>(lines: impl IntoIterator<Item = (&'l str, &'l str)>) -> Text {
         let line =
             |(key, content): (&str, &str)| Line::new(key, content, format!("{key} {content}"));
-        Picture { title: "files".into(), lines: lines.into_iter().map(line).collect() }
+        Text { title: "files".into(), lines: lines.into_iter().map(line).collect() }
     }
 
     #[test]

@@ -2,52 +2,81 @@
 
 use std::collections::BTreeMap;
 
-use super::{Line, Look, Numbers, Picture, field, plain};
+use super::{Line, Look, Numbers, Text, field, plain};
 use crate::scenario::observe::{Actors, Observe, ObserveMountinfo};
 use crate::scenario::scalar::Name;
 use crate::transcript::Value;
 
+/// The mounts that some actors see alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    pub(super) actors: Vec<String>,
+    pub(super) mounts: Vec<Mount>,
+}
+
 /// One mount of a table.
-struct Mount {
-    at: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    pub at: String,
+    /// The type, and what is unusual.
+    pub what: String,
+    pub shared: Option<usize>,
+    pub master: Option<usize>,
+    pub unbindable: bool,
+    /// Whether it cannot be unmounted by itself, which no table of a kernel says.
+    pub locked: bool,
+}
+
+impl Mount {
     /// What the line says behind the mount point.
-    rest: String,
-    shared: Option<usize>,
-    master: Option<usize>,
+    fn rest(&self) -> String {
+        let mut rest = self.what.clone();
+        self.shared.iter().for_each(|group| rest.push_str(&format!("  shared in group {group}")));
+        self.master.iter().for_each(|group| rest.push_str(&format!("  slave of group {group}")));
+        if self.unbindable {
+            rest.push_str("  unbindable");
+        }
+        rest
+    }
+}
+
+impl Table {
+    /// What is shown.
+    pub(super) fn title(&self) -> String {
+        format!("mounts of {}", self.actors.join(", "))
+    }
+}
+
+/// The mount tables of actors: who is in one mount namespace and has one root sees one table.
+pub fn tables(actors: &[Name], look: &mut Look<'_>, numbers: &mut Numbers) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
+    for name in actors {
+        let Some(mounts) = mounts(name, look, numbers) else { continue };
+        match tables.iter_mut().find(|table| table.mounts == mounts) {
+            Some(table) => table.actors.push(name.to_string()),
+            None => tables.push(Table { actors: vec![name.to_string()], mounts }),
+        }
+    }
+    tables
 }
 
 /// A tree for each mount table, and the peer groups of all of them.
-pub fn pictures(actors: &[Name], look: &mut Look<'_>, numbers: &mut Numbers) -> Vec<Picture> {
-    // Actors in one mount namespace and with one root see one table.
-    let mut tables: Vec<(Vec<&Name>, Vec<Mount>, Vec<Line>)> = Vec::new();
-    for name in actors {
-        let Some(mounts) = table(name, look, numbers) else { continue };
-        let lines = tree(&mounts);
-        match tables.iter_mut().find(|(_, _, others)| *others == lines) {
-            Some((names, ..)) => names.push(name),
-            None => tables.push((vec![name], mounts, lines)),
-        }
-    }
-    let groups = groups(&tables);
-    let mut pictures: Vec<_> = tables
-        .into_iter()
-        .map(|(names, _, lines)| {
-            let names: Vec<_> = names.into_iter().map(Name::as_str).collect();
-            Picture { title: format!("mounts of {}", names.join(", ")), lines }
-        })
-        .collect();
+pub fn texts(tables: &[Table]) -> Vec<Text> {
+    let tree = |table: &Table| Text { title: table.title(), lines: tree(&table.mounts) };
+    let mut texts: Vec<_> = tables.iter().map(tree).collect();
+    let groups = groups(tables);
     if !groups.is_empty() {
         let title = "peer groups (who tells whom of new mounts)".to_owned();
-        pictures.push(Picture { title, lines: groups });
+        texts.push(Text { title, lines: groups });
     }
-    pictures
+    texts
 }
 
-fn table(name: &Name, look: &mut Look<'_>, numbers: &mut Numbers) -> Option<Vec<Mount>> {
+fn mounts(name: &Name, look: &mut Look<'_>, numbers: &mut Numbers) -> Option<Vec<Mount>> {
     let actors = Actors::One(name.clone());
     let found = look.one(&Observe::Mountinfo(ObserveMountinfo { actors, under: None }))?;
     let Value::List(items) = found else { return None };
-    let mount = |item: &Value| {
+    let mount = |(item, locked): (&Value, bool)| {
         let Value::Map(fields) = item else { return None };
         let text = |name: &str| field(fields, name).map(plain).unwrap_or_default();
         let mut group = |name: &str| match field(fields, name) {
@@ -55,31 +84,26 @@ fn table(name: &Name, look: &mut Look<'_>, numbers: &mut Numbers) -> Option<Vec<
             _ => None,
         };
         let (shared, master) = (group("shared"), group("master"));
-        let mut rest = text("type");
+        let mut what = text("type");
         if text("root") != "/" {
-            rest.push_str(&format!(" of {}", text("root")));
+            what.push_str(&format!(" of {}", text("root")));
         }
         // What every mount has says nothing.
         let unusual = |option: &&str| !["rw", "relatime"].contains(option);
         for option in text("options").split(',').filter(unusual) {
-            rest.push_str(&format!(" {option}"));
+            what.push_str(&format!(" {option}"));
         }
-        shared.iter().for_each(|group| rest.push_str(&format!("  shared in group {group}")));
-        master.iter().for_each(|group| rest.push_str(&format!("  slave of group {group}")));
-        if field(fields, "unbindable").is_some() {
-            rest.push_str("  unbindable");
-        }
-        Some(Mount { at: text("at"), rest, shared, master })
+        let unbindable = field(fields, "unbindable").is_some();
+        Some(Mount { at: text("at"), what, shared, master, unbindable, locked })
     };
-    Some(items.iter().filter_map(mount).collect())
+    let locked = look.locked(name);
+    let locked = locked.into_iter().chain(std::iter::repeat(false));
+    Some(items.iter().zip(locked).filter_map(mount).collect())
 }
 
 /// The mounts as a tree by their mount points.
 fn tree(mounts: &[Mount]) -> Vec<Line> {
-    let depth_of = |index: usize| {
-        mounts[..index].iter().filter(|above| is_below(&mounts[index].at, &above.at)).count()
-    };
-    let depths: Vec<_> = (0..mounts.len()).map(depth_of).collect();
+    let depths = depths(mounts);
     let mut lines = Vec::new();
     let width = mounts.iter().zip(&depths).map(|(m, d)| m.at.chars().count() + 3 * d).max();
     for (index, mount) in mounts.iter().enumerate() {
@@ -96,10 +120,19 @@ fn tree(mounts: &[Mount]) -> Vec<Line> {
             });
         }
         let width = width.unwrap_or_default() - 3 * depths[index];
-        let text = format!("{branch}{:<width$}  {}", mount.at, mount.rest);
-        lines.push(Line::new(&mount.at, &mount.rest, text));
+        let rest = mount.rest();
+        let text = format!("{branch}{:<width$}  {rest}", mount.at);
+        lines.push(Line::new(&mount.at, &rest, text));
     }
     lines
+}
+
+/// How many mounts each is below.
+pub(super) fn depths(mounts: &[Mount]) -> Vec<usize> {
+    let depth_of = |index: usize| {
+        mounts[..index].iter().filter(|above| is_below(&mounts[index].at, &above.at)).count()
+    };
+    (0..mounts.len()).map(depth_of).collect()
 }
 
 /// Whether a mount point is below another; one on the same place lies on it.
@@ -108,11 +141,11 @@ fn is_below(at: &str, top: &str) -> bool {
 }
 
 /// Each peer group with its members and its slaves, as `actor:mount point`.
-fn groups(tables: &[(Vec<&Name>, Vec<Mount>, Vec<Line>)]) -> Vec<Line> {
+fn groups(tables: &[Table]) -> Vec<Line> {
     let mut groups: BTreeMap<usize, [Vec<String>; 2]> = BTreeMap::new();
-    for (names, mounts, _) in tables {
+    for Table { actors, mounts } in tables {
         for mount in mounts {
-            let place = format!("{}:{}", names[0], mount.at);
+            let place = format!("{}:{}", actors[0], mount.at);
             for (group, role) in [(mount.shared, 0), (mount.master, 1)] {
                 if let Some(group) = group {
                     groups.entry(group).or_default()[role].push(place.clone());
@@ -141,10 +174,11 @@ mod tests {
     use super::*;
 
     fn mount(at: &str, shared: Option<usize>, master: Option<usize>) -> Mount {
-        Mount { at: at.to_owned(), rest: "tmpfs".into(), shared, master }
+        let (at, what) = (at.to_owned(), "tmpfs".to_owned());
+        Mount { at, what, shared, master, unbindable: false, locked: false }
     }
 
-    fn texts(lines: &[Line]) -> Vec<&str> {
+    fn shown(lines: &[Line]) -> Vec<&str> {
         lines.iter().map(|line| line.text.as_str()).collect()
     }
 
@@ -152,7 +186,7 @@ mod tests {
     fn mounts_are_a_tree_and_what_lies_on_a_place_is_below_it() {
         let mounts = ["/", "/a", "/a", "/a/b", "/c"].map(|at| mount(at, None, None));
         assert_eq!(
-            texts(&tree(&mounts)),
+            shown(&tree(&mounts)),
             [
                 "/              tmpfs",
                 "├─ /a          tmpfs",
@@ -165,15 +199,11 @@ mod tests {
 
     #[test]
     fn a_peer_group_names_its_members_and_slaves() {
-        let names = ["host", "box"].map(|name| name.parse::<Name>().unwrap());
+        let table = |actor: &str, mounts| Table { actors: vec![actor.to_owned()], mounts };
         let tables = [
-            (vec![&names[0]], vec![mount("/m", Some(1), None)], Vec::new()),
-            (
-                vec![&names[1]],
-                vec![mount("/m", Some(1), None), mount("/s", None, Some(1))],
-                Vec::new(),
-            ),
+            table("host", vec![mount("/m", Some(1), None)]),
+            table("box", vec![mount("/m", Some(1), None), mount("/s", None, Some(1))]),
         ];
-        assert_eq!(texts(&groups(&tables)), ["group 1: host:/m ⇄ box:/m  ──▶ box:/s"]);
+        assert_eq!(shown(&groups(&tables)), ["group 1: host:/m ⇄ box:/m  ──▶ box:/s"]);
     }
 }

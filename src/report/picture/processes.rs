@@ -1,13 +1,31 @@
 //! What processes are and where they stand.
 
-use super::{Line, Look, Picture, field, plain};
+use super::{Line, Look, Text, field, plain};
 use crate::scenario::observe::Observe;
 use crate::scenario::scalar::Name;
 use crate::transcript::Value;
 
+/// Something of each actor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Processes {
+    /// What is shown.
+    pub title: &'static str,
+    /// What is said of each, by name.
+    pub said: Vec<(String, String)>,
+}
+
+impl Processes {
+    /// One line an actor.
+    pub fn text(&self) -> Text {
+        let line =
+            |(name, said): &(String, String)| Line::new(name, said, format!("{name:<10} {said}"));
+        Text { title: self.title.to_owned(), lines: self.said.iter().map(line).collect() }
+    }
+}
+
 /// Root and working directory of each actor.
-pub fn directories(actors: &[Name], look: &mut Look<'_>) -> Option<Picture> {
-    picture("roots and working directories", actors, |name| {
+pub fn directories(actors: &[Name], look: &mut Look<'_>) -> Option<Processes> {
+    processes("roots and working directories", actors, |name| {
         let Value::Map(fields) = look.of(name, Observe::Process)? else { return None };
         let path = |name: &str| match field(&fields, name) {
             Some(Value::Map(of)) => field(of, "path").map(plain).unwrap_or_default(),
@@ -18,8 +36,8 @@ pub fn directories(actors: &[Name], look: &mut Look<'_>) -> Option<Picture> {
 }
 
 /// Ids and capabilities of each actor.
-pub fn credentials(actors: &[Name], look: &mut Look<'_>) -> Option<Picture> {
-    picture("credentials", actors, |name| {
+pub fn credentials(actors: &[Name], look: &mut Look<'_>) -> Option<Processes> {
+    processes("credentials", actors, |name| {
         let Value::Map(fields) = look.of(name, Observe::Credentials)? else { return None };
         let text = |name: &str| field(&fields, name).map(plain).unwrap_or_default();
         let ids = |names: [&str; 3]| {
@@ -39,15 +57,12 @@ pub fn credentials(actors: &[Name], look: &mut Look<'_>) -> Option<Picture> {
     })
 }
 
-fn picture(
-    title: &str,
+fn processes(
+    title: &'static str,
     actors: &[Name],
     mut said: impl FnMut(&Name) -> Option<String>,
-) -> Option<Picture> {
-    let line = |name: &Name| {
-        let said = said(name)?;
-        Some(Line::new(name.as_str(), &said, format!("{:<10} {said}", name.as_str())))
-    };
-    let lines: Vec<_> = actors.iter().filter_map(line).collect();
-    (!lines.is_empty()).then(|| Picture { title: title.to_owned(), lines })
+) -> Option<Processes> {
+    let said = actors.iter().filter_map(|name| Some((name.to_string(), said(name)?)));
+    let said: Vec<_> = said.collect();
+    (!said.is_empty()).then_some(Processes { title, said })
 }
