@@ -229,7 +229,7 @@ fn links_in_a_checkout_lead_nowhere() {
     };
     symlink(&victim, checkout.join("report.json")).unwrap();
     symlink(place.path().join("elsewhere"), checkout.join("reports")).unwrap();
-    for option in ["--json", "--junit", "--ktap", "--markdown"] {
+    for option in ["--json", "--junit", "--ktap", "--markdown", "--html"] {
         let link = run(&["run", option, "report.json"]).expect_code(5);
         assert!(link.stderr.contains("symbolic link"), "{option}: {}", link.stderr);
         let below = run(&["run", option, "reports/new"]).expect_code(5);

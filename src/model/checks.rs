@@ -3,7 +3,7 @@
 //! Nothing is decided here: each check is written down where the model makes it, and only for who follows.
 
 use super::ids::{IdKind, cap};
-use super::machine::{Cred, Idmap, InodeId, Kid, Machine, NO_ID};
+use super::machine::{Cred, Idmap, InodeId, Kid, Machine, NO_ID, UserNsId};
 use super::rules::Rule;
 use super::vfs::is_member;
 use crate::scenario::scalar::Errno;
@@ -48,10 +48,12 @@ impl Machine<'_> {
     /// Who asks, in its own user namespace.
     pub fn told_caller(&self, cred: &Cred) -> String {
         let shown = |kind, id| self.shown_id(cred.userns, kind, id);
-        let level = self.user_nss[cred.userns].level;
-        let namespace = match level {
-            0 => "the first user namespace".to_owned(),
-            level => format!("a user namespace, {level} below the first"),
+        let sandbox = self.user_nss[self.sandbox_userns].level;
+        let namespace = match self.user_nss[cred.userns].level.checked_sub(sandbox) {
+            _ if cred.userns == self.sandbox_userns => "the sandbox's user namespace".to_owned(),
+            Some(1) => "a user namespace below the sandbox's".to_owned(),
+            Some(levels) if levels > 1 => format!("a user namespace {levels} below the sandbox's"),
+            _ => "the first user namespace".to_owned(),
         };
         format!(
             "user {} and group {} of {namespace}, {} CAP_CHOWN",
@@ -59,6 +61,20 @@ impl Machine<'_> {
             shown(IdKind::Group, cred.fsgid),
             with(cred.has(cap::CHOWN)),
         )
+    }
+
+    /// Where a user namespace maps an id to: which ids the sandbox itself got says nothing of a scenario.
+    pub fn told_mapping(&self, ns: UserNsId, kind: IdKind, kid: Option<Kid>) -> String {
+        let Some(kid) = kid else { return "not mapped".to_owned() };
+        let parent =
+            self.user_nss[ns].parent.filter(|_| self.is_userns_below(ns, self.sandbox_userns));
+        match parent.filter(|_| ns != self.sandbox_userns) {
+            Some(parent) => match self.id_in(parent, kind, kid) {
+                Some(id) => format!("mapped: it is {id} in the user namespace around it"),
+                None => "mapped, but not in the user namespace around it".to_owned(),
+            },
+            None => "mapped".to_owned(),
+        }
     }
 
     /// What counts for the right to give a file away: who owns it, and the capability.

@@ -133,11 +133,8 @@ impl Machine<'_> {
             None => self.refuse_by(&rules::CHOWN_UNMAPPED, Errno::EINVAL),
         };
         let asked = format!("the new {} {id} in the caller's user namespace", word(kind));
-        self.checked(mapped, &rules::CHOWN_UNMAPPED, &asked, || match kid {
-            Some(kid) if kid == id => "mapped".to_owned(),
-            Some(kid) => format!("mapped: it is {kid} in the first user namespace"),
-            None => "not mapped".to_owned(),
-        })
+        let found = || self.told_mapping(cred.userns, kind, kid);
+        self.checked(mapped, &rules::CHOWN_UNMAPPED, &asked, found)
     }
 
     /// Sets times (`vfs_utimes`); the caller has seen to it that not both are left as they are.

@@ -283,9 +283,26 @@ fn row(m: &mut Markup, step: &StepVerdict) {
     });
 }
 
-/// The model's pictures of a case before the first step and after the last.
-pub fn pictures(album: &mut Album<'_>, case: &Case, profile: &Profile) -> Markup {
-    let (before, after) = (album.pictures(0), album.pictures(case.plan.steps.len()));
+/// The model's pictures of a case before the first step and after the last, and the ways of these steps.
+pub fn pictures(
+    album: &mut Album<'_>,
+    case: &Case,
+    profile: &Profile,
+    unexpected: &[usize],
+) -> Markup {
+    let steps = case.plan.steps.len();
+    let mut before = album.pictures(0);
+    let mut after = Vec::new();
+    let mut later = false;
+    // An overlay that a step mounts is shown as it was when it came to be.
+    for step in 1..=steps {
+        after = album.pictures(step);
+        let is_new = |new: &&Picture| !before.iter().any(|old| old.title() == new.title());
+        let new: Vec<_> = after.iter().filter(is_new).cloned().collect();
+        later |= !new.is_empty();
+        before.extend(new);
+    }
+    let ways: Vec<_> = unexpected.iter().filter_map(|step| album.way(*step)).collect();
     if before.is_empty() && after.is_empty() {
         return Markup::new();
     }
@@ -295,15 +312,17 @@ pub fn pictures(album: &mut Album<'_>, case: &Case, profile: &Profile) -> Markup
             let version = profile.version;
             m.put("summary", &[], format_args!("pictures, as the model has it on Linux {version}"));
             m.element("div", &[("class", "before-after")], |m| {
-                let head = if same { "before and after the steps" } else { "before the steps" };
+                let head = match (same, later) {
+                    (true, _) => "before and after the steps",
+                    (false, true) => "before the steps, or when it was mounted",
+                    (false, false) => "before the steps",
+                };
                 side(m, head, &before, None);
                 if !same {
                     side(m, "after the steps", &after, Some(&before));
                 }
             });
-            for way in (0..case.plan.steps.len()).filter_map(|step| album.way(step)) {
-                figure(m, &way.svg());
-            }
+            ways.iter().for_each(|way| figure(m, &way.svg()));
         });
     })
 }

@@ -21,8 +21,9 @@ pub fn page(cases: &[Case], environment: &Environment, profile: &Profile) -> Str
     let title = told.iter().map(|case| case.id.as_str()).collect::<Vec<_>>().join(", ");
     let body = Markup::of(|m| {
         m.element("main", &[("id", "content"), ("tabindex", "-1"), ("class", "story")], |m| {
+            let mut cited = BTreeSet::new();
             for case in &told {
-                tell(m, case, environment, profile);
+                tell(m, case, environment, profile, &mut cited);
                 let others = cases.iter().filter(|o| o.path == case.path && o.id != case.id);
                 let others: Vec<_> = others.map(|other| other.id.as_str()).collect();
                 if !others.is_empty() {
@@ -38,7 +39,13 @@ pub fn page(cases: &[Case], environment: &Environment, profile: &Profile) -> Str
     page::page(&format!("nsharness explain: {title}"), false, &body)
 }
 
-fn tell(m: &mut Markup, case: &Case, environment: &Environment, profile: &Profile) {
+fn tell(
+    m: &mut Markup,
+    case: &Case,
+    environment: &Environment,
+    profile: &Profile,
+    cited: &mut BTreeSet<&'static str>,
+) {
     m.element("header", &[("class", "page")], |m| {
         m.put("p", &[("class", "brand")], "nsharness explain");
         m.put("h1", &[], &case.title);
@@ -78,26 +85,26 @@ fn tell(m: &mut Markup, case: &Case, environment: &Environment, profile: &Profil
         Story::Ends(reasons) => reasons.iter().for_each(|why| {
             m.put("p", &[], why);
         }),
-        Story::Told(world, steps) => steps_of(m, case, profile, &world, &steps),
+        Story::Told(world, steps) => {
+            steps_of(m, &mut Album::new(&case.plan, profile), &world, &steps, cited)
+        }
     }
 }
 
 fn steps_of(
     m: &mut Markup,
-    case: &Case,
-    profile: &Profile,
+    album: &mut Album<'_>,
     world: &[&'static Rule],
     steps: &[Told],
+    cited: &mut BTreeSet<&'static str>,
 ) {
-    let mut album = Album::new(&case.plan, profile);
-    let mut cited = BTreeSet::new();
     let mut before = album.pictures(0);
     m.element("section", &[("class", "step")], |m| {
         m.put("h2", &[], "Before the first step");
         before.iter().for_each(|picture| figure(m, &picture.svg(None)));
         if !world.is_empty() {
             m.put("h3", &[("class", "quiet")], "The rules that set it up");
-            cite(m, world, &mut cited);
+            cite(m, world, cited);
         }
     });
     m.element("ol", &[("class", "story-steps")], |m| {
@@ -112,7 +119,7 @@ fn steps_of(
                 });
                 say(m, told);
                 if let Some(model) = &told.verdict.model {
-                    cite(m, &model.rules, &mut cited);
+                    cite(m, &model.rules, cited);
                 }
                 if let Some(way) = album.way(index) {
                     figure(m, &way.svg());

@@ -21,7 +21,7 @@ use crate::model::rules::Rule;
 use crate::scenario::Case;
 use crate::scenario::container::Level;
 use crate::target::Unopened;
-use crate::verdict::Status;
+use crate::verdict::{Status, StepVerdict};
 
 /// Most bytes of pictures; who looks further down than that asks `explain`.
 const MOST_PICTURES: usize = 3 << 20;
@@ -110,8 +110,8 @@ impl<'c, W: Write> Html<'c, W> {
         Self { out, cases, collected: Collected::default() }
     }
 
-    /// Draws a case as the model has it on a target.
-    fn draw(&mut self, number: usize, target: usize) {
+    /// Draws a case as the model has it on a target, with the ways of the steps that are not as expected.
+    fn draw(&mut self, number: usize, target: usize, unexpected: &[usize]) {
         let Collected { cases, targets, pictures, .. } = &mut self.collected;
         let (Some(told), Some(target)) = (cases.get_mut(number), targets.get(target)) else {
             return;
@@ -124,7 +124,7 @@ impl<'c, W: Write> Html<'c, W> {
             return;
         }
         told.pictures = if *pictures < MOST_PICTURES {
-            case::pictures(&mut Album::new(&case.plan, profile), case, profile)
+            case::pictures(&mut Album::new(&case.plan, profile), case, profile, unexpected)
         } else {
             Markup::of(|m| {
                 m.element("p", &[("class", "next")], |m| {
@@ -240,7 +240,10 @@ impl<W: Write> Reporter for Html<'_, W> {
         told.read(json::scenario(judged))?;
         let is_looked_at = verdict.status.is_failure() || verdict.status == Status::Xfail;
         if is_looked_at && !verdict.steps.is_empty() {
-            self.draw(number, target);
+            let told = |(_, step): &(usize, &StepVerdict)| step.status.is_told();
+            let steps = verdict.steps.iter().enumerate().filter(told);
+            let unexpected: Vec<_> = steps.map(|(index, _)| index).collect();
+            self.draw(number, target, &unexpected);
         }
         Ok(())
     }
@@ -255,7 +258,7 @@ impl<W: Write> Reporter for Html<'_, W> {
                     let answered = self.collected.cases[number].answers.iter();
                     let answered = answered.filter(|answer| answer.status != Status::Skip);
                     let first = answered.flat_map(|answer| &answer.targets).min().copied();
-                    self.draw(number, first.unwrap_or_default());
+                    self.draw(number, first.unwrap_or_default(), &[]);
                 }
                 self.collected.cases[number].differs = Some(row);
             }

@@ -151,7 +151,9 @@ fn problems(m: &mut Markup, totals: &Totals) {
     if totals.problems.is_empty() && !summary.interrupted && summary.stray_snapshots.is_empty() {
         return;
     }
-    m.element("section", &[("class", "problems"), ("aria-label", "Warnings")], |m| {
+    let is_whole = totals.problems.is_empty() && !summary.interrupted;
+    let class = if is_whole { "problems mild" } else { "problems" };
+    m.element("section", &[("class", class), ("aria-label", "Warnings")], |m| {
         if summary.interrupted {
             m.put("p", &[], "The run was interrupted: what is not told here was not asked.");
         }
@@ -163,10 +165,19 @@ fn problems(m: &mut Markup, totals: &Totals) {
                 });
             });
         }
-        for file in &summary.stray_snapshots {
-            m.element("p", &[], |m| {
-                m.put("code", &[], file).text(": no scenario has this snapshot (");
-                m.put("code", &[], "nsharness snap prune").text(")");
+        let strays = &summary.stray_snapshots;
+        if !strays.is_empty() {
+            m.element("details", &[], |m| {
+                m.element("summary", &[], |m| {
+                    m.text("Snapshots that no scenario has (");
+                    m.put("code", &[], "nsharness snap prune").text(") ");
+                    m.put("span", &[("class", "count")], strays.len());
+                });
+                m.element("ul", &[("class", "cases")], |m| {
+                    for file in strays {
+                        m.put("li", &[], file);
+                    }
+                });
             });
         }
     });
@@ -199,7 +210,7 @@ fn targets(m: &mut Markup, told: &Collected, totals: &Totals) {
                         let summary = found.map_or(&nothing, |(_, summary)| summary);
                         m.element("tr", &[], |m| {
                             m.put("th", &[("scope", "row")], &target.name);
-                            m.element("td", &[], |m| {
+                            m.element("td", &[("class", "what")], |m| {
                                 m.text(&target.what.join(", "));
                                 for (cases, why) in &target.never {
                                     let word = if target.broke { "broken" } else { "not asked" };

@@ -4,6 +4,8 @@ use super::super::super::escape::cut;
 use super::super::super::markup::Markup;
 use super::{DETAIL, LINE, NAME, PAD, frame, label, number, wide};
 
+/// What stands in a box without rows.
+const EMPTY: &str = "(empty)";
 /// How far what lies in something is moved to the right, and room for the sign of a change.
 const INDENT: f64 = 14.0;
 const SIGN: f64 = 14.0;
@@ -120,7 +122,7 @@ impl Panel {
     /// How wide it must be.
     pub fn width(&self) -> f64 {
         let rows = self.rows.iter().map(Row::width);
-        rows.fold(wide(&cut(&self.head, DETAIL)), f64::max) + 2.0 * PAD
+        rows.fold(wide(&cut(&self.head, DETAIL)).max(wide(EMPTY)), f64::max) + 2.0 * PAD
     }
 
     pub fn height(&self) -> f64 {
@@ -148,10 +150,17 @@ impl Panel {
                 row_at(m, row, x, y, width);
             }
             if self.rows.iter().all(|row| row.key.is_empty()) {
-                label(m, x + PAD, y + LINE + 19.0, "detail", "(empty)");
+                label(m, x + PAD, y + LINE + 19.0, "detail", EMPTY);
             }
         });
     }
+}
+
+/// A line to what a row lies in.
+fn branch(m: &mut Markup, depth: usize, x: f64, y: f64) {
+    let from = x + PAD + SIGN + INDENT * (depth as f64 - 1.0);
+    let d = format!("M{} {}v{}h7", number(from), number(y - 1.0), number(LINE / 2.0));
+    m.void("path", &[("d", &d), ("class", "branch")]);
 }
 
 fn row_at(m: &mut Markup, row: &Row, x: f64, y: f64, width: f64) {
@@ -173,7 +182,10 @@ fn row_at(m: &mut Markup, row: &Row, x: f64, y: f64, width: f64) {
             frame(m, "back", x + 3.0, y, width - 6.0, LINE - 1.0);
             label(m, x + PAD - 3.0, y + 14.0, "sign", row.change.sign());
         }
-        let (left, base) = (x + PAD + SIGN + 14.0 * row.depth as f64 - 4.0, y + 14.0);
+        if row.depth > 0 {
+            branch(m, row.depth, x, y);
+        }
+        let (left, base) = (x + PAD + SIGN + INDENT * row.depth as f64 - 4.0, y + 14.0);
         m.element("text", &[("x", &number(left)), ("y", &number(base))], |m| {
             m.put("tspan", &[("class", "name")], name);
             if !row.detail.is_empty() {
