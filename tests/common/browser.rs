@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ pub struct Browser {
     driver: Child,
     port: u16,
     session: String,
+    /// What it still says must be read by somebody, or it ends.
+    _said: BufReader<ChildStdout>,
     _profile: TempDir,
 }
 
@@ -35,17 +37,17 @@ impl Browser {
             );
             return None;
         };
-        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let said = lines.map_while(Result::ok).find(|line| line.contains("on port "));
-        let port = said
-            .and_then(|line| line.rsplit("on port ").next()?.trim_end_matches('.').parse().ok());
-        let profile = TempDir::new().unwrap();
-        let mut browser = Self {
-            driver,
-            port: port.unwrap_or_default(),
-            session: String::new(),
-            _profile: profile,
+        let mut said = BufReader::new(driver.stdout.take().unwrap());
+        let mut line = String::new();
+        let port = loop {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "chromedriver ended");
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                break port.trim().trim_end_matches('.').parse().expect("a port");
+            }
         };
+        let (session, profile) = (String::new(), TempDir::new().unwrap());
+        let mut browser = Self { driver, port, session, _said: said, _profile: profile };
         let directory = format!("--user-data-dir={}", browser._profile.path().display());
         let arguments = json!([
             "--headless",
@@ -65,10 +67,11 @@ impl Browser {
             "goog:loggingPrefs": { "browser": "ALL" },
         }}});
         let session = browser.ask("POST", "/session", &wanted);
-        let Some(session) = session["sessionId"].as_str() else {
-            crate::common::skip("chromium", &format!("chromedriver starts none: {session}"));
+        if session["error"].as_str().is_some_and(|error| error.contains("binary")) {
+            crate::common::skip("chromium", &format!("there is no browser: {session}"));
             return None;
-        };
+        }
+        let session = session["sessionId"].as_str().unwrap_or_else(|| panic!("{session}"));
         browser.session = format!("/session/{session}");
         Some(browser)
     }

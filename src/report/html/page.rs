@@ -11,7 +11,8 @@ const SCRIPT: &str = include_str!("report.js");
 pub fn page(title: &str, has_filters: bool, body: &Markup) -> String {
     let script = if has_filters { format!("'sha256-{}'", digest(SCRIPT)) } else { "'none'".into() };
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src {script}; base-uri 'none'; \
+        "default-src 'none'; style-src 'sha256-{}'; script-src {script}; \
+         img-src data:; base-uri 'none'; \
          form-action 'none'",
         digest(STYLE)
     );
