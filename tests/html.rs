@@ -407,6 +407,37 @@ fn a_scenario_is_explained_step_by_step_with_every_kind_of_picture() {
 }
 
 #[test]
+fn the_way_of_a_chown_has_the_server_and_the_id_map_where_there_is_one() {
+    let place = Place::new();
+    place.copy("scenarios");
+    let way = |id: &str| {
+        let arguments = ["explain", id, "--kernel", "6.12", "--html", "e.html"];
+        place.run(User::Own, &arguments).expect_code(0);
+        let parsed = Parsed::of(&place.read("e.html"));
+        parsed.is_sound();
+        parsed.text
+    };
+    let remote = way("nfs/chown-mapped-id@remote");
+    assert!(remote.contains("checks nothing itself, and asks the server"), "{remote}");
+    assert!(remote.contains("who asks, to the server"), "{remote}");
+    assert!(!way("nfs/chown-mapped-id@local").contains("to the server"));
+    let mapped = way("idmapped/chown-through");
+    assert!(mapped.contains("through the id map of the mount"), "{mapped}");
+}
+
+#[test]
+fn the_page_of_all_scenarios_has_a_few_megabytes() {
+    let place = Place::new();
+    place.copy("scenarios");
+    place.copy("snapshots");
+    let arguments = ["simulate", "scenarios", "--kernel", "6.12", "--quiet", "--html", "all.html"];
+    place.run(User::Own, &arguments).expect_code(0);
+    let page = place.read("all.html");
+    assert!(page.len() < 6 << 20, "{} bytes", page.len());
+    Parsed::of(&page).is_sound();
+}
+
+#[test]
 fn what_is_no_scenario_has_no_page() {
     let place = Place::new();
     let done = place.run(User::Own, &["explain", "EXDEV", "--html", "e.html"]).expect_code(2);

@@ -94,7 +94,7 @@ impl Machine<'_> {
         let owner = self.seen(idmap, inode, IdKind::User);
         let group = self.seen(idmap, inode, IdKind::Group);
         let mut found = format!(
-            "the file is of user {} and group {}, ",
+            "it is of user {} and group {}, ",
             shown(IdKind::User, owner),
             shown(IdKind::Group, group)
         );
@@ -111,9 +111,9 @@ impl Machine<'_> {
         if !cred.has(cap::CHOWN) {
             found.push_str("; CAP_CHOWN is not effective");
         } else if self.capable_through(cred, idmap, inode, cap::CHOWN) {
-            found.push_str("; CAP_CHOWN counts, for owner and group are mapped");
+            found.push_str("; CAP_CHOWN counts");
         } else {
-            found.push_str("; CAP_CHOWN does not count, for owner or group is not mapped");
+            found.push_str("; CAP_CHOWN does not count, for not both are mapped");
         }
         found
     }

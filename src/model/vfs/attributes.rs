@@ -357,11 +357,16 @@ impl Machine<'_> {
             };
             let denied = self.deny(!storable, &idmap_rules::CHOWN_UNSTORABLE, Errno::EOVERFLOW);
             let asked = match idmap {
-                Some(_) => "the new id through the id map of the mount",
-                None => "the new id in the user namespace of the file system",
+                Some(_) => "through the id map of the mount",
+                None => "in the user namespace of the file system",
             };
-            self.checked(denied, &idmap_rules::CHOWN_UNSTORABLE, asked, || match idmap {
-                Some(map) if storable => format!("stored as {}", map.stored(kind, id)),
+            let asked = format!("the new {} {asked}", word(kind));
+            self.checked(denied, &idmap_rules::CHOWN_UNSTORABLE, &asked, || match idmap {
+                Some(map) if storable => {
+                    let stored = map.stored(kind, id);
+                    let stored = self.id_in(self.sandbox_userns, kind, stored).unwrap_or(stored);
+                    format!("stored as {stored}")
+                }
                 _ => told(storable, "there is one", "there is none"),
             })?;
         }

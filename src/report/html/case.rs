@@ -261,11 +261,9 @@ fn row(m: &mut Markup, step: &StepVerdict) {
     };
     m.element("tr", attributes, |m| {
         m.put("td", &[], step.line).put("td", &[], &step.actor);
+        m.put("td", &[], &step.operation);
         m.element("td", &[], |m| {
-            m.put("code", &[], &step.operation);
-        });
-        m.element("td", &[], |m| {
-            m.put("code", &[], cut(step.outcome.as_deref().unwrap_or("not reached"), CELL));
+            m.text(&cut(step.outcome.as_deref().unwrap_or("not reached"), CELL));
             let word = match step.status {
                 StepStatus::Fail => " not as expected",
                 StepStatus::Xfail => " not as documented, as known",
@@ -273,7 +271,9 @@ fn row(m: &mut Markup, step: &StepVerdict) {
                 StepStatus::Abstained => " the model abstains",
                 StepStatus::Pass | StepStatus::NotReached => "",
             };
-            m.text(word);
+            if !word.is_empty() {
+                m.put("small", &[], word);
+            }
         });
         m.element("td", &[], |m| {
             if let Some(model) = &step.model {

@@ -8,7 +8,7 @@ use crate::model::checks::{Answer, Check};
 use crate::transcript::Outcome;
 
 /// Longest line, and the space between what is asked.
-const LONG: usize = 110;
+const LONG: usize = 140;
 const GAP: f64 = 18.0;
 const HEIGHT: f64 = 2.0 * LINE + 8.0;
 
