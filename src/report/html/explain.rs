@@ -144,7 +144,8 @@ fn changes(m: &mut Markup, before: &[Picture], after: &[Picture]) {
             }
             m.element("div", &[("class", "side")], |m| {
                 m.put("h3", &[("class", "quiet")], "after");
-                figure(m, &picture.svg(Some(old(picture))));
+                // Of what was not shown before it is not known what is new.
+                figure(m, &picture.svg(old(picture).map(Some)));
             });
         });
     }
