@@ -87,12 +87,20 @@ impl Merged {
     }
 
     fn add(&mut self, report: Told) {
-        let Told { file, targets, ending, trouble, .. } = report;
+        let Told { file, part, targets, ending, trouble } = report;
         let name = file.display().to_string();
+        // What one target of a chain cannot be asked, the next one is.
+        let chain = part.is_some_and(|part| part.shared);
         self.problems.extend(trouble.map(|trouble| format!("{name}: {trouble}")));
         let mut summaries = BTreeMap::<String, Summary>::new();
         let mut unheard = BTreeMap::<String, usize>::new();
         for told in &targets {
+            for case in &told.cases {
+                if let Some(why) = case.verdict.contradiction() {
+                    let id = &case.case.id;
+                    self.problems.push(format!("{name}: {id} on {}: {why}", told.target));
+                }
+            }
             let summary = summaries.entry(told.target.clone()).or_default();
             told.cases.iter().for_each(|told| summary.count(told.case.level, &told.verdict));
             match &told.asked {
@@ -107,7 +115,18 @@ impl Merged {
             }
         }
         match ending {
-            Some(ending) => self.end(&name, ending, &summaries),
+            Some(ending) => {
+                for counts in ending.targets.iter().filter(|_| !chain) {
+                    let Some(unheard) = unheard.get(&counts.target) else { continue };
+                    let not_run = counts.not_run;
+                    if *unheard != not_run {
+                        let why = format!("{unheard} are not told, and {not_run} were not run");
+                        let target = &counts.target;
+                        self.problems.push(format!("{name}: {target}: of its scenarios {why}"));
+                    }
+                }
+                self.end(&name, ending, &summaries);
+            }
             // It is not known what else it was to ask.
             None => unheard.iter().for_each(|(target, count)| self.target(target).not_run += count),
         }
@@ -120,6 +139,11 @@ impl Merged {
         let carried = ending.problems.into_iter().map(|problem| format!("{name}: {problem}"));
         self.problems.extend(carried);
         self.interrupted |= ending.all.interrupted;
+        let mut sum = Summary::default();
+        summaries.values().for_each(|summary| sum.add(summary));
+        if !ending.all.is_of(&sum) {
+            self.problems.push(format!("{name}: its summary is not the sum of its targets"));
+        }
         self.strays.extend(ending.all.stray_snapshots);
         let mut named = BTreeSet::new();
         for counts in ending.targets {

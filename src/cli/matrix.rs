@@ -161,6 +161,9 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         file.write_all(matrix.page(&totals).as_bytes()).map_err(written())?;
     }
     print(&matrix.text(width()))?;
+    for problem in &totals.problems {
+        print(&format!("broken: the report is not whole: {}\n", problem.escape_debug()))?;
+    }
     if totals.all.interrupted {
         print(&format!("interrupted: {} answers are missing\n", totals.all.not_run))?;
     }

@@ -452,9 +452,11 @@ fn ask_scenarios(
             witness.submit(submitted, &scenarios[submitted].1)?;
             submitted += 1;
         }
-        if let Some((ticket, answer)) = witness.next(Duration::from_millis(100))?
-            && let Some((name, plan)) = scenarios.get(ticket)
-        {
+        if let Some((ticket, answer)) = witness.next(Duration::from_millis(100))? {
+            let asked = scenarios[..submitted].get(ticket);
+            let asked = asked.filter(|(name, _)| !findings.contains_key(*name));
+            let (name, plan) =
+                asked.ok_or_else(|| io::Error::other("it answered what it was not asked"))?;
             findings.insert((*name).to_owned(), finding(plan, answer));
         }
         if crate::sys::interrupted() {

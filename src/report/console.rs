@@ -258,7 +258,13 @@ impl Reporter for Console {
         } else {
             text.push_str(&by_level(summary, 0));
         }
-        text.push_str(&format!("summary: {}\n", in_short(summary)));
+        // Who reads the last line alone must not take for whole what is not.
+        let not_run = match summary.not_run {
+            0 => String::new(),
+            number => format!(", {number} not run"),
+        };
+        let whole = if totals.problems.is_empty() { "" } else { ", and the report is not whole" };
+        text.push_str(&format!("summary: {}{not_run}{whole}\n", in_short(summary)));
         self.say(&text)
     }
 }

@@ -133,15 +133,9 @@ impl Failure {
 impl Collected {
     fn text(&self, totals: &Totals) -> String {
         let several = totals.targets.len() > 1;
-        let mut text = format!("## nsharness: {}\n\n", headline(&totals.all));
+        let mut text = format!("## nsharness: {}\n\n", headline(totals));
         text.push_str(&figures(&self.targets, totals));
-        if !totals.problems.is_empty() {
-            text.push_str("**The report is not whole:**\n\n");
-            for problem in totals.problems.iter().take(MOST_PROBLEMS) {
-                text.push_str(&format!("- {}\n", prose(problem)));
-            }
-            text.push('\n');
-        }
+        text.push_str(&problems(&totals.problems));
         self.tell_failures(&mut text, several);
         for section in [self.skipped(&totals.all), self.known(several), self.quirks(&totals.all)] {
             if text.len() + section.len() > MOST {
@@ -236,9 +230,13 @@ fn more(rows: usize) -> String {
 }
 
 /// What came of a run, in one line: what is not green first.
-fn headline(summary: &Summary) -> String {
+fn headline(totals: &Totals) -> String {
+    let summary = &totals.all;
     let Summary { passed, failed, skipped, not_run, .. } = *summary;
     let mut parts = Vec::new();
+    if !totals.problems.is_empty() {
+        parts.push("not whole".to_owned());
+    }
     if summary.interrupted {
         parts.push("interrupted".to_owned());
     }
@@ -254,6 +252,16 @@ fn headline(summary: &Summary) -> String {
         parts.push(format!("{skipped} skipped"));
     }
     parts.join(", ")
+}
+
+/// What keeps the report from being whole, if anything does.
+pub(super) fn problems(problems: &[String]) -> String {
+    if problems.is_empty() {
+        return String::new();
+    }
+    let told = problems.iter().take(MOST_PROBLEMS);
+    let lines: String = told.map(|problem| format!("- {}\n", prose(problem))).collect();
+    format!("**The report is not whole:**\n\n{lines}\n")
 }
 
 /// A row a target: what it is, and what came of it.
@@ -299,6 +307,7 @@ fn of_these(summary: &Summary) -> String {
         (summary.timeouts, "timeout"),
         (summary.xpassed, "xpass"),
         (summary.xfailed, "xfail"),
+        (summary.flaky, "flaky"),
         (summary.with_quirks, "with a known deviation"),
         (summary.not_run, "not run"),
     ];

@@ -350,7 +350,11 @@ impl<'c> Matrix<'c> {
         if totals.all.interrupted {
             headline = format!("interrupted, {headline}");
         }
-        format!("## nsharness: {headline}\n\n{figures}{}", self.markdown())
+        if !totals.problems.is_empty() {
+            headline = format!("not whole, {headline}");
+        }
+        let problems = markdown::problems(&totals.problems);
+        format!("## nsharness: {headline}\n\n{figures}{problems}{}", self.markdown())
     }
 
     /// As a table of Markdown, with its footnotes.

@@ -248,7 +248,8 @@ pub struct Totals {
     pub all: Summary,
     /// Of each, in the order in which they were told.
     pub targets: Vec<(String, Summary)>,
-    /// What keeps the report from being whole, where it was put together.
+    /// What keeps the report from being whole: what is missing where it was put together, and what a witness said or
+    /// did that is in no answer.
     pub problems: Vec<String>,
 }
 

@@ -22,12 +22,13 @@ use crate::report::{Judged, Part, Reporter, Summary, Totals};
 use crate::scenario::Case;
 use crate::snapshot::{Mode, Shelf, render};
 use crate::sys;
+use crate::target::model;
 use crate::target::recording::{Recorder, Recording};
 use crate::target::{Answer, Opened, Opener, Unopened};
 use crate::transcript::Transcript;
 use crate::verdict::{Attempts, Recorded, Status, Verdict, judge};
 
-use session::{Session, Started, State};
+use session::{Session, Started, State, UNASKED};
 
 /// How long a wait for answers lasts before interrupts are looked at again.
 const TICK: Duration = Duration::from_millis(100);
@@ -415,16 +416,23 @@ impl Run<'_> {
         let several = self.sessions.len() > 1;
         let session = &mut self.sessions[index];
         let Some(Started { at, prediction }) = session.started.remove(&number) else {
+            session.distrust(UNASKED, self.options.refuse_flaky);
             return Ok(());
         };
         let answer = match answer {
-            Answer::Missing(missing) => {
+            Answer::Missing(missing) if !missing.is_empty() => {
                 self.skip(index, number, missing);
                 return Ok(());
             }
             answer => answer,
         };
         let Some(environment) = &session.environment else { return Ok(()) };
+        if matches!(answer, Answer::Predicted(_)) && session.witness_name != model::NAME {
+            session.distrust("it answered with what a model says", self.options.refuse_flaky);
+            let verdict = Verdict::broken("a model answered in its place".to_owned());
+            self.settle(index, number, verdict, at.elapsed());
+            return Ok(());
+        }
         let case = &self.cases[number];
         let (mode, judged) = (self.options.snapshots, &mut self.judged_records);
         let record = |transcript: &Transcript| {
@@ -552,6 +560,9 @@ impl Run<'_> {
         let (part, all) = (self.options.part, Summary::default());
         let mut totals = Totals { part, all, targets: Vec::new(), problems: Vec::new() };
         for mut session in self.sessions {
+            session.close();
+            let target = &session.target;
+            totals.problems.extend(session.troubles.iter().map(|why| format!("{target}: {why}")));
             session.summary.not_run = session.waiting.len() + session.started.len();
             session.summary.interrupted = sys::interrupted();
             totals.all.add(&session.summary);
@@ -607,7 +618,7 @@ fn of_summary(summary: &Summary) -> ExitCode {
         ExitCode::Interrupted
     } else if summary.failed > summary.broken {
         ExitCode::Failure
-    } else if summary.broken > 0 {
+    } else if summary.broken > 0 || summary.not_run > 0 {
         ExitCode::Broken
     } else if summary.executed() == 0 {
         ExitCode::NothingExecuted

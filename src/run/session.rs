@@ -14,6 +14,12 @@ use crate::target::remote::Remote;
 use crate::target::{Opened, Opener, Unopened, Witness};
 use crate::verdict::{Attempts, Verdict};
 
+/// What is said of a witness that answers twice, or answers what nobody asked.
+pub(super) const UNASKED: &str = "it answered what it was not asked";
+
+/// How much of what went wrong is told.
+const MOST_TROUBLES: usize = 8;
+
 /// A case whose answer is awaited.
 pub(super) struct Started {
     pub at: Instant,
@@ -56,6 +62,8 @@ pub(super) struct Session {
     /// What was judged and not told yet.
     pub finished: BTreeMap<usize, (Verdict, Duration)>,
     pub summary: Summary,
+    /// What went wrong with the witness that is in no answer.
+    pub troubles: Vec<String>,
     /// Whether the reporters know of it.
     pub announced: bool,
     /// How many cases are told as a whole, because the target cannot be asked.
@@ -79,6 +87,7 @@ impl Session {
             attempts: BTreeMap::new(),
             finished: BTreeMap::new(),
             summary: Summary::default(),
+            troubles: Vec::new(),
             announced: false,
             unasked: 0,
         }
@@ -156,17 +165,30 @@ impl Session {
 
     /// The witness cannot be asked anything any more: nobody answers what was left.
     pub fn break_off(&mut self, error: &io::Error, refuse_flaky: bool) {
+        self.close();
         let left = std::mem::take(&mut self.started).into_keys();
         for case in left.chain(std::mem::take(&mut self.waiting)) {
             let why = format!("{} cannot be asked any more: {error}", self.target);
             self.settle(case, Verdict::broken(why), Duration::ZERO, refuse_flaky);
         }
-        self.close();
+    }
+
+    /// The witness is not believed any more, and what it was not asked yet nobody is.
+    pub fn distrust(&mut self, why: &str, refuse_flaky: bool) {
+        self.troubles.push(why.to_owned());
+        self.break_off(&io::Error::other(why), refuse_flaky);
     }
 
     /// Ends what is asked: a guest is halted and makes room for another.
     pub fn close(&mut self) {
-        self.witness = None;
+        if let Some(mut witness) = self.witness.take() {
+            // Whoever says something more says what it was not asked. That one has died who had nothing more
+            // to say is seen by the witness itself.
+            if self.started.is_empty() && matches!(witness.next(Duration::ZERO), Ok(Some(_))) {
+                self.troubles.push(UNASKED.to_owned());
+            }
+            self.troubles.extend(std::iter::from_fn(|| witness.trouble()).take(MOST_TROUBLES));
+        }
         if matches!(self.state, State::Open) {
             self.state = State::Over;
         }
@@ -214,6 +236,7 @@ impl Session {
 
     /// No answer is awaited any more.
     pub fn abandon(&mut self) {
+        self.close();
         self.waiting.extend(std::mem::take(&mut self.started).into_keys());
         self.give_up();
     }

@@ -28,7 +28,23 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Host {
     workers: Vec<Slot>,
+    /// What a worker process does all its life.
+    life: Life,
+    /// The number of the next question.
+    number: u64,
+    /// What went wrong with workers that had nothing to do.
+    troubles: Vec<String>,
 }
+
+/// What a worker process does all its life: it reads a [`Question`] after the other from the socket, and writes a
+/// [`Reply`] to each, as [`channel`] frames them. The process is the supervisor that it must not outlive.
+pub type Life = fn(UnixStream, Pid) -> !;
+
+/// What a worker is asked: a plan, and a number that no other question has.
+pub type Question<P> = (u64, P);
+
+/// What it answers, with the number of the question.
+pub type Reply<A> = (u64, A);
 
 #[derive(Debug)]
 struct Slot {
@@ -41,6 +57,7 @@ struct Slot {
 #[derive(Debug)]
 struct Job {
     ticket: usize,
+    number: u64,
     /// The plan as it is sent: it is sent again to another worker if this one ends before its turn.
     message: Vec<u8>,
     time: Duration,
@@ -48,6 +65,7 @@ struct Job {
 }
 
 const ENDED: &str = "its process ended while the scenario was running";
+const UNASKED: &str = "it answered what it was not asked";
 
 /// How many plans a worker is given: one to work on, one to go on with at once.
 const DEPTH: usize = 2;
@@ -58,7 +76,16 @@ impl Host {
     /// # Errors
     /// Those of socketpair(2) and fork(2).
     pub fn start(workers: usize) -> io::Result<Self> {
-        let mut host = Self { workers: Vec::with_capacity(workers) };
+        Self::of(workers, serve)
+    }
+
+    /// Starts this many workers that live so.
+    ///
+    /// # Errors
+    /// Those of socketpair(2) and fork(2).
+    pub fn of(workers: usize, life: Life) -> io::Result<Self> {
+        let mut host =
+            Self { workers: Vec::with_capacity(workers), life, number: 0, troubles: Vec::new() };
         for _ in 0..workers.max(1) {
             let slot = host.start_worker()?;
             host.workers.push(slot);
@@ -68,13 +95,15 @@ impl Host {
 
     fn start_worker(&mut self) -> io::Result<Slot> {
         let (ours, theirs) = UnixStream::pair()?;
+        // Who has begun to answer goes on: one that stops in the middle must not stop the supervisor.
+        ours.set_read_timeout(Some(GRACE))?;
         let supervisor = getpid();
         match sys::fork()? {
             None => {
                 drop(ours);
                 // The copies of the other workers' sockets would keep them from seeing the end.
                 self.workers.clear();
-                serve(theirs, supervisor)
+                (self.life)(theirs, supervisor)
             }
             Some(pid) => Ok(Slot { pid, socket: ours, jobs: VecDeque::new() }),
         }
@@ -83,13 +112,16 @@ impl Host {
     /// Takes the answer of a worker; one that ended has broken over the plan that it worked on.
     fn collect(&mut self, index: usize) -> io::Result<Option<(usize, Answer)>> {
         let slot = &mut self.workers[index];
-        let answer = channel::receive::<worker::Answer>(&mut slot.socket);
+        let answer = channel::receive::<Reply<worker::Answer>>(&mut slot.socket);
         let job = slot.jobs.pop_front();
         if let Some(next) = slot.jobs.front_mut() {
             next.deadline = Instant::now() + next.time;
         }
+        let asked = job.as_ref().map(|job| job.number);
         let (answer, ended) = match answer {
-            Ok(Some(answer)) => (Answer::from(answer), false),
+            Ok(Some((number, answer))) if Some(number) == asked => (Answer::from(answer), false),
+            // Nothing that it says after that is believed.
+            Ok(Some(_)) => (broken(UNASKED), true),
             Ok(None) => (broken(ENDED), true),
             // It left something unread behind: the plan that it had not begun.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => (broken(ENDED), true),
@@ -101,10 +133,21 @@ impl Host {
         Ok(job.map(|job| (job.ticket, answer)))
     }
 
-    /// Whether a worker has closed its socket.
-    fn has_ended(&self, index: usize) -> bool {
-        let mut fds = [PollFd::new(self.workers[index].socket.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    /// Looks whether a worker that has nothing to do is there and silent, and puts another in the place of one that is
+    /// not: no plan is broken by it, but it is told.
+    fn look_at(&mut self, index: usize) -> io::Result<()> {
+        let slot = &mut self.workers[index];
+        let mut fds = [PollFd::new(slot.socket.as_fd(), PollFlags::POLLIN)];
+        if !slot.jobs.is_empty() || poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
+            return Ok(());
+        }
+        let said = channel::receive::<Reply<worker::Answer>>(&mut slot.socket);
+        self.troubles.push(match said {
+            Ok(None) => "a worker died that had nothing to do".to_owned(),
+            Ok(Some(_)) => UNASKED.to_owned(),
+            Err(error) => format!("a worker that had nothing to do: {error}"),
+        });
+        self.replace(index)
     }
 
     /// Starts another worker in place of one, and gives it what the other had not begun.
@@ -157,11 +200,11 @@ impl Witness for Host {
         let index = index.filter(|index| self.workers[*index].jobs.len() < DEPTH);
         let Some(index) = index else { return Err(io::Error::other("every worker is busy")) };
         let time = Duration::from_millis(plan.timeout_ms) + GRACE;
-        let job = Job { ticket, message: channel::encode(plan)?, time, deadline: Instant::now() };
-        if self.workers[index].jobs.is_empty() && self.has_ended(index) {
-            // It was killed while it was idle: nothing was asked of it, so nothing is broken.
-            self.replace(index)?;
-        }
+        let number = self.number;
+        self.number += 1;
+        let message = channel::encode::<Question<&Plan>>(&(number, plan))?;
+        let job = Job { ticket, number, message, time, deadline: Instant::now() };
+        self.look_at(index)?;
         self.give(index, job);
         Ok(())
     }
@@ -194,6 +237,15 @@ impl Witness for Host {
         Ok(job.map(|job| (job.ticket, broken("it did not answer in time and was killed"))))
     }
 
+    fn trouble(&mut self) -> Option<String> {
+        if self.troubles.is_empty() {
+            for index in 0..self.workers.len() {
+                self.look_at(index).ok()?;
+            }
+        }
+        self.troubles.pop()
+    }
+
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         let busy = self.workers.iter().filter(|slot| !slot.jobs.is_empty());
         busy.map(|slot| slot.socket.as_fd()).collect()
@@ -218,10 +270,11 @@ fn serve(mut socket: UnixStream, supervisor: Pid) -> ! {
     die_with(supervisor);
     let Ok(worker) = Worker::new() else { sys::exit_now(1) };
     loop {
-        match channel::receive::<Plan>(&mut socket) {
-            Ok(Some(plan)) => {
+        match channel::receive::<Question<Plan>>(&mut socket) {
+            Ok(Some((number, plan))) => {
                 let answer = worker.run(&plan);
-                if channel::send(&mut socket, &answer).is_err() {
+                let reply: Reply<_> = (number, answer);
+                if channel::send(&mut socket, &reply).is_err() {
                     sys::exit_now(1);
                 }
             }

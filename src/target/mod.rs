@@ -186,6 +186,12 @@ pub trait Witness {
     /// Where it cannot be asked anything any more.
     fn next(&mut self, wait: Duration) -> io::Result<Option<(usize, Answer)>>;
 
+    /// What went wrong with it that is in no answer: it died between two plans, or said what nobody asked it. What
+    /// it answered meanwhile may be true, and the run is not as it should be.
+    fn trouble(&mut self) -> Option<String> {
+        None
+    }
+
     /// Has a guest that stays on one processor stay on another: see [`crate::processor::stay_on`].
     fn move_to(&mut self, _processor: usize) {}
 

@@ -16,6 +16,9 @@ pub struct Model {
     answers: VecDeque<(usize, Answer)>,
 }
 
+/// The name of the model among the witnesses.
+pub const NAME: &str = "model";
+
 impl Model {
     /// The model of a kernel of this profile.
     pub fn new(profile: Profile) -> Self {
@@ -25,7 +28,7 @@ impl Model {
 
 impl Witness for Model {
     fn name(&self) -> &'static str {
-        "model"
+        NAME
     }
 
     fn target(&self) -> String {

@@ -119,6 +119,10 @@ impl Witness for Recorder {
         Ok(next)
     }
 
+    fn trouble(&mut self) -> Option<String> {
+        self.witness.trouble()
+    }
+
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         self.witness.sources()
     }

@@ -32,6 +32,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often it is looked whether the process has ended, before it is killed.
 const PATIENCE: u32 = 100;
 
+/// How long it may stop in the middle of what it says.
+const STALLED: Duration = Duration::from_secs(10);
+
 const ENDED: &str = "the process that asks it ended";
 
 /// What the process says.
@@ -41,6 +44,8 @@ enum Said {
     Unopened(Unopened),
     Asked(usize, Box<Transcript>),
     Missing(usize, Vec<Missing>),
+    /// Something went wrong that is in no answer.
+    Trouble(String),
     /// It cannot be asked anything any more.
     Broken(String),
 }
@@ -55,6 +60,8 @@ pub struct Remote {
     sent: BTreeMap<usize, usize>,
     /// Plans that are sent when others are answered.
     held: VecDeque<(usize, Vec<u8>)>,
+    /// What went wrong that is in no answer.
+    troubles: Vec<String>,
 }
 
 impl Remote {
@@ -77,8 +84,10 @@ impl Remote {
                 sys::exit_now(0)
             }
             Some(pid) => {
-                let (sent, held) = (BTreeMap::new(), VecDeque::new());
-                Ok(Self { target, pid, socket: ours, sent, held })
+                // Whoever has begun to say something goes on.
+                ours.set_read_timeout(Some(STALLED))?;
+                let (sent, held, troubles) = (BTreeMap::new(), VecDeque::new(), Vec::new());
+                Ok(Self { target, pid, socket: ours, sent, held, troubles })
             }
         }
     }
@@ -144,7 +153,12 @@ fn serve(
             }
             asked += 1;
         }
-        let said = match witness.next(TICK) {
+        let next = witness.next(TICK);
+        // Before the answer, so that it is told before the last one.
+        while let Some(trouble) = witness.trouble() {
+            channel::send(socket, &Said::Trouble(trouble))?;
+        }
+        let said = match next {
             Ok(Some((ticket, Answer::Asked(transcript)))) => Said::Asked(ticket, transcript),
             Ok(Some((ticket, Answer::Missing(missing)))) => Said::Missing(ticket, missing),
             Ok(Some((_, Answer::Predicted(_) | Answer::All(_)))) => {
@@ -199,6 +213,10 @@ impl Witness for Remote {
         let (ticket, answer) = match channel::receive(&mut self.socket)? {
             Some(Said::Asked(ticket, transcript)) => (ticket, Answer::Asked(transcript)),
             Some(Said::Missing(ticket, missing)) => (ticket, Answer::Missing(missing)),
+            Some(Said::Trouble(trouble)) => {
+                self.troubles.push(trouble);
+                return Ok(None);
+            }
             Some(Said::Broken(why)) => return Err(io::Error::other(why)),
             Some(Said::Opened(_) | Said::Unopened(_)) | None => {
                 return Err(io::Error::other(ENDED));
@@ -207,6 +225,10 @@ impl Witness for Remote {
         self.sent.remove(&ticket);
         self.send_held();
         Ok(Some((ticket, answer)))
+    }
+
+    fn trouble(&mut self) -> Option<String> {
+        self.troubles.pop()
     }
 
     fn move_to(&mut self, processor: usize) {

@@ -85,6 +85,10 @@ impl Witness for Asked {
         self.kernel.next(wait)
     }
 
+    fn trouble(&mut self) -> Option<String> {
+        self.kernel.trouble()
+    }
+
     fn move_to(&mut self, processor: usize) {
         self.kernel.move_to(processor);
     }

@@ -17,6 +17,7 @@ use crate::model::Prediction;
 use crate::model::rules::Rule;
 use crate::scenario::Case;
 use crate::scenario::condition::Answers;
+use crate::scenario::observe::Observe;
 use crate::target::Answer;
 use crate::transcript::{Breakage, End, Outcome, Transcript};
 
@@ -222,6 +223,9 @@ pub fn judge(
     record: impl FnOnce(&Transcript) -> Recorded,
 ) -> Verdict {
     let (kernel, mut model) = match answer {
+        Answer::Missing(missing) if missing.is_empty() => {
+            return Verdict::broken("it was not asked, and nobody says why".into());
+        }
         Answer::Missing(missing) => return Verdict::skip(missing),
         Answer::Asked(transcript) => (Some(*transcript), second),
         Answer::All(_) => return Verdict::broken("it was answered as if it were many".into()),
@@ -249,7 +253,7 @@ pub fn judge(
         ..Verdict::skip(Vec::new())
     };
     verdict.collect(&voices.name);
-    verdict.status = verdict.status_at(first, case);
+    verdict.status = verdict.status_at(first, case, voices.kernel.is_some());
     let silent = |found: &Result<_, Outcome>| matches!(found, Err(Outcome::Abstained(_)));
     if matches!(first.end, End::Completed)
         && verdict.status != Status::Broken
@@ -263,6 +267,25 @@ pub fn judge(
     verdict.transcript = voices.into_first();
     verdict.skip_if_nothing_was_said();
     verdict
+}
+
+/// What a transcript lacks that says it came to the end. A model abstains; whoever does it for real cannot.
+fn left_out(transcript: &Transcript, case: &Case, is_kernel: bool) -> Option<String> {
+    let Transcript { outcomes, observations, .. } = transcript;
+    let (answered, steps) = (outcomes.len(), case.plan.steps.len());
+    if answered != steps {
+        return Some(format!("{answered} of {steps} steps were answered"));
+    }
+    let wanted: usize = case.plan.observe.iter().map(Observe::count).sum();
+    if observations.len() != wanted {
+        return Some(format!("{} of {wanted} observations were made", observations.len()));
+    }
+    let found = observations.iter().filter_map(|observation| observation.found.as_ref().err());
+    let abstains = outcomes.iter().chain(found).find_map(|outcome| match outcome {
+        Outcome::Abstained(why) => Some(why),
+        _ => None,
+    });
+    abstains.filter(|_| is_kernel).map(|why| format!("it was asked and gives no answer: {why}"))
 }
 
 /// The words before what kernel and model say of the same thing.
@@ -407,14 +430,15 @@ impl Verdict {
         }
     }
 
-    /// The status by how far the first voice came, and by what steps and observations say.
-    fn status_at(&mut self, first: &Transcript, case: &Case) -> Status {
-        let (answered, steps) = (first.outcomes.len(), case.plan.steps.len());
+    /// The status by how far the first voice came, and by what steps and observations say. Who says that it
+    /// came to the end is not believed where it leaves something out.
+    fn status_at(&mut self, first: &Transcript, case: &Case, is_kernel: bool) -> Status {
+        let answered = first.outcomes.len();
         match &first.end {
-            End::Completed if answered == steps => return self.status_of_parts(),
-            End::Completed => {
-                self.reasons.push(format!("{answered} of {steps} steps were answered"));
-            }
+            End::Completed => match left_out(first, case, is_kernel) {
+                None => return self.status_of_parts(),
+                Some(why) => self.reasons.push(why),
+            },
             End::Broke(breakage) => self.reasons.push(breakage.to_string()),
             End::TimedOut => {
                 let limit = case.plan.timeout_ms as f64 / 1000.0;
@@ -446,6 +470,26 @@ impl Verdict {
         } else {
             Status::Pass
         }
+    }
+
+    /// Why its status cannot be what came of its parts, where a report tells it: those who wrote it agree with themselves.
+    pub fn contradiction(&self) -> Option<String> {
+        if self.status.is_failure() {
+            return None;
+        }
+        let word = self.status.word();
+        let failed = |step: &&StepVerdict| {
+            matches!(step.status, StepStatus::Fail | StepStatus::Xpass | StepStatus::NotReached)
+        };
+        if let Some(step) = self.steps.iter().find(failed) {
+            return Some(format!("it is said to be {word}, and line {} is not", step.line));
+        }
+        if self.recorded.complaint().is_some() {
+            return Some(format!("it is said to be {word}, and its observations are not"));
+        }
+        let differs = |one: &&ObservationVerdict| one.agrees == Some(false) && one.known.is_none();
+        let differs = self.observations.iter().find(differs);
+        differs.map(|one| format!("it is said to be {word}, and {} is not", one.title))
     }
 
     /// Adds a reason that makes a failure of what would be none.

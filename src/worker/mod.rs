@@ -324,7 +324,14 @@ impl Worker {
     }
 
     fn transcript(&self) -> Transcript {
-        log::read(&self.buffer).into_iter().next().unwrap_or_else(log::unended)
+        let mut transcripts = log::read(&self.buffer);
+        if transcripts.len() > 1 {
+            // It goes on after its end: which part of it is true is not known.
+            let stage = "worker: transcript".to_owned();
+            let detail = format!("it ends {} times", transcripts.len());
+            return Transcript::broken(Breakage { stage, detail, errno: None });
+        }
+        transcripts.pop().unwrap_or_else(log::unended)
     }
 }
 

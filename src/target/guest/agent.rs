@@ -109,6 +109,7 @@ fn serve() -> io::Result<()> {
         line.say(&Reply::Answer { number, answer: Box::new(answer), troubles })?;
         if worker.is_spent() {
             // What is left is asked of a guest with a fresh agent.
+            line.say(&Reply::Leaving)?;
             break;
         }
     }

@@ -9,7 +9,7 @@ use crate::worker::shell::{Said, Shell, Told};
 use crate::worker::{self, arena::Check};
 
 /// Changes with what is said here. Both sides are the same binary, unless somebody gives a guest another.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 /// How many bytes may be on their way to the agent. A terminal line holds back what is more than 4096 less
 /// 128 bytes (TTY_THRESHOLD_THROTTLE of drivers/tty/n_tty.c), and one of User-Mode Linux that was held back
 /// was measured to go on a second later.
@@ -89,4 +89,7 @@ pub enum Reply {
     },
     /// What is told of the program that was let in.
     Told(Box<Told>),
+    /// It ends now and means to: what it was sent and has not begun is for another guest. An end without this word is
+    /// an accident.
+    Leaving,
 }

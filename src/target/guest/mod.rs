@@ -2,11 +2,11 @@
 
 pub mod agent;
 mod console;
-mod frame;
+pub mod frame;
 mod image;
 pub mod initramfs;
 mod machine;
-mod message;
+pub mod message;
 pub mod modules;
 mod passage;
 mod qemu;
@@ -52,6 +52,8 @@ const GRACE: Duration = Duration::from_secs(10);
 const DEPTH: usize = 8;
 /// How often in a row a guest may end without having answered anything, before it is given up.
 const TRIES: u32 = 3;
+/// How many pieces of what it says and prints are read before something else is looked at: it may never stop.
+const AT_ONCE: usize = 64;
 /// The memory of a guest in MiB. It takes of the host's what is used of it.
 const MEMORY: u32 = 512;
 /// The variable of the environment that says otherwise.
@@ -151,6 +153,8 @@ pub struct Guest {
     fruitless: u32,
     /// Why it is not started any more.
     given_up: Option<String>,
+    /// What went wrong that is in no answer.
+    troubles: Vec<String>,
     environment: Option<Environment>,
 }
 
@@ -170,6 +174,8 @@ struct Boot {
     up: bool,
     /// Whether it was asked anything.
     used: bool,
+    /// Whether it has said that it ends.
+    leaving: bool,
     /// When it should have said something.
     deadline: Instant,
 }
@@ -271,6 +277,7 @@ impl Guest {
             number: 0,
             fruitless: 0,
             given_up: None,
+            troubles: Vec::new(),
             environment: None,
         };
         let boot = guest.begin().map_err(|error| guest.failed(error.to_string(), String::new()))?;
@@ -339,6 +346,7 @@ impl Guest {
             taken: 0,
             up: false,
             used: false,
+            leaving: false,
             deadline: Instant::now() + patience(self.kernel.flavour),
         })
     }
@@ -349,6 +357,16 @@ impl Guest {
             Reply::Hello { protocol, environment, notes } => {
                 if protocol != PROTOCOL {
                     self.end(&format!("its agent speaks protocol {protocol}, not {PROTOCOL}"));
+                    return;
+                }
+                if self.boot.as_ref().is_some_and(|boot| boot.up) {
+                    self.lied("it said twice what it is");
+                    return;
+                }
+                let known = self.environment.as_ref().map(|known| &known.release);
+                if let Some(known) = known.filter(|known| **known != environment.release) {
+                    let is = environment.release.escape_debug();
+                    self.lied(&format!("it is Linux {is}, and was {} before", known.clone()));
                     return;
                 }
                 let note = self.qemu.as_ref().and_then(Qemu::note);
@@ -369,14 +387,20 @@ impl Guest {
                 }
             }
             Reply::Begun { number } => {
-                let Some(job) = self.jobs.front_mut().filter(|job| job.number == number) else {
-                    self.end("it began a plan out of turn");
+                let next = |job: &&mut Job| job.number == number && job.sent && !job.begun;
+                let Some(job) = self.jobs.front_mut().filter(next) else {
+                    self.lied("it began a plan out of turn");
                     return;
                 };
                 job.begun = true;
                 let time = job.time();
                 if let Some(boot) = &mut self.boot {
                     boot.deadline = Instant::now() + time;
+                }
+            }
+            Reply::Leaving => {
+                if let Some(boot) = &mut self.boot {
+                    boot.leaving = true;
                 }
             }
             Reply::Answer { number, answer, troubles } => {
@@ -392,8 +416,17 @@ impl Guest {
 
     /// Takes the answer to the first of what it was asked.
     fn answered(&mut self, number: usize, mut answer: Answer, troubles: &[String]) {
-        if self.jobs.front().is_none_or(|job| job.number != number) {
-            self.end("it answered a plan out of turn");
+        let Some(job) = self.jobs.front().filter(|job| job.number == number && job.begun) else {
+            self.lied("it answered a plan out of turn");
+            return;
+        };
+        let fits = match (&job.question, &answer) {
+            (Question::One(_), Answer::Asked(_) | Answer::Missing(_)) => true,
+            (Question::Many(plans, _), Answer::All(all)) => plans.len() == all.len(),
+            _ => false,
+        };
+        if !fits {
+            self.lied("it answered another question than it was asked");
             return;
         }
         self.fruitless = 0;
@@ -448,24 +481,36 @@ impl Guest {
         }
     }
 
+    /// The end of a guest that did not keep to the protocol. The plan that is next is not asked of another: who said
+    /// something wrong about one plan may have said it of others too, and that must not look as if nothing was.
+    fn lied(&mut self, why: &str) {
+        match self.jobs.front_mut() {
+            Some(job) => job.begun = true,
+            None => self.troubles.push(why.to_owned()),
+        }
+        self.end(why);
+    }
+
     /// The end of a guest, and of the plan that it was working on. Others are asked of another guest.
     fn end(&mut self, why: &str) {
         let Some(mut boot) = self.boot.take() else { return };
         boot.read_console();
         let why = boot.explain(why);
         let console = boot.console.text();
-        let up = boot.up;
+        let unmeant = boot.up && !boot.leaving;
         drop(boot);
         self.fruitless += 1;
         for job in &mut self.jobs {
             job.sent = false;
         }
         if let Some(job) = self.jobs.front_mut() {
-            job.deaths += u32::from(up);
+            job.deaths += u32::from(unmeant);
             // One that had not begun may be without guilt; the second time it is not believed.
             if job.begun || job.deaths > 1 {
                 self.fruitless = 0;
                 self.break_first(&why, &console);
+            } else if unmeant {
+                self.troubles.push(format!("it ended between two plans: {why}"));
             }
         }
         if self.fruitless >= TRIES {
@@ -494,6 +539,8 @@ impl Boot {
         let until = Instant::now() + wait;
         loop {
             match self.decoder.decode() {
+                // Who says nothing but that, and never stops, must not hold up the end of its time.
+                Ok(Some(Reply::Taken { .. })) if Instant::now() >= self.deadline => {}
                 Ok(Some(reply)) => return Ok(Some(reply)),
                 Ok(None) => {}
                 Err(error) => return Err(format!("what it says cannot be understood: {error}")),
@@ -541,10 +588,10 @@ impl Boot {
         poll(&mut fds, PollTimeout::ZERO) == Ok(0)
     }
 
-    /// Takes in what came over the line; whether more may come.
+    /// Takes in what came over the line, as much as is understood at once; whether more may come.
     fn read_channel(&mut self) -> bool {
         let mut bytes = [0; 64 << 10];
-        loop {
+        for _ in 0..AT_ONCE {
             match self.machine.channel.read(&mut bytes) {
                 Ok(0) => return false,
                 Ok(length) => self.decoder.feed(&bytes[..length]),
@@ -553,14 +600,16 @@ impl Boot {
                 Err(_) => return false,
             }
         }
+        true
     }
 
     fn read_console(&mut self) {
         let mut bytes = [0; 16 << 10];
-        while let Ok(length) = self.machine.console.read(&mut bytes)
-            && length > 0
-        {
-            self.console.feed(&bytes[..length]);
+        for _ in 0..AT_ONCE {
+            match self.machine.console.read(&mut bytes) {
+                Ok(length) if length > 0 => self.console.feed(&bytes[..length]),
+                _ => return,
+            }
         }
     }
 
@@ -648,6 +697,10 @@ impl Witness for Guest {
             }
         }
         Ok(self.ready.pop_front())
+    }
+
+    fn trouble(&mut self) -> Option<String> {
+        self.troubles.pop()
     }
 
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
