@@ -7,10 +7,10 @@
 
 mod common;
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use common::{Done, Place, User, json_lines};
 use nix::sys::signal::{Signal, raise};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use nsharness::channel;
 use nsharness::diag::Source;
 use nsharness::exit_code::ExitCode;
@@ -30,7 +32,7 @@ use nsharness::run::{Asked, Options, Share, Takes, exit_code, run};
 use nsharness::scenario::plan::Plan;
 use nsharness::scenario::{Case, FoundFile, KnownNames, resolve};
 use nsharness::shard::Shard;
-use nsharness::snapshot::Mode;
+use nsharness::snapshot;
 use nsharness::target::Opener;
 use nsharness::target::guest::frame::{Decoder, Encoder};
 use nsharness::target::guest::message::{PROTOCOL, Reply, Request};
@@ -191,7 +193,7 @@ fn ask_workers(name: &str, life: Life) {
         shared: false,
     };
     let options = Options {
-        snapshots: Mode::Check,
+        snapshots: snapshot::Mode::Check,
         fail_fast: false,
         keep: None,
         model: false,
@@ -267,13 +269,9 @@ const GUESTS: &[(&str, Lie)] = &[
     ("is another kernel when it is started again", |line| {
         // The next life of this program sees that this one was there.
         line.say(&Reply::Begun { number: line.number });
-        let _ = File::create(second_life());
         exit();
     }),
-    ("speaks another protocol when it is started again", |_| {
-        let _ = File::create(second_life());
-        exit();
-    }),
+    ("speaks another protocol when it is started again", |_| exit()),
     ("babbles", |line| {
         let _ = line.out.write_all(&[b'x'; 64 << 10]);
         line.answer();
@@ -367,10 +365,17 @@ fn hello(release: &str) -> Reply {
     Reply::Hello { protocol: PROTOCOL, environment: Box::new(environment), notes: Vec::new() }
 }
 
-/// A file beside this program that says that it was started before.
-fn second_life() -> PathBuf {
-    let me = std::env::args().next().expect("a name");
-    PathBuf::from(format!("{me}.again"))
+/// The path of this program: it is called as a kernel is.
+fn program() -> PathBuf {
+    std::env::current_exe().expect("a path")
+}
+
+/// Whether this program was started before: a pipe beside it has a byte for its first life alone. Everything else here
+/// is read-only.
+fn is_second_life() -> bool {
+    let pipe = program().with_extension("lives");
+    let pipe = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(pipe);
+    pipe.and_then(|mut pipe| pipe.read_exact(&mut [0])).is_err()
 }
 
 fn exit() -> ! {
@@ -388,8 +393,8 @@ fn guest(line: i32) -> ! {
     #[allow(unsafe_code, reason = "it is inherited by its number")]
     // SAFETY: whoever starts a User-Mode Linux gives it this descriptor, and nothing else here has it.
     let mut line = unsafe { UnixStream::from_raw_fd(line) };
-    let me = std::env::args().next().expect("a name");
-    let number = me.rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
+    let name = program().file_stem().map(|name| name.to_string_lossy().into_owned());
+    let number = name.as_deref().and_then(|name| name.rsplit('-').next()?.parse::<usize>().ok());
     let (name, lie) = GUESTS[number.expect("a number")];
     let out = line.try_clone().expect("a descriptor");
     let truth = Transcript::broken(nsharness::transcript::Breakage {
@@ -398,7 +403,7 @@ fn guest(line: i32) -> ! {
         errno: None,
     });
     let mut to = Line { out, encoder: Encoder::default(), number: 0, truth };
-    let again = second_life().exists();
+    let again = is_second_life();
     let mut first = hello(if again && name.contains("another kernel") { "8.8.8" } else { "9.9.9" });
     if let (Reply::Hello { protocol, .. }, true) =
         (&mut first, again && name.contains("another protocol"))
@@ -445,6 +450,11 @@ fn ask_guest(place: &Place, kernel: &Path, name: &str) {
     let linux = format!("linux-{number}");
     let _ = fs::remove_file(place.path().join(&linux));
     fs::hard_link(kernel, place.path().join(&linux)).expect("a name");
+    let lives = place.path().join(&linux).with_extension("lives");
+    let _ = fs::remove_file(&lives);
+    mkfifo(&lives, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
+    let mut lives = OpenOptions::new().read(true).write(true).open(&lives).expect("a pipe");
+    lives.write_all(b"1").expect("room");
     let began = Instant::now();
     let on = format!("uml:./{linux}");
     let arguments = ["run", "--on", &on, "--witness", "kernel", "--json", "out.json"];
