@@ -7,6 +7,7 @@ pub mod cli;
 pub mod comparison;
 pub mod coverage;
 pub mod diag;
+pub mod edges;
 pub mod exit_code;
 pub mod inspect;
 pub mod interpreter;

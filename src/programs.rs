@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -136,7 +136,11 @@ fn name_of(file: &Path) -> &str {
 /// The loader that a program asks the kernel for; `None` where it needs none.
 fn loader(program: &Path) -> Result<Option<PathBuf>, String> {
     let unreadable = |error: io::Error| format!("it cannot be read: {error}");
-    let mut file = File::open(program).map_err(unreadable)?;
+    interpreter(File::open(program).map_err(unreadable)?)
+}
+
+/// The loader that stands in a program.
+pub(crate) fn interpreter(mut file: impl Read + Seek) -> Result<Option<PathBuf>, String> {
     let mut start = [0; 2];
     if file.read_exact(&mut start).is_ok() && start == *b"#!" {
         return Err("it is a script: name its interpreter instead".to_owned());
@@ -154,7 +158,7 @@ fn loader(program: &Path) -> Result<Option<PathBuf>, String> {
 }
 
 /// The files of what a loader lists, as `NAME => FILE (ADDRESS)` or `FILE (ADDRESS)`.
-fn parse_list(list: &str) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn parse_list(list: &str) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for line in list.lines().map(str::trim) {
         let (name, found) = line.split_once(" => ").unwrap_or((line, line));

@@ -34,7 +34,11 @@ fn an_interrupted_run_is_130_and_its_report_whole(
     assert!(began.elapsed() < Duration::from_secs(30));
     assert!(done.stdout.contains("pass    a"), "{}", done.stdout);
     assert!(done.stdout.contains("interrupted"), "{}", done.stdout);
-    assert!(done.stdout.ends_with("summary: 1 passed, 0 failed, 0 skipped\n"), "{}", done.stdout);
+    assert!(
+        done.stdout.ends_with("summary: 1 passed, 0 failed, 0 skipped, 1 not run\n"),
+        "{}",
+        done.stdout
+    );
     let events = json_lines(&place.read("out.json"));
     let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["environment", "scenario", "summary"]);

@@ -25,7 +25,7 @@ pub struct Options {
 
 /// What the index of an archive says of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Package {
+pub(crate) struct Package {
     pub(super) name: String,
     pub(super) version: String,
     /// The digest of the file, in hexadecimal.
@@ -37,7 +37,7 @@ pub(super) struct Package {
 
 impl Package {
     /// Reads a paragraph of an index: deb822(5).
-    fn parse(paragraph: &str) -> Option<Self> {
+    pub(crate) fn parse(paragraph: &str) -> Option<Self> {
         let field = |name: &str| {
             let begin = |line: &str| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned);
             paragraph.lines().find_map(begin).map(|value| value.trim().to_owned())
@@ -52,7 +52,7 @@ impl Package {
     }
 
     /// The names of the packages it depends on that begin with one of these.
-    pub(super) fn dependencies(&self, beginnings: &[&str]) -> Vec<String> {
+    pub(crate) fn dependencies(&self, beginnings: &[&str]) -> Vec<String> {
         let names = self.depends.split([',', '|']).filter_map(|one| one.split_whitespace().next());
         names
             .filter(|name| beginnings.iter().any(|begin| name.starts_with(begin)))

@@ -4,7 +4,7 @@
 //! kernels of Debian through the system's package client.
 
 mod add;
-mod archive;
+pub(crate) mod archive;
 pub mod cache;
 pub mod debian;
 mod failure;
@@ -12,7 +12,7 @@ mod fetch;
 mod find;
 mod libc;
 mod modules;
-mod release;
+pub(crate) mod release;
 mod tool;
 
 use std::fmt;

@@ -36,7 +36,7 @@ pub fn describe(file: &Path) -> io::Result<Description> {
     Ok(of_bytes(&fs::read(file)?))
 }
 
-fn of_bytes(bytes: &[u8]) -> Description {
+pub(crate) fn of_bytes(bytes: &[u8]) -> Description {
     let contains = |text: &[u8]| memmem::find(bytes, text).is_some();
     if let Some(release) = boot_release(bytes) {
         Description { flavour: Some(Flavour::Image), release }

@@ -292,11 +292,22 @@ fn decode<T: for<'de> Deserialize<'de>>(event: &Value) -> Result<T, String> {
 impl Told {
     /// Reads a report as far as it goes.
     pub fn read(file: &Path) -> Self {
-        let (part, targets) = (None, Vec::new());
-        let mut told = Self { file: file.to_owned(), part, targets, ending: None, trouble: None };
+        let mut told = Self::of_nothing(file);
         let opened = File::open(file).map_err(|error| format!("it cannot be read: {error}"));
         told.trouble = opened.and_then(|file| told.lines(BufReader::new(file))).err();
         told
+    }
+
+    /// Reads a report as far as it goes, from what was a file of this name.
+    pub fn of(file: &Path, input: impl BufRead) -> Self {
+        let mut told = Self::of_nothing(file);
+        told.trouble = told.lines(input).err();
+        told
+    }
+
+    fn of_nothing(file: &Path) -> Self {
+        let (part, targets) = (None, Vec::new());
+        Self { file: file.to_owned(), part, targets, ending: None, trouble: None }
     }
 
     fn lines(&mut self, mut input: impl BufRead) -> Result<(), String> {

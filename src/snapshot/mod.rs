@@ -1,7 +1,7 @@
 //! Observations as they were recorded and reviewed, in files beside the scenarios.
 
 mod render;
-mod store;
+pub(crate) mod store;
 
 pub use render::render;
 pub use store::{Mode, Pending, Shelf, Stray};

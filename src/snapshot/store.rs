@@ -18,6 +18,9 @@ use crate::scenario::load::SCENARIOS;
 use crate::verdict::Recorded;
 
 /// The directory that mirrors `scenarios/`.
+/// No record is larger.
+const LARGEST: u64 = 64 << 20;
+
 const SNAPSHOTS: &str = "snapshots";
 const ENDING: &str = "snap";
 const PENDING_ENDING: &str = "snap.new";
@@ -245,14 +248,25 @@ fn pending_of(record: &Path) -> PathBuf {
 
 /// The content of a snapshot file; `None` where there is none.
 fn read(file: &Path) -> io::Result<Option<String>> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    // Looked at before it is opened: to open a pipe would wait for a writer.
+    match fs::metadata(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
-    };
+        Ok(found) if !found.is_file() => return Err(invalid("it is no regular file".to_owned())),
+        Ok(found) if found.len() > LARGEST => {
+            return Err(invalid(format!("it is larger than {} MiB", LARGEST >> 20)));
+        }
+        Ok(_) => {}
+    }
+    content(&fs::read_to_string(file)?).map(Some)
+}
+
+/// What was observed, of the text of a record.
+pub(crate) fn content(text: &str) -> io::Result<String> {
     let content = text.strip_prefix("---\n").and_then(|rest| Some(rest.split_once("\n---\n")?.1));
     match content {
-        Some(content) => Ok(Some(format!("{}\n", content.trim_end_matches('\n')))),
+        Some(content) => Ok(format!("{}\n", content.trim_end_matches('\n'))),
         None => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "it has no header between two `---` lines",

@@ -154,7 +154,8 @@ impl Recording {
         Ok(recording)
     }
 
-    fn parse(mut input: impl BufRead) -> io::Result<Self> {
+    /// Reads a recording from what was a file.
+    pub(crate) fn parse(mut input: impl BufRead) -> io::Result<Self> {
         let mut number = 1;
         let wrong = |number: usize, why: String| {
             io::Error::new(io::ErrorKind::InvalidData, format!("line {number}: {why}"))

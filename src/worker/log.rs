@@ -76,9 +76,13 @@ pub fn unended() -> Transcript {
 
 /// The transcripts in a buffer, one after the other; the last one may have no end.
 pub fn read(buffer: &SharedBuffer) -> Vec<Transcript> {
+    read_text(&buffer.contents())
+}
+
+/// The transcripts in what was written to a buffer.
+pub fn read_text(contents: &[u8]) -> Vec<Transcript> {
     let (mut transcripts, mut transcript) = (Vec::new(), unended());
     let mut open = false;
-    let contents = buffer.contents();
     for line in contents.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         open = true;
         let part = serde_json::from_slice(line).map_err(|error| error.to_string());

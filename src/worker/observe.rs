@@ -456,8 +456,13 @@ fn mountinfo(
 ) -> Result<Value, Failure> {
     let table = read_proc(proc, &format!("{process}/mountinfo"))
         .ok_or_else(|| super::perform::failure("open mountinfo", Errno::last()))?;
-    let under =
-        item.under.as_ref().map(|path| format!("/{}", path.as_str().trim_matches(['/', '.'])));
+    let under = item.under.as_ref().map(|path| path.as_str());
+    Ok(mounts(&table, under))
+}
+
+/// What a mount table has, or what it has at and below a path.
+pub fn mounts(table: &str, under: Option<&str>) -> Value {
+    let under = under.map(|path| format!("/{}", path.trim_matches(['/', '.'])));
     let is_under = |at: &str, top: &str| {
         top == "/" || at == top || at.strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
     };
@@ -469,7 +474,7 @@ fn mountinfo(
         .collect();
     // Stacked mounts keep their order; otherwise the order of the table is the kernel's business.
     mounts.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(Value::List(mounts.into_iter().map(|(_, mount)| mount).collect()))
+    Value::List(mounts.into_iter().map(|(_, mount)| mount).collect())
 }
 
 /// Whether a line of mountinfo is of a /proc, /sys or device that the harness mounted: what is

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use elf::ElfBytes;
@@ -28,8 +28,9 @@ const SUFFIXES: &[(&str, Compression)] = &[
 const LOADED_LATER: &[(&str, &[&str])] =
     &[("nfs", &["nfsv3", "nfsv4"]), ("vfat", &["nls_cp437", "nls_ascii", "nls_iso8859_1"])];
 
+/// How a file is compressed.
 #[derive(Clone, Copy, Debug)]
-enum Compression {
+pub(crate) enum Compression {
     None,
     Xz,
     Zstd,
@@ -58,7 +59,7 @@ pub struct Modules {
 
 /// What a module says of itself.
 #[derive(Debug, Default)]
-struct Info {
+pub(crate) struct Info {
     depends: Vec<String>,
     before: Vec<String>,
     after: Vec<String>,
@@ -250,7 +251,7 @@ fn find(
 }
 
 /// The lines `alias PATTERN MODULE` of modules.alias, but for patterns of hardware.
-fn parse_aliases(text: &str) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn parse_aliases(text: &str) -> BTreeMap<String, Vec<String>> {
     let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in text.lines() {
         if let ["alias", alias, module] = line.split(' ').collect::<Vec<_>>()[..] {
@@ -269,7 +270,11 @@ fn unreadable(path: &Path, error: &io::Error) -> Missing {
 }
 
 fn read((path, compression): &(PathBuf, Compression)) -> io::Result<Vec<u8>> {
-    let mut file = BufReader::new(File::open(path)?);
+    decompress(BufReader::new(File::open(path)?), *compression)
+}
+
+/// What is in a file; no more of it is unpacked than a module may have.
+pub(crate) fn decompress(mut file: impl BufRead, compression: Compression) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut take = |from: &mut dyn Read| from.take(LARGEST + 1).read_to_end(&mut bytes);
     match compression {
@@ -295,7 +300,7 @@ fn strings(section: &[u8]) -> impl Iterator<Item = &str> {
 }
 
 /// What a module says of itself; `None` where it is not a module.
-fn info(bytes: &[u8]) -> Option<Info> {
+pub(crate) fn info(bytes: &[u8]) -> Option<Info> {
     let elf = ElfBytes::<AnyEndian>::minimal_parse(bytes).ok()?;
     let header = elf.section_header_by_name(".modinfo").ok()??;
     let (section, _) = elf.section_data(&header).ok()?;
