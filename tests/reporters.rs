@@ -150,7 +150,7 @@ fn subject(id: &str) -> Subject {
         tags: Vec::new(),
         probes: Vec::new(),
         source: Arc::new(Source { name: id.to_owned(), text: "title: A fact\n".to_owned() }),
-        steps: Vec::from([0..13]),
+        steps: std::iter::once(0..13).collect(),
     }
 }
 

@@ -56,7 +56,7 @@ impl Diagnostic {
     pub fn at(source: &Arc<Source>, span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             source: Arc::clone(source),
-            span: Some(span),
+            span: Some(inside(&source.text, span)),
             message: one_line(&message.into()),
             label: String::new(),
             hint: None,
@@ -149,6 +149,17 @@ fn one_line(message: &str) -> String {
         if hidden { line.extend(c.escape_unicode()) } else { line.push(c) }
     }
     line
+}
+
+/// A span as far as it lies in a text, from one character to another: a parser means the end of a file by one byte more,
+/// and a character by its first byte.
+fn inside(text: &str, span: Range<usize>) -> Range<usize> {
+    let start = floor(text, span.start.min(text.len()));
+    let mut end = span.end.clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
 }
 
 /// The part of a source that is shown: the first line of the span, cut where it is too long.
