@@ -14,7 +14,7 @@ pub enum ExitCode {
     Failure = 1,
     /// The command line could not be understood.
     Usage = 2,
-    /// A scenario file is invalid; nothing was run.
+    /// A file is invalid, of a scenario or of settings; nothing was run.
     InvalidFile = 3,
     /// The selection was valid, but not one scenario was executed: all were skipped or none matched.
     /// Of several targets that were named, each must have executed one. A shard that has nothing of what was
@@ -37,7 +37,7 @@ impl ExitCode {
             "a failure: fail, xpass, timeout or a snapshot that does not match; a problem in layers; a command that fails in `shell`",
         ),
         (Self::Usage, "the command line is wrong"),
-        (Self::InvalidFile, "a scenario file is invalid; nothing was run"),
+        (Self::InvalidFile, "a file is invalid, of a scenario or of settings; nothing was run"),
         (Self::NothingExecuted, "nothing was executed, or nothing on a target that was named"),
         (Self::Broken, "the environment or the harness broke"),
         (Self::Bug, "a bug in nsharness"),

@@ -36,5 +36,6 @@ pub mod target;
 mod terminal;
 pub mod trace;
 pub mod transcript;
+pub mod variables;
 pub mod verdict;
 pub mod worker;

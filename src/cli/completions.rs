@@ -1,6 +1,5 @@
 //! `nsharness completions`
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::{Trouble, print};
@@ -24,7 +23,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let mut script = Vec::new();
     clap_complete::generate(
         arguments.shell,
-        &mut super::Arguments::command(),
+        &mut super::settings::command(),
         env!("CARGO_PKG_NAME"),
         &mut script,
     );

@@ -4,8 +4,6 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
-
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 
@@ -26,7 +24,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let directory = &arguments.directory;
     let write = || -> io::Result<usize> {
         fs::create_dir_all(directory)?;
-        clap_mangen::generate_to(super::Arguments::command(), directory)?;
+        clap_mangen::generate_to(super::settings::command(), directory)?;
         fs::read_dir(directory).map(Iterator::count)
     };
     let count = write().map_err(Trouble::environment(directory.display().to_string()))?;

@@ -3,6 +3,7 @@
 mod bundle;
 mod check;
 mod completions;
+mod config;
 mod diff;
 mod doctor;
 mod explain;
@@ -22,18 +23,21 @@ mod schema;
 mod search;
 mod select;
 mod shell;
+mod settings;
 mod simulate;
 mod snap;
 
 use std::io::{self, Write};
 use std::panic;
+use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::diag::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::missing::Missing;
+use settings::{Applied, Settings};
 
 /// Declarative tests for what containers stand on: user namespaces and id maps, overlayfs, bind
 /// mounts and propagation, pivot_root and chroot.
@@ -42,6 +46,33 @@ use crate::missing::Missing;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// The only file of settings, in the place of nsharness.toml and your own [env: NSHARNESS_CONFIG]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// Reads no file of settings
+    #[arg(long, global = true, conflicts_with = "config", help_heading = "Global options")]
+    no_config: bool,
+    /// Whether output has colours; auto is where a terminal is, and NO_COLOR is not [env: NSHARNESS_COLOR]
+    #[arg(long, value_name = "WHEN", value_enum, global = true, help_heading = "Global options")]
+    color: Option<Color>,
+}
+
+/// Whether output has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Color> for anstream::ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +113,8 @@ enum Command {
     Findings(findings::Arguments),
     /// Review the snapshots of what scenarios observe
     Snap(snap::Arguments),
+    /// Show every setting, its value and who said it
+    Config(config::Arguments),
     /// Print the JSON schema of a scenario file, or the reference made from it
     Schema(schema::Arguments),
     /// Print what a shell completes the command line by
@@ -118,18 +151,9 @@ impl Trouble {
 /// Runs the command that the arguments of this process say.
 pub fn main() -> ExitCode {
     // A closed pipe ends output, not the process in the middle of a sandbox: it is an error of writing.
-    let outcome = panic::catch_unwind(|| {
-        let arguments = match Arguments::try_parse() {
-            Ok(arguments) => arguments,
-            Err(error) => {
-                let _ = error.print();
-                return if error.use_stderr() { ExitCode::Usage } else { ExitCode::AsExpected };
-            }
-        };
-        match execute(arguments.command) {
-            Ok(code) => code,
-            Err(trouble) => complain(&trouble),
-        }
+    let outcome = panic::catch_unwind(|| match run_command() {
+        Ok(code) => code,
+        Err(trouble) => complain(&trouble),
     });
     outcome.unwrap_or_else(|_| {
         eprintln!("this is a bug in nsharness: please report it with the scenario that shows it");
@@ -137,9 +161,55 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn execute(command: Command) -> Result<ExitCode, Trouble> {
+/// The command line is read twice: as it stands, and with the settings that it leaves room for.
+fn run_command() -> Result<ExitCode, Trouble> {
+    let command = settings::command();
+    let told = |error: clap::Error| {
+        let _ = error.print();
+        Ok(if error.use_stderr() { ExitCode::Usage } else { ExitCode::AsExpected })
+    };
+    let matches = match command.clone().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return told(error),
+    };
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => return told(error),
+    };
+    if arguments.command.has_no_settings() {
+        return execute(arguments, &Settings::default(), &Applied::default());
+    }
+    let settings = Settings::gather(&command, arguments.config, arguments.no_config)?;
+    let (command, applied) = settings.apply(command, &matches);
+    let parsed =
+        command.try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    match parsed {
+        Ok(arguments) => execute(arguments, &settings, &applied),
+        Err(error) => told(error),
+    }
+}
+
+impl Command {
+    /// Whether it does the same whatever settings say, so that a shell can ask for its completions anywhere.
+    fn has_no_settings(&self) -> bool {
+        matches!(self, Self::Completions(_) | Self::Man(_) | Self::Schema(_))
+    }
+}
+
+fn execute(
+    Arguments { command, color, .. }: Arguments,
+    settings: &Settings,
+    applied: &Applied,
+) -> Result<ExitCode, Trouble> {
+    let said = || Color::from_str(settings.common("color")?, true).ok();
+    if let Some(color) = color.or_else(said) {
+        anstream::ColorChoice::write_global(color.into());
+    }
+    if let Some(line) = applied.line() {
+        eprintln!("{line}");
+    }
     match command {
-        Command::Run(arguments) => run::execute(arguments),
+        Command::Run(arguments) => run::execute(arguments, applied),
         Command::Matrix(arguments) => matrix::execute(&arguments),
         Command::Diff(arguments) => diff::execute(&arguments),
         Command::Merge(arguments) => merge::execute(&arguments),
@@ -157,6 +227,7 @@ fn execute(command: Command) -> Result<ExitCode, Trouble> {
         Command::Findings(arguments) => findings::execute(&arguments),
         Command::Snap(arguments) => snap::execute(&arguments),
         Command::Bundle(arguments) => bundle::execute(&arguments),
+        Command::Config(arguments) => config::execute(&arguments, settings),
         Command::Schema(arguments) => schema::execute(&arguments),
         Command::Completions(arguments) => completions::execute(&arguments),
         Command::Man(arguments) => man::execute(&arguments),

@@ -194,6 +194,16 @@ impl NamedPrograms {
         }
     }
 
+    /// Forgets those of a kind.
+    pub fn leave_out(&mut self, runtimes: bool, overlays: bool) {
+        if runtimes {
+            self.runtime.clear();
+        }
+        if overlays {
+            self.overlay.clear();
+        }
+    }
+
     /// These on these targets, as they are named.
     pub fn way(&self, on: &On) -> Way {
         Way::of(on.named(), &self.runtime, &self.overlay)

@@ -28,7 +28,7 @@ pub struct Again {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
     retries: Option<u32>,
     /// What a flaky scenario is: a status of its own, counted as passed, or what it was at first
-    #[arg(long, value_name = "WHAT", value_enum, default_value = "pass", requires = "retries")]
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "pass")]
     flaky: Flaky,
 }
 
@@ -42,6 +42,11 @@ enum Flaky {
 }
 
 impl Again {
+    /// Asks nothing again.
+    pub fn leave_out(&mut self) {
+        self.retries = None;
+    }
+
     /// How often what failed is asked again, at most.
     pub fn retries(&self) -> u32 {
         self.retries.unwrap_or_default()

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::on::{NamedPrograms, On, cores, guests_at_once};
 use super::reports::{Again, Reports};
 use super::select::{OfShard, Selected, Selection};
+use super::settings::Applied;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::last::{AUTO, Last, Memory};
@@ -47,8 +48,8 @@ pub struct Arguments {
     #[command(flatten)]
     again: Again,
     /// How many scenarios are asked at once on this machine; one a core if left out
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    jobs: Option<u64>,
     /// Ends every scenario after so many seconds, whatever it says itself
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: Option<u64>,
@@ -187,14 +188,32 @@ impl Arguments {
         })
     }
 
+    /// Leaves out the settings that do not go with what is asked.
+    fn leave_out(&mut self, applied: &Applied) {
+        if !self.on.has_host() && applied.has("jobs") {
+            self.jobs = None;
+        }
+        if self.on.is_auto() || self.on.is_recorded() {
+            self.programs.leave_out(applied.has("runtime"), applied.has("overlay"));
+        }
+        if self.on.is_recorded() {
+            if applied.has("keep") {
+                self.keep = None;
+            }
+            if applied.has("timeout") {
+                self.timeout = None;
+            }
+            if applied.has("retries") {
+                self.again.leave_out();
+            }
+        }
+    }
+
     /// What does not go together.
     fn check(&self) -> Result<(), Trouble> {
         let wrong = |why: &str| Err(Trouble::Usage(why.into()));
         if !self.witness.contains(&Voice::Kernel) {
             return wrong("`run` asks the kernel; `nsharness simulate` asks the model alone");
-        }
-        if self.jobs == Some(0) {
-            return wrong("--jobs must be at least 1");
         }
         if !self.on.has_host() {
             for (given, option) in
@@ -261,13 +280,15 @@ fn recording(path: &Path) -> Result<Recording, Trouble> {
         .map_err(Trouble::environment(format!("{} is no recording", path.display())))
 }
 
-pub fn execute(mut arguments: Arguments) -> Result<ExitCode, Trouble> {
+pub fn execute(mut arguments: Arguments, applied: &Applied) -> Result<ExitCode, Trouble> {
     let last = arguments.last()?;
     if let Some(last) = &last {
         arguments.take_up(last)?;
     }
+    arguments.leave_out(applied);
     arguments.check()?;
-    let jobs = arguments.jobs.unwrap_or_else(cores).min(MOST_JOBS);
+    let jobs = arguments.jobs.map_or_else(cores, |jobs| usize::try_from(jobs).unwrap_or(MOST_JOBS));
+    let jobs = jobs.min(MOST_JOBS);
     let programs = arguments.programs.find()?;
     // Beside the programs the kernel itself is asked.
     let hosts = arguments.on.workers(jobs, 1 + programs.count())?;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::release::{compare, is_of};
 use super::{Failure, Flavour, Kernel, Libc};
 use crate::missing::Missing;
+use crate::variables;
 
 /// The name of the description in the directory of a kernel.
 const DESCRIPTION: &str = "kernel.json";
@@ -30,7 +31,7 @@ const STAGING: &str = ".staging-";
 /// Where no variable says where that is.
 pub fn root() -> Result<PathBuf, Missing> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(root) = variable("NSHARNESS_CACHE") {
+    if let Some(root) = variables::value(variables::CACHE) {
         return std::path::absolute(&root)
             .map_err(|error| Missing::new("a cache", error.to_string(), "set NSHARNESS_CACHE"));
     }

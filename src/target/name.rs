@@ -78,7 +78,8 @@ fn unknown(word: &str) -> String {
     format!("no target `{}`: {hint}", word.escape_debug())
 }
 
-/// What stands behind `uml:` or `qemu:`: a path has a `/` or is there, all else is a version.
+/// What stands behind `uml:` or `qemu:`: what begins with a digit and has no `/` is a version, also where a file has that
+/// name: who proposes a change of a checkout must not choose what `uml:6.12` runs.
 fn kernel(word: &str, text: &str) -> Result<Which, String> {
     let (file, modules) = match text.split_once(',') {
         Some((file, options)) => (file, Some(options)),
@@ -92,11 +93,12 @@ fn kernel(word: &str, text: &str) -> Result<Which, String> {
         }
     };
     let path = PathBuf::from(file);
-    if file.contains('/') || (!file.is_empty() && path.is_file()) {
+    let numbered = file.starts_with(|c: char| c.is_ascii_digit());
+    if file.contains('/') || (!file.is_empty() && !numbered && path.is_file()) {
         return Ok(Which::File { path, modules });
     }
     let version = |c: char| c.is_ascii_alphanumeric() || ".-+~_".contains(c);
-    if !file.starts_with(|c: char| c.is_ascii_digit()) || !file.chars().all(version) {
+    if !numbered || !file.chars().all(version) {
         return Err(format!(
             "`{}` is neither a version, as in {word}:6.12, nor a file, as in {word}:./linux",
             file.escape_debug()

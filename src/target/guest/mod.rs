@@ -30,6 +30,7 @@ use crate::probe::Environment;
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::ProgramName;
 use crate::transcript::{Breakage, Transcript};
+use crate::variables;
 use crate::worker::arena::{self, Check};
 
 use console::Console;
@@ -44,8 +45,6 @@ use qemu::Qemu;
 const BOOT: Duration = Duration::from_secs(60);
 /// How long one may take whose processor is emulated.
 const SLOW_BOOT: Duration = Duration::from_secs(240);
-/// The variable of the environment that says otherwise, in seconds.
-const BOOT_TIMEOUT: &str = "NSHARNESS_BOOT_TIMEOUT";
 /// How much longer than its plan's time a guest may take before it counts as stuck.
 const GRACE: Duration = Duration::from_secs(10);
 /// How many plans a guest is given: one to work on, the others so that it never waits.
@@ -56,8 +55,6 @@ const TRIES: u32 = 3;
 const AT_ONCE: usize = 64;
 /// The memory of a guest in MiB. It takes of the host's what is used of it.
 const MEMORY: u32 = 512;
-/// The variable of the environment that says otherwise.
-const GUEST_MEMORY: &str = "NSHARNESS_GUEST_MEMORY";
 
 /// What the text of the console is called among the evidence.
 const CONSOLE: &str = "console";
@@ -224,12 +221,12 @@ impl Job {
 
 /// The number in a variable of the environment.
 fn said(variable: &str) -> Option<u32> {
-    std::env::var(variable).ok()?.parse().ok()
+    variables::value(variable)?.to_str()?.parse().ok()
 }
 
 /// How long a guest may take to say hello.
 fn patience(flavour: Flavour) -> Duration {
-    match (said(BOOT_TIMEOUT), flavour) {
+    match (said(variables::BOOT_TIMEOUT), flavour) {
         (Some(seconds), _) => Duration::from_secs(seconds.into()),
         (None, Flavour::Uml) => BOOT,
         (None, Flavour::Image) => SLOW_BOOT,
@@ -331,7 +328,7 @@ impl Guest {
     }
 
     fn begin(&self) -> io::Result<Boot> {
-        let memory = said(GUEST_MEMORY).unwrap_or(MEMORY);
+        let memory = said(variables::GUEST_MEMORY).unwrap_or(MEMORY);
         let machine = match &self.qemu {
             None => uml::start(&self.kernel, &self.initramfs, memory, self.place)?,
             Some(qemu) => qemu.start(&self.kernel, &self.initramfs, memory)?,
