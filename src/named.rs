@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use crate::diag::did_you_mean;
 use crate::missing::Missing;
 use crate::programs;
 use crate::scenario::condition::KernelVersion;
@@ -76,9 +77,11 @@ impl Named {
         };
         let Some(path) = path else {
             let package = purpose.packaged.iter().find(|(program, _)| *program == self.0);
-            let remedy = match package {
-                Some((_, package)) => format!("install it, as by `apt-get install {package}`"),
-                None => format!("install {self}, or name its file"),
+            let known = purpose.packaged.iter().map(|(program, _)| *program);
+            let remedy = match (package, did_you_mean(&self.0, known)) {
+                (Some((_, package)), _) => format!("install it, as by `apt-get install {package}`"),
+                (None, Some(near)) => format!("did you mean `{near}`?"),
+                (None, None) => format!("install {self}, or name its file"),
             };
             return Err(Missing::new(what, "it is not there", remedy));
         };

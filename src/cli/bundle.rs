@@ -16,10 +16,17 @@ use crate::scenario::container::BUNDLE;
 use crate::scenario::world::World;
 use crate::worker::plant_by_hand;
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness bundle oci/volume-read-only there           config.json, world, ./there/run
+  nsharness bundle oci/volume-read-only there --runtime crun --program bash
+";
+
 /// Writes the bundle of a scenario with a container, for a runtime that is called by hand: config.json, the root file
 /// system with a shell in it, the rest of the world, and a script that makes the mounts and calls the runtime. Nothing is
 /// run.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The id of a scenario, with @CASE where it has several, or its file
     #[arg(value_name = "ID|PATH")]

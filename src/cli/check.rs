@@ -4,7 +4,16 @@ use super::select::{Selection, resolve_file};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness check                                       every file below scenarios/
+  nsharness check my.yaml
+
+Exit status: 0 all are valid, 3 one is not.
+";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,

@@ -6,9 +6,16 @@ use super::settings::{Found, SETTINGS, Setting, Settings};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness config
+  NSHARNESS_RETRIES=2 nsharness config --json
+";
+
 /// An option of the command line counts more than a variable, that more than nsharness.toml of the checkout, that
 /// more than your own file. docs/configuration.md has every setting.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Prints JSON lines, one a setting
     #[arg(long)]

@@ -10,10 +10,21 @@ use crate::comparison::{Column, Reader};
 use crate::exit_code::ExitCode;
 use crate::report::matrix::{Matrix, Shown};
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness run --json before.json
+  nsharness run --json after.json                       after an upgrade of the kernel, say
+  nsharness diff before.json after.json
+  nsharness diff before.json after.json --markdown
+
+Exit status: 0 nothing differs, 1 something does, 4 the two have no target in common.
+";
+
 /// Both are what `run --json` or `matrix --json` wrote. Targets of the same name are held against each
 /// other; where each file has only one, those two. The exit status is 0 where nothing differs, 1 where
 /// anything does, and 4 where the two have no target in common.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The report of before
     #[arg(value_name = "A.json")]

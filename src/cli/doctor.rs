@@ -17,6 +17,11 @@ use crate::target::open::Means;
 use crate::target::{Target, Unopened};
 
 const NOTES: &str = "\
+Examples:
+  nsharness doctor
+  nsharness doctor --on host,uml:6.12
+  nsharness doctor --json
+
 Each question has its answer, the evidence, and where it is no, the remedy and how many of the scenarios below
 scenarios/ cannot be asked for it. What a machine has beside its kernel is asked of this one, not of guests.
 Exit status 5: no sandbox can be made there, or a question broke; 4: the target cannot be had.

@@ -22,8 +22,17 @@ use crate::target::model::Model;
 /// Most scenarios that are explained at once.
 const AT_ONCE: usize = 3;
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness explain overlay/whiteout                    a scenario, step by step
+  nsharness explain overlay.rename.dir-exdev            a rule
+  nsharness explain EXDEV                               which rules give an error
+  nsharness explain rename --kernel 5.10                a topic, as an older kernel has it
+";
+
 /// Nothing is run: what is told is what the model says.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The id or file of a scenario, a rule, an error as in EXDEV, or a topic: a family of rules or a
     /// tag

@@ -9,6 +9,13 @@ use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::search::findings::merge;
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness search all --count 2000 --shard 1/2 --out 1
+  nsharness search all --count 2000 --shard 2/2 --out 2
+  nsharness findings merge 1 2 --out all
+";
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -17,6 +24,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(after_help = EXAMPLES)]
     /// Put the findings of several searches into one directory, one a cause, with their counts added
     Merge {
         /// Directories that `nsharness search --out` wrote

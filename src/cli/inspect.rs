@@ -19,10 +19,10 @@ use crate::report::inspect::{Header, Summary, name_json, name_text, remark_json,
 
 const EXAMPLES: &str = "\
 Examples:
-  nsharness inspect container/diff image/diff base/diff     storage of podman or docker, topmost first
+  nsharness inspect container/diff image/diff base/diff     as docker stores them
   nsharness inspect --mount /var/lib/docker/overlay2/ID/merged
   nsharness inspect -o lowerdir=/l1:/l2,upperdir=/u,userxattr
-  nsharness inspect --work=container/work container/diff    what mounts have left in the work directory, too
+  nsharness inspect --work=container/work container/diff    the work directory too
   nsharness inspect --oci layer2 layer1                     unpacked archives of an image
 
 A line is the type, the layers, the path, and what is hidden: `f 1` a file of layer 1, `d 1+3` a directory merged

@@ -14,7 +14,16 @@ use crate::kernel::{self, Failure, Fetched, Flavour, Options};
 use crate::missing::Missing;
 use crate::sys;
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness kernel fetch debian:12
+  nsharness kernel list
+  nsharness run --on uml:6.1
+  nsharness kernel remove uml:6.1
+";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -14,7 +14,15 @@ use crate::target::host::Host;
 use crate::target::open::Means;
 use crate::target::{Target, Unopened};
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness list                                        what would be skipped here, and why
+  nsharness list overlay/ --tag rename --json
+  nsharness list --on uml:6.12                          what would be skipped there
+";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,

@@ -22,10 +22,20 @@ use crate::sys;
 use crate::target::open::Means;
 use crate::target::{Target, Targets, Which};
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness matrix bind/ --on host,uml:5.10,uml:6.12    which kernels differ, and by which rule
+  nsharness matrix oci/ --runtime runc,crun --markdown differences.md
+  nsharness matrix overlay/ --overlay fuse-overlayfs    beside the kernel
+
+Exit status: 0 everything as expected, although it differs; 1 a failure, 4 a target executed nothing, 5 something broke.
+";
+
 /// Every scenario is asked on every target. A row is shown where the targets differ: in the status, or
 /// in what a step or an observation gave, although the scenario may allow for that. The exit status is
 /// that of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,

@@ -10,10 +10,21 @@ use crate::report::read::Told;
 use crate::run::exit_code;
 use crate::target::Targets;
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness run --shard 1/2 --json 1.json               on one machine
+  nsharness run --shard 2/2 --json 2.json               on another
+  nsharness merge 1.json 2.json --junit all.xml
+  nsharness merge 1.json 2.json --on host               fails too where host has no report
+
+Exit status: that of one run of the whole; 1 or 5, never 0, where a part is missing.
+";
+
 /// Each file is what `run`, `simulate` or `matrix` wrote by --json. Of each target of which there is a shard,
 /// all must be there. What keeps the whole from being whole is told, and then the exit status is 1 or 5, never 0:
 /// a run that died, a shard that is missing, a file of another version, two answers to one question.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// The JSON reports
     #[arg(value_name = "FILE", required = true)]

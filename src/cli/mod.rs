@@ -39,10 +39,26 @@ use crate::exit_code::ExitCode;
 use crate::missing::Missing;
 use settings::{Applied, Settings};
 
+/// What the help ends with.
+fn after_help() -> String {
+    format!("{EXAMPLES}\n{}", ExitCode::help())
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nsharness run                                         asks what scenarios/ says, here
+  nsharness simulate overlay/ --kernel 5.10             asks the model alone
+  nsharness explain overlay/whiteout
+  nsharness doctor                                      what this machine allows
+  nsharness kernel fetch debian:13                      then --on uml:6.12
+
+`nsharness help COMMAND` has examples of each.
+";
+
 /// Declarative tests for what containers stand on: user namespaces and id maps, overlayfs, bind
 /// mounts and propagation, pivot_root and chroot.
 #[derive(Debug, Parser)]
-#[command(name = "nsharness", version, after_help = ExitCode::help(), arg_required_else_help = true)]
+#[command(name = "nsharness", version, after_help = after_help(), arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -159,6 +175,17 @@ pub fn main() -> ExitCode {
         eprintln!("this is a bug in nsharness: please report it with the scenario that shows it");
         ExitCode::Bug
     })
+}
+
+/// What is wrong with a command line, the name of the program left out.
+///
+/// # Errors
+/// What clap says of it.
+pub fn understand(arguments: &[&str]) -> Result<(), String> {
+    let line = std::iter::once("nsharness").chain(arguments.iter().copied());
+    let matches = settings::command().try_get_matches_from(line);
+    let parsed = matches.and_then(|matches| Arguments::from_arg_matches(&matches));
+    parsed.map(drop).map_err(|error| error.to_string())
 }
 
 /// The command line is read twice: as it stands, and with the settings that it leaves room for.

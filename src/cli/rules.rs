@@ -11,9 +11,18 @@ use crate::exit_code::ExitCode;
 use crate::model::rules::{self, Rule};
 use crate::report::rules as text;
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness rules
+  nsharness rules list overlay.rename                   those whose ids have this
+  nsharness rules list --quirks                         those that deviate from documentation
+  nsharness rules show overlay.rename.dir-exdev         sources, kernels, scenarios
+  nsharness rules --coverage bind/                      which rules these scenarios exercise
+";
+
 /// Without a subcommand, all rules are listed.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -114,7 +123,9 @@ fn cannot_ask() -> impl FnOnce(std::io::Error) -> Trouble {
 }
 
 fn unknown(id: &str) -> Trouble {
-    let hint = match did_you_mean(id, rules::all().map(|rule| rule.id)) {
+    let parts = || rules::all().flat_map(|rule| rule.id.split('.'));
+    let near = did_you_mean(id, rules::all().map(|rule| rule.id));
+    let hint = match near.or_else(|| did_you_mean(id, parts())) {
         Some(near) => format!("did you mean `{near}`?"),
         None => "`nsharness rules` lists them".to_owned(),
     };

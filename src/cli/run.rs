@@ -33,7 +33,19 @@ enum Voice {
     Model,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness run                                         every scenario below scenarios/, here
+  nsharness run overlay/whiteout --on auto              each where it can be asked
+  nsharness run --on host,uml:6.12 --junit results.xml  here and on a fetched kernel
+  nsharness run oci/ --runtime runc,crun                through container runtimes
+  nsharness run --failed                                what failed in the last run here
+
+Exit status: 0 everything as expected, 1 a failure, 3 a file is invalid, 4 nothing was executed, 5 something broke.
+";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,

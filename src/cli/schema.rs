@@ -7,7 +7,14 @@ use crate::exit_code::ExitCode;
 use crate::probe;
 use crate::scenario::{reference, schema};
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness schema > scenario.schema.json               for an editor
+  nsharness schema --reference docs/examples            the reference, with these examples
+";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Prints the reference of the language as Markdown instead, with the examples of this directory
     #[arg(long, value_name = "EXAMPLES")]

@@ -190,6 +190,7 @@ impl Selection {
         if !errors.is_empty() {
             return Err(Trouble::Invalid(errors));
         }
+        self.tell_of_words_that_nothing_has(&cases);
         let before = cases.len();
         cases.retain(|case| self.wants(case));
         let default = [PathBuf::from(SCENARIOS)];
@@ -200,6 +201,29 @@ impl Selection {
         }
         let part = part(&cases);
         Ok(Selected { cases, whole, part })
+    }
+
+    /// A tag or a part of an id that nothing has is no error, for another one may select all that is wanted; who
+    /// mistyped it is told.
+    fn tell_of_words_that_nothing_has(&self, cases: &[Case]) {
+        let tags = || cases.iter().flat_map(|case| &case.tags).map(String::as_str);
+        let of_tag = self.tag.iter().chain(&self.skip_tag).map(|tag| ("has the tag", tag));
+        let of_id = self.id.iter().map(|part| ("has an id with", part));
+        for (what, word) in of_tag.chain(of_id) {
+            let is_tag = what == "has the tag";
+            let ids = || cases.iter().map(|case| case.id.as_str());
+            let (is_there, near) = if is_tag {
+                (tags().any(|tag| tag == word), did_you_mean(word, tags()))
+            } else {
+                let parts = ids().flat_map(|id| id.split('/')).chain(ids());
+                (ids().any(|id| id.contains(word.as_str())), did_you_mean(word, parts))
+            };
+            if !is_there {
+                let hint =
+                    near.map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
+                eprintln!("warning: no scenario {what} `{}`{hint}", word.escape_debug());
+            }
+        }
     }
 
     fn wants(&self, case: &Case) -> bool {

@@ -16,9 +16,19 @@ use crate::target::model::Model;
 use crate::target::recording::Recording;
 use crate::target::{Opener, Target, Targets, Unopened, Which};
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness simulate                                    the model of this kernel: nothing is run
+  nsharness simulate overlay/ --kernel 5.10             an older kernel
+  nsharness simulate --on uml:6.12 --json model.json    the kernel of a target
+
+Exit status: 0 as the scenarios expect, 1 a failure, 3 a file is invalid, 4 the model abstained from all.
+";
+
 /// Nothing is run: no kernel is asked, no namespace made, no right needed. Where the model does not
 /// know the rules it abstains and says why.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,

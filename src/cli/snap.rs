@@ -9,7 +9,16 @@ use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::snapshot::{Pending, Stray};
 
+const EXAMPLES: &str = "\
+Examples:
+  nsharness snap status                                 what waits for review
+  nsharness snap review overlay/                        shows each and asks
+  nsharness snap accept overlay/whiteout
+  nsharness snap prune scenarios/                       removes what no scenario has
+";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

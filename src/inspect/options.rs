@@ -1,5 +1,6 @@
 //! The mount options of an overlay, as a command line or /proc/self/mounts has them.
 
+use crate::diag::did_you_mean;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -61,10 +62,14 @@ impl Options {
                     });
                 }
                 (key, _) if IRRELEVANT.contains(&key) || key.is_empty() => {}
-                _ => {
+                (key, _) => {
+                    let key = String::from_utf8_lossy(key);
+                    let near = did_you_mean(&key, RELEVANT);
+                    let hint =
+                        near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                     return Err(format!(
                         "`{shown}` is no option of an overlay: expected lowerdir=, upperdir=, lowerdir+=, datadir+=, \
-                         userxattr, redirect_dir=, metacopy= and what stands beside them in /proc/self/mounts"
+                         userxattr, redirect_dir=, metacopy= and what stands beside them in /proc/self/mounts{hint}"
                     ));
                 }
             }
@@ -75,6 +80,10 @@ impl Options {
         Ok(options)
     }
 }
+
+/// What says where layers are, and how they are read.
+const RELEVANT: [&str; 7] =
+    ["lowerdir", "upperdir", "workdir", "datadir", "userxattr", "redirect_dir", "metacopy"];
 
 /// Options that change nothing of what is seen: the overlay's, and those of every mount.
 const IRRELEVANT: [&[u8]; 29] = [

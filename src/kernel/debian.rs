@@ -29,8 +29,14 @@ impl FromStr for Release {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(word) = text.strip_prefix("debian:") else {
+            let near = text
+                .split_once(':')
+                .filter(|(before, _)| did_you_mean(before, ["debian"]).is_some());
+            let hint = near.map_or_else(String::new, |(_, word)| {
+                format!("; did you mean `debian:{}`?", word.escape_debug())
+            });
             return Err(format!(
-                "`{}` names no release: expected debian:RELEASE, as debian:12",
+                "`{}` names no release: expected debian:RELEASE, as debian:12{hint}",
                 text.escape_debug()
             ));
         };
