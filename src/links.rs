@@ -29,17 +29,25 @@ pub fn create(path: &Path) -> io::Result<File> {
         Err(rustix::io::Errno::LOOP) => {
             Err(io::Error::other("it is a symbolic link: name the file that it leads to"))
         }
-        Err(rustix::io::Errno::XDEV) => Err(io::Error::other(
-            "it leads out of this directory by a symbolic link: name the file by its whole path",
-        )),
+        Err(rustix::io::Errno::XDEV) => Err(out()),
         // Before Linux 5.6, and where a filter does not know it.
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            if stays && parent.is_some_and(|parent| leads_out(parent, Path::new("."))) {
+                return Err(out());
+            }
             let flags = OFlags::NOFOLLOW.bits() as i32;
             let mut options = File::options();
             options.write(true).create(true).truncate(true).custom_flags(flags).open(path)
         }
         Err(errno) => Err(errno.into()),
     }
+}
+
+fn out() -> io::Error {
+    io::Error::other(
+        "it leads out of this directory by a symbolic link: name the file by its whole path",
+    )
 }
 
 /// The first symbolic link on the way from a directory, itself included, to something below it.

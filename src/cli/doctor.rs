@@ -1,7 +1,6 @@
 //! `nsharness doctor`
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use crate::exit_code::ExitCode;
 use crate::probe::{self, Environment, USERNS};
 use crate::report::doctor::Examined;
 use crate::scenario::Case;
-use crate::scenario::load::SCENARIOS;
+use crate::scenario::load::bundle;
 use crate::target::open::Means;
 use crate::target::{Target, Unopened};
 
@@ -44,7 +43,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         ));
     }
     let hosts = arguments.on.workers(1, 1)?;
-    let cases = match Path::new(SCENARIOS).is_dir() {
+    let cases = match bundle().is_dir() {
         true => Some(Selection::of_default()?),
         false => None,
     };

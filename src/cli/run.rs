@@ -73,7 +73,7 @@ pub struct Arguments {
     #[arg(long)]
     trace: bool,
     /// What to do with observations that differ from their snapshot: `new` on a terminal and `check`
-    /// elsewhere if left out
+    /// elsewhere, and beside the scenarios of a package, if left out
     #[arg(long, value_name = "MODE", value_enum)]
     snapshots: Option<Mode>,
     /// Allows scenarios that require `root` to run as real root on this machine; they can harm it
@@ -129,7 +129,7 @@ impl Arguments {
             None => None,
         };
         Ok(Options {
-            snapshots: self.snapshots(),
+            snapshots: self.snapshots(selected.is_installed()),
             fail_fast: self.fail_fast,
             keep: self.keep.clone(),
             model,
@@ -191,9 +191,9 @@ impl Arguments {
         })
     }
 
-    fn snapshots(&self) -> Mode {
+    fn snapshots(&self, is_installed: bool) -> Mode {
         let ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty() && ci != "false");
-        self.snapshots.unwrap_or(if !ci && std::io::stdout().is_terminal() {
+        self.snapshots.unwrap_or(if !ci && !is_installed && std::io::stdout().is_terminal() {
             Mode::New
         } else {
             Mode::Check

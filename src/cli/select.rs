@@ -1,7 +1,7 @@
 //! Which scenarios a command is about.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +9,7 @@ use super::Trouble;
 use crate::diag::{Diagnostic, did_you_mean};
 use crate::probe;
 use crate::report::Part;
-use crate::scenario::load::{SCENARIOS, base_of_directory};
+use crate::scenario::load::{INSTALLED, SCENARIOS, base_of_directory, bundle};
 use crate::scenario::{Case, FoundFile, KnownNames, discover, read, resolve};
 use crate::shard::Shard;
 use crate::snapshot::{Pending, Shelf, Stray};
@@ -17,7 +17,7 @@ use crate::snapshot::{Pending, Shelf, Stray};
 /// The arguments that select scenarios.
 #[derive(Debug, Default, clap::Args)]
 pub struct Selection {
-    /// Files, directories, or parts of ids below `scenarios/`; all of `scenarios/` if left out
+    /// Files, directories, or parts of ids below `scenarios/`; all of `scenarios/` if left out, which is the one of the package where there is none here
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Only scenarios whose id contains this
@@ -75,6 +75,11 @@ impl Selected {
         self.part.scenarios = self.cases.len();
     }
 
+    /// Whether they are those of a package, beside which nothing is recorded.
+    pub fn is_installed(&self) -> bool {
+        self.cases.iter().any(|case| case.base.starts_with(INSTALLED))
+    }
+
     /// The snapshots in the selected directories that no scenario has.
     pub fn strays(&self) -> io::Result<Vec<Stray>> {
         let mut strays = Vec::new();
@@ -127,7 +132,7 @@ impl Selection {
 
     /// All cases below `scenarios/`; none where there is no such directory.
     pub fn of_default() -> Result<Vec<Case>, Trouble> {
-        if !Path::new(SCENARIOS).is_dir() {
+        if !bundle().is_dir() {
             return Ok(Vec::new());
         }
         Ok(Self::default().cases()?.cases)
@@ -137,7 +142,7 @@ impl Selection {
     ///
     /// Beside the files stands what is wrong with the paths.
     pub fn files(&self) -> (Vec<FoundFile>, Vec<Diagnostic>) {
-        let default = PathBuf::from(SCENARIOS);
+        let default = bundle().to_owned();
         let (paths, words): (Vec<&PathBuf>, Vec<&PathBuf>) = self
             .paths
             .iter()
@@ -150,7 +155,7 @@ impl Selection {
             return (Vec::new(), vec![none]);
         }
         if self.paths.is_empty() || !words.is_empty() {
-            let (all, wrong) = discover(&[default]);
+            let (all, wrong) = discover(std::slice::from_ref(&default));
             errors.extend(wrong);
             if self.paths.is_empty() {
                 return (all, errors);
@@ -167,7 +172,10 @@ impl Selection {
                     );
                     let diagnostic =
                         Diagnostic::whole(word.display().to_string(), "no such file or directory")
-                            .hint(format!("and no id in {SCENARIOS}/ contains it: {near}"));
+                            .hint(format!(
+                                "and no id in {}/ contains it: {near}",
+                                default.display()
+                            ));
                     errors.push(diagnostic);
                 }
             }
@@ -193,7 +201,7 @@ impl Selection {
         self.tell_of_words_that_nothing_has(&cases);
         let before = cases.len();
         cases.retain(|case| self.wants(case));
-        let default = [PathBuf::from(SCENARIOS)];
+        let default = [bundle().to_owned()];
         let paths = if self.paths.is_empty() { &default[..] } else { &self.paths[..] };
         let mut whole = Vec::new();
         if cases.len() == before && paths.iter().all(|path| path.is_dir()) {

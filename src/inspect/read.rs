@@ -231,9 +231,49 @@ pub(super) fn open_beneath(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match fs::openat2(dir, path, flags | OFlags::NOATIME, Mode::empty(), resolve) {
         // It is for the owner and who may act as it.
-        Err(RustixErrno::PERM) => Ok(fs::openat2(dir, path, flags, Mode::empty(), resolve)?),
+        Err(RustixErrno::PERM) => match fs::openat2(dir, path, flags, Mode::empty(), resolve) {
+            // Filters refuse what they do not know so, too.
+            Err(RustixErrno::PERM) => open_step_by_step(dir, path, flags, resolve),
+            result => Ok(result?),
+        },
+        Err(RustixErrno::NOSYS) => open_step_by_step(dir, path, flags, resolve),
         result => Ok(result?),
     }
+}
+
+/// What openat2(2) does, before Linux 5.6: one name after the other, none of them a link, none in another file system.
+/// A directory of the same file system that is mounted over one of the layer is not told from it.
+fn open_step_by_step(
+    dir: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> io::Result<OwnedFd> {
+    let open = |dir: BorrowedFd<'_>, name: &[u8], flags: OFlags| match fs::openat(
+        dir,
+        name,
+        flags | OFlags::NOATIME,
+        Mode::empty(),
+    ) {
+        Err(RustixErrno::PERM) => fs::openat(dir, name, flags, Mode::empty()),
+        result => result,
+    };
+    if resolve.is_empty() {
+        return Ok(open(dir, path, flags)?);
+    }
+    let flags = flags | OFlags::NOFOLLOW;
+    let mut at = open(dir, b".", flags)?;
+    let device = fs::fstat(&at)?.st_dev;
+    for name in path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")) {
+        if name == b".." {
+            return Err(RustixErrno::XDEV.into());
+        }
+        at = open(at.as_fd(), name, flags)?;
+        if fs::fstat(&at)?.st_dev != device {
+            return Err(RustixErrno::XDEV.into());
+        }
+    }
+    Ok(at)
 }
 
 /// Whether an error is of the layer, and not of this process: that has no room.

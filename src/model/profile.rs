@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::scenario::condition::{Answers, KernelVersion};
 
-/// The oldest version that the model was held against, as major and minor number.
-pub const OLDEST: (u32, u32) = (5, 10);
+/// The oldest version that is modelled, as major and minor number. The oldest kernel that it was held against is 5.10:
+/// what came between the two is taken from manual pages and the kernel's history.
+pub const OLDEST: (u32, u32) = (5, 4);
 /// The newest version that the model was held against.
 pub const NEWEST: (u32, u32) = (7, 2);
 

@@ -11,6 +11,16 @@ use crate::links::leads_out;
 
 /// The directory name that ids and snapshots are counted from.
 pub const SCENARIOS: &str = "scenarios";
+/// Where a package puts the bundled scenarios, with their snapshots beside them.
+pub const INSTALLED: &str = "/usr/share/nsharness/scenarios";
+
+/// The scenarios that are meant where nobody names any: those of the working directory, else those of the package.
+pub fn bundle() -> &'static Path {
+    let here = Path::new(SCENARIOS);
+    let installed = Path::new(INSTALLED);
+    if !here.is_dir() && installed.is_dir() { installed } else { here }
+}
+
 /// Deepest directory below a given one that is searched.
 const MAX_DIRECTORY_DEPTH: usize = 32;
 

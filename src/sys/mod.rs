@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
 
+mod access;
 mod descriptors;
 mod loop_device;
 mod memory;
@@ -13,6 +14,7 @@ mod shared;
 mod signal;
 mod trace;
 
+pub use access::effective_access;
 pub use descriptors::{open_descriptors, pass_on};
 pub use loop_device::{attach_loop_device, free_loop_device};
 pub use memory::give_back_large_blocks;

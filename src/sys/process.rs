@@ -200,12 +200,50 @@ pub fn close_all_but(keep: &[&dyn AsRawFd]) {
     let mut from = 3_u32;
     for fd in keep.into_iter().chain([u32::MAX]) {
         if fd > from {
-            // SAFETY: the descriptors that are closed belong to objects that this process, which has
-            // just been made, never uses again.
-            unsafe { libc::syscall(libc::SYS_close_range, from, fd - 1, 0) };
+            close_range(from, fd - 1);
         }
         from = fd.saturating_add(1);
     }
+}
+
+/// close_range(2), also before Linux 5.9 and where a filter refuses it: a descriptor that stayed open would be a way
+/// out of a sandbox.
+fn close_range(first: u32, last: u32) {
+    // SAFETY: the descriptors that are closed belong to objects that this process, which has just been made, never
+    // uses again.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
+        return;
+    }
+    let close = |fd: u32| {
+        // SAFETY: as above. A number that is no descriptor is EBADF.
+        unsafe { libc::close(fd as libc::c_int) };
+    };
+    if let Some(open) = open_by_proc() {
+        return open.into_iter().filter(|fd| (first..=last).contains(fd)).for_each(close);
+    }
+    // No descriptor is above the hard limit, unless that was lowered after it was opened; a table has at most
+    // `fs.nr_open` of them, a million if nobody changed that (proc_sys_fs(5)).
+    const MOST: u64 = 1 << 20;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let end = limit.unwrap_or(MOST).min(MOST);
+    (first..=last.min(end as u32)).for_each(close);
+}
+
+/// The descriptors of this process, where there is a proc at /proc to which it belongs: the world of a scenario may
+/// have something else there, or nothing.
+fn open_by_proc() -> Option<Vec<u32>> {
+    use rustix::fs::{Dir, Mode, OFlags, PROC_SUPER_MAGIC, fstatfs, open};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open("/proc/self/fd", flags, Mode::empty()).ok()?;
+    if fstatfs(&directory).ok()?.f_type != PROC_SUPER_MAGIC {
+        return None;
+    }
+    let mut open = Vec::new();
+    for entry in Dir::new(directory).ok()? {
+        let entry = entry.ok()?;
+        open.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Some(open)
 }
 
 /// Closes this process's copies of descriptors that were given to a process that shares its memory, and

@@ -177,7 +177,11 @@ impl Said {
 fn mount_id(step: &Overlay) -> Option<u64> {
     let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
     let found = rustix::fs::statx(CWD, step.at.as_str(), flags, StatxFlags::MNT_ID).ok()?;
-    Some(found.stx_mnt_id)
+    if StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID) {
+        return Some(found.stx_mnt_id);
+    }
+    // Before Linux 5.8: what such a program mounts has a device number of its own.
+    Some(u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor))
 }
 
 /// What is printed, in one line.
