@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::on::{NamedPrograms, On, cores, guests_at_once};
 use super::reports::{Again, create};
 use super::select::{OfShard, Selection};
+use super::settings::Applied;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::kernel::Flavour;
@@ -109,7 +110,8 @@ pub fn width() -> usize {
     columns.or_else(terminal).unwrap_or(DEFAULT)
 }
 
-pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
+pub fn execute(arguments: &Arguments, applied: &Applied) -> Result<ExitCode, Trouble> {
+    arguments.again.check(applied)?;
     let on = arguments.on()?;
     // The kernel is a column of its own.
     let programs = arguments.programs.find()?.beside_kernel();

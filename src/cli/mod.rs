@@ -237,7 +237,7 @@ fn execute(
     }
     match command {
         Command::Run(arguments) => run::execute(arguments, applied),
-        Command::Matrix(arguments) => matrix::execute(&arguments),
+        Command::Matrix(arguments) => matrix::execute(&arguments, applied),
         Command::Diff(arguments) => diff::execute(&arguments),
         Command::Merge(arguments) => merge::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments),

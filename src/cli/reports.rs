@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Trouble;
 use super::select::Selected;
+use super::settings::Applied;
 use crate::exit_code::ExitCode;
 use crate::links;
 use crate::report::console::{Console, Verbosity};
@@ -27,9 +28,9 @@ pub struct Again {
     /// guest: what passes then is flaky
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
     retries: Option<u32>,
-    /// What a flaky scenario is: a status of its own, counted as passed, or what it was at first
-    #[arg(long, value_name = "WHAT", value_enum, default_value = "pass")]
-    flaky: Flaky,
+    /// What a flaky scenario is: a status of its own, counted as passed, if left out; or what it was at first
+    #[arg(long, value_name = "WHAT", value_enum)]
+    flaky: Option<Flaky>,
 }
 
 /// What a flaky scenario is.
@@ -42,6 +43,16 @@ enum Flaky {
 }
 
 impl Again {
+    /// What does not go together. A setting may say it for when --retries is given.
+    pub fn check(&self, applied: &Applied) -> Result<(), Trouble> {
+        if self.flaky.is_some() && self.retries.is_none() && !applied.has("flaky") {
+            return Err(Trouble::Usage(
+                "--flaky is about what is asked again: it needs --retries".into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// Asks nothing again.
     pub fn leave_out(&mut self) {
         self.retries = None;
@@ -54,7 +65,7 @@ impl Again {
 
     /// Whether what passes then is what it was at first.
     pub fn refuses_flaky(&self) -> bool {
-        self.flaky == Flaky::Fail
+        self.flaky == Some(Flaky::Fail)
     }
 }
 

@@ -297,6 +297,7 @@ pub fn execute(mut arguments: Arguments, applied: &Applied) -> Result<ExitCode, 
     if let Some(last) = &last {
         arguments.take_up(last)?;
     }
+    arguments.again.check(applied)?;
     arguments.leave_out(applied);
     arguments.check()?;
     let jobs = arguments.jobs.map_or_else(cores, |jobs| usize::try_from(jobs).unwrap_or(MOST_JOBS));
