@@ -1,7 +1,7 @@
 //! Which scenarios a command is about.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
