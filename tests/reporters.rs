@@ -48,6 +48,7 @@ const REPORTERS: &[Named] = &[
     ("junit", Some("--junit"), junit),
     ("ktap", Some("--ktap"), ktap),
     ("markdown", Some("--markdown"), markdown),
+    ("html", Some("--html"), html),
 ];
 
 fn light(wrong: bool, passed: bool) -> Light {
@@ -125,6 +126,12 @@ fn markdown(text: &str) -> Light {
     let line = text.lines().find(|line| line.starts_with("## nsharness: ")).expect("a headline");
     let words = ["failed", "not run", "not whole", "interrupted"];
     light(words.iter().any(|word| line.contains(word)), line.contains(" passed"))
+}
+
+/// By the title of the page alone.
+fn html(text: &str) -> Light {
+    let title = text.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
+    markdown(&format!("## {}", title.expect("a title")))
 }
 
 /// What a reporter writes, to be had afterwards.
@@ -353,6 +360,10 @@ fn every_status_is_told_by_every_reporter(
                     Status::Xfail => "Failed as known: 1 scenario".to_owned(),
                     _ => format!("**{word}**"),
                 };
+                assert!(text.contains(&told), "{text}");
+            }
+            "html" => {
+                let told = format!("class=\"status {word}\"");
                 assert!(text.contains(&told), "{text}");
             }
             other => panic!("nothing is known of {other}: say here what it must tell"),

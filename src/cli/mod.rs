@@ -22,8 +22,8 @@ mod run;
 mod schema;
 mod search;
 mod select;
-mod shell;
 mod settings;
+mod shell;
 mod simulate;
 mod snap;
 

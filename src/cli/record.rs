@@ -18,9 +18,9 @@ use crate::worker::shell::Shell;
 
 const EXAMPLES: &str = "\
 Examples:
-  nsharness record -- sh -c 'mkdir a; echo hello > a/f; mv a b'
-  nsharness record --in overlay/whiteout --at 0 -- rm -r merged/etc   in the world of a scenario
-  nsharness record --out mine.yaml                                    a shell: all that is done in it
+  nsharness record -- sh -c 'mkdir a && touch a/f && mv a b'
+  nsharness record --in overlay/whiteout --at 0 -- rm -r merged/etc    in its world
+  nsharness record --out mine.yaml                      a shell, and all that is done in it
 ";
 
 /// Runs a program in a sandbox, and writes what it asks of the kernel about files, mounts, namespaces and ids as the

@@ -38,11 +38,11 @@ use crate::worker::tools;
 
 const EXAMPLES: &str = "\
 Examples:
-  nsharness shell overlay/whiteout                    look around after the last step
-  nsharness shell overlay/whiteout --at 0             before the first
-  nsharness shell propagation/slave --actor box       as another actor
-  nsharness shell overlay/whiteout --on uml:6.12      on another kernel
-  nsharness shell overlay/whiteout -- ls -la upper    one command; exit status 1 where it fails
+  nsharness shell overlay/whiteout                      look around after the last step
+  nsharness shell overlay/whiteout --at 0               before the first
+  nsharness shell bind/api-permission --actor child     as another actor
+  nsharness shell overlay/whiteout --on uml:6.12        on another kernel
+  nsharness shell overlay/whiteout -- ls -la upper      one command; status 1 where it fails
 ";
 
 /// Takes the steps of a scenario in a sandbox of its own, and gives a shell there: as one of its actors, with its

@@ -133,7 +133,7 @@ impl Failure {
 impl Collected {
     fn text(&self, totals: &Totals) -> String {
         let several = totals.targets.len() > 1;
-        let mut text = format!("## nsharness: {}\n\n", headline(totals));
+        let mut text = format!("## nsharness: {}\n\n", totals.headline());
         text.push_str(&figures(&self.targets, totals));
         text.push_str(&problems(&totals.problems));
         self.tell_failures(&mut text, several);
@@ -227,31 +227,6 @@ fn folded(title: &str, rows: &[String]) -> String {
 fn more(rows: usize) -> String {
     let more = rows.saturating_sub(ROWS);
     if more > 0 { format!("\nand {more} more\n") } else { String::new() }
-}
-
-/// What came of a run, in one line: what is not green first.
-fn headline(totals: &Totals) -> String {
-    let summary = &totals.all;
-    let Summary { passed, failed, skipped, not_run, .. } = *summary;
-    let mut parts = Vec::new();
-    if !totals.problems.is_empty() {
-        parts.push("not whole".to_owned());
-    }
-    if summary.interrupted {
-        parts.push("interrupted".to_owned());
-    }
-    if summary.executed() == 0 {
-        parts.push("nothing was executed".to_owned());
-    }
-    for (number, what) in [(failed, "failed"), (not_run, "not run"), (passed, "passed")] {
-        if number > 0 {
-            parts.push(format!("{number} {what}"));
-        }
-    }
-    if skipped > 0 {
-        parts.push(format!("{skipped} skipped"));
-    }
-    parts.join(", ")
 }
 
 /// What keeps the report from being whole, if anything does.

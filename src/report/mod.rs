@@ -253,6 +253,33 @@ pub struct Totals {
     pub problems: Vec<String>,
 }
 
+impl Totals {
+    /// What came of a run, in one line: what is not green first.
+    fn headline(&self) -> String {
+        let summary = &self.all;
+        let Summary { passed, failed, skipped, not_run, .. } = *summary;
+        let mut parts = Vec::new();
+        if !self.problems.is_empty() {
+            parts.push("not whole".to_owned());
+        }
+        if summary.interrupted {
+            parts.push("interrupted".to_owned());
+        }
+        if summary.executed() == 0 {
+            parts.push("nothing was executed".to_owned());
+        }
+        for (number, what) in [(failed, "failed"), (not_run, "not run"), (passed, "passed")] {
+            if number > 0 {
+                parts.push(format!("{number} {what}"));
+            }
+        }
+        if skipped > 0 {
+            parts.push(format!("{skipped} skipped"));
+        }
+        parts.join(", ")
+    }
+}
+
 /// Somebody who is told of a run: of one target after the other, and at last of the whole.
 pub trait Reporter {
     /// A run begins, about this part of what was selected.

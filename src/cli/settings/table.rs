@@ -129,6 +129,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting { key: "snapshots", commands: &["run"], checkout: Checkout::Nothing, ..OPTION },
     Setting { key: "keep", commands: &["run"], ..REPORT },
     Setting { key: "json", apart: &["matrix"], ..REPORT },
+    Setting { key: "html", apart: &["matrix"], ..REPORT },
     Setting { key: "junit", ..REPORT },
     Setting { key: "ktap", ..REPORT },
     Setting { key: "markdown", apart: &["matrix"], ..REPORT },

@@ -265,7 +265,7 @@ impl<W: Write> Reporter for Html<'_, W> {
         }
         let names: Vec<_> = columns.iter().map(|column| column.target.clone()).collect();
         let body = sections::report(&self.collected, &names, totals);
-        let title = format!("nsharness: {}", sections::headline(&totals.all));
+        let title = format!("nsharness: {}", totals.headline());
         self.out.write_all(page::page(&title, true, &body).as_bytes())?;
         self.out.flush()
     }

@@ -30,13 +30,6 @@ const STATUSES: [Status; 8] = [
     Status::Pass,
 ];
 
-/// What it comes to, in short.
-pub fn headline(summary: &Summary) -> String {
-    let Summary { passed, failed, skipped, .. } = summary;
-    let end = if summary.interrupted { ", interrupted" } else { "" };
-    format!("{failed} failed, {passed} passed, {skipped} skipped{end}")
-}
-
 /// The whole body of a report; `columns` are the targets by which cases are told to differ.
 pub fn report(told: &Collected, columns: &[String], totals: &Totals) -> Markup {
     let order = order(told);
@@ -53,7 +46,7 @@ pub fn report(told: &Collected, columns: &[String], totals: &Totals) -> Markup {
     Markup::of(|m| {
         m.element("header", &[("class", "page")], |m| {
             m.put("p", &[("class", "brand")], "nsharness");
-            m.put("h1", &[], headline(&totals.all));
+            m.put("h1", &[], totals.headline());
             figures(m, &totals.all);
             m.element("nav", &[("aria-label", "Parts of the report")], |m| {
                 let parts = [
