@@ -8,7 +8,7 @@ use super::shell::{Place, visit};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::links;
-use crate::record::{Recording, Wanted};
+use crate::record::{Recorded, Wanted};
 use crate::sandbox::IdSource;
 use crate::scenario::Case;
 use crate::scenario::plan::COMMON_IDS;
@@ -66,7 +66,6 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     };
     let mut plan = arguments.place.plan(&case)?;
     if arguments.r#in.is_none() {
-        plan.steps.clear();
         // A program may be about any owner, where there are more than one.
         if IdSource::detect().maps(&[COMMON_IDS]).is_ok() {
             plan.needs.ids = vec![COMMON_IDS];
@@ -80,8 +79,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let Some(status) = visited.status else { return Ok(visited.code) };
     let actor = arguments.place.actor.as_str();
     let wanted = Wanted { lookups: arguments.lookups };
-    let recording = Recording::of(&visited.events, actor, wanted);
-    if recording.steps() + plan.steps.len() == 0 {
+    let recorded = Recorded::of(&visited.events, actor, wanted);
+    if recorded.steps() + plan.steps.len() == 0 {
         eprintln!("{} asked nothing that a step says; its status is {status}", arguments.called());
         return Ok(ExitCode::NothingExecuted);
     }
@@ -95,11 +94,11 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     )];
     let title =
         arguments.title.clone().unwrap_or_else(|| format!("What {} does", arguments.called()));
-    let text = recording.scenario(&told, &title, &notes);
+    let text = recorded.scenario(&told, &title, &notes);
     if let Err(why) = document::read(&text, "recorded") {
         eprintln!("warning: this is no scenario yet: {why}");
     }
-    let (steps, comments) = (recording.steps(), recording.comments());
+    let (steps, comments) = (recorded.steps(), recorded.comments());
     let without = match comments {
         0 => String::new(),
         1 => ", 1 call has no step and is a comment".to_owned(),
@@ -134,5 +133,9 @@ impl Arguments {
 /// The world of nobody.
 fn empty() -> Result<Case, Trouble> {
     let case = document::case(EMPTY, EMPTY_ID);
-    case.map_err(|why| Trouble::Usage(format!("the empty world is wrong: {why}")))
+    let mut case =
+        case.map_err(|why| Trouble::Usage(format!("the empty world is wrong: {why}")))?;
+    case.plan.steps.clear();
+    case.steps.clear();
+    Ok(case)
 }

@@ -22,7 +22,7 @@ pub struct Wanted {
     pub lookups: bool,
 }
 
-/// A line of a recording.
+/// A line of a recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
     /// A step, as YAML has it.
@@ -31,14 +31,14 @@ pub enum Line {
     Comment(String),
 }
 
-/// A recording.
+/// What a program has asked, line by line.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recording {
+pub struct Recorded {
     /// Its lines.
     pub lines: Vec<Line>,
 }
 
-impl Recording {
+impl Recorded {
     /// What came of these events, in the order in which they happened. `actor` is who ran the program.
     pub fn of(events: &[Event], actor: &str, wanted: Wanted) -> Self {
         Self { lines: files::put_together(translate::lines(events, actor, wanted)) }

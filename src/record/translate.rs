@@ -54,7 +54,7 @@ struct Translator<'e> {
     lines: Vec<Line>,
 }
 
-/// The lines of a recording, each call for itself.
+/// The lines of what was recorded, each call for itself.
 pub fn lines(events: &[Event], first: &str, wanted: Wanted) -> Vec<Line> {
     let mut translator = Translator {
         wanted,
