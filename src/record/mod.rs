@@ -5,7 +5,9 @@
 //! from. What has no step, or cannot be written down, is a comment.
 
 mod actors;
+mod calls;
 mod files;
+mod step;
 mod translate;
 
 use serde_json::Value;
