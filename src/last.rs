@@ -5,7 +5,6 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +19,7 @@ use crate::scenario::Case;
 use crate::scenario::implementation::Implementation;
 use crate::target::{Target, Unopened};
 use crate::verdict::Status;
+use crate::whole;
 
 /// The version of what is written: records of others are none.
 const VERSION: u32 = 2;
@@ -217,13 +217,7 @@ impl Last {
         if let Some(directory) = file.parent() {
             fs::create_dir_all(directory)?;
         }
-        let staged = file.with_extension(process::id().to_string());
-        let written =
-            fs::write(&staged, serde_json::to_vec(self)?).and_then(|()| fs::rename(&staged, file));
-        if written.is_err() {
-            let _ = fs::remove_file(&staged);
-        }
-        written
+        whole::write(file, &serde_json::to_vec(self)?)
     }
 }
 

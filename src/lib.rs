@@ -38,4 +38,5 @@ pub mod trace;
 pub mod transcript;
 pub mod variables;
 pub mod verdict;
+mod whole;
 pub mod worker;

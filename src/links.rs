@@ -17,13 +17,29 @@ const OF_THE_SYSTEM: &[&str] = &["/dev", "/proc"];
 /// # Errors
 /// Those of openat2(2); ELOOP and EXDEV in words.
 pub fn create(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
+    empty(&file)?;
+    Ok(file)
+}
+
+/// Empties a file; what is none, as a device or a pipe, is as it is.
+///
+/// # Errors
+/// Those of ftruncate(2).
+pub fn empty(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() { file.set_len(0) } else { Ok(()) }
+}
+
+/// The same as [`create`], but that what is in the file stays there.
+///
+/// # Errors
+/// Those of openat2(2); ELOOP and EXDEV in words.
+pub fn open(path: &Path) -> io::Result<File> {
     if OF_THE_SYSTEM.iter().any(|top| path.starts_with(top)) {
-        return File::create(path);
+        return File::options().write(true).create(true).truncate(false).open(path);
     }
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let stays = path.is_relative() && path.components().all(|part| part.as_os_str() != "..");
-    let beneath = if stays { ResolveFlags::BENEATH } else { ResolveFlags::empty() };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let beneath = if stays(path) { ResolveFlags::BENEATH } else { ResolveFlags::empty() };
     match rustix::fs::openat2(CWD, path, flags, Mode::from_raw_mode(0o666), beneath) {
         Ok(file) => Ok(file.into()),
         Err(rustix::io::Errno::LOOP) => {
@@ -33,12 +49,12 @@ pub fn create(path: &Path) -> io::Result<File> {
         // Before Linux 5.6, and where a filter does not know it.
         Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            if stays && parent.is_some_and(|parent| leads_out(parent, Path::new("."))) {
+            if stays(path) && parent.is_some_and(|parent| leads_out(parent, Path::new("."))) {
                 return Err(out());
             }
             let flags = OFlags::NOFOLLOW.bits() as i32;
             let mut options = File::options();
-            options.write(true).create(true).truncate(true).custom_flags(flags).open(path)
+            options.write(true).create(true).truncate(false).custom_flags(flags).open(path)
         }
         Err(errno) => Err(errno.into()),
     }
@@ -48,6 +64,11 @@ fn out() -> io::Error {
     io::Error::other(
         "it leads out of this directory by a symbolic link: name the file by its whole path",
     )
+}
+
+/// Whether a path names nothing above the working directory, as far as there are no links.
+pub fn stays(path: &Path) -> bool {
+    path.is_relative() && path.components().all(|part| part.as_os_str() != "..")
 }
 
 /// The first symbolic link on the way from a directory, itself included, to something below it.

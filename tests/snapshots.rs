@@ -133,5 +133,5 @@ fn a_damaged_record_is_not_overlooked() {
     place.write("scenarios/a.yaml", OBSERVES);
     place.write("snapshots/a.snap", "tree at d:\n");
     let done = place.run(User::Own, &["run"]).expect_code(1);
-    assert!(done.stdout.contains("snapshots/a.snap cannot be read"), "{}", done.stdout);
+    assert!(done.stdout.contains("snapshots/a.snap: it cannot be read"), "{}", done.stdout);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::reports::create;
+use super::reports::whole;
 use super::rules::of_bundle;
 use super::select::Selection;
 use super::simulate::Kernel;
@@ -124,8 +124,9 @@ fn page(cases: &[Case], arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let (environment, profile) = simulated(cases, arguments)?;
     let page = html::explain::page(cases, &environment, &profile);
     if let Some(path) = &arguments.html {
-        let written = create(path)?.write_all(page.as_bytes());
-        written.map_err(Trouble::environment(path.display().to_string()))?;
+        let mut file = whole(path)?;
+        let written = file.write_all(page.as_bytes()).and_then(|()| file.flush());
+        written.map_err(Trouble::environment("the page cannot be written"))?;
     }
     Ok(ExitCode::AsExpected)
 }

@@ -1,10 +1,10 @@
 //! `nsharness matrix`
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::on::{NamedPrograms, On, cores, guests_at_once};
-use super::reports::{Again, create};
+use super::reports::{Again, stream, whole};
 use super::select::{OfShard, Selection};
 use super::settings::Applied;
 use super::{Trouble, print};
@@ -142,10 +142,10 @@ pub fn execute(arguments: &Arguments, applied: &Applied) -> Result<ExitCode, Tro
     };
     let means = Means { hosts, privileged: arguments.privileged, probes };
     let asked = on.asked_through(&programs, means, &selected.cases)?;
-    let mut json = arguments.json.as_deref().map(create).transpose()?.map(Json::new);
-    let mut markdown = arguments.markdown.as_deref().map(create).transpose()?;
-    let html = arguments.html.as_deref().map(create).transpose()?;
-    let mut html = html.map(|file| Html::new(BufWriter::new(file), &selected.cases));
+    let mut json = arguments.json.as_deref().map(stream).transpose()?.map(Json::new);
+    let mut markdown = arguments.markdown.as_deref().map(whole).transpose()?;
+    let html = arguments.html.as_deref().map(whole).transpose()?;
+    let mut html = html.map(|file| Html::new(file, &selected.cases));
     let mut collector = Collector::new(io::stderr().is_terminal());
     let mut reporters: Vec<&mut dyn Reporter> = vec![&mut collector];
     if let Some(json) = &mut json {
@@ -170,7 +170,8 @@ pub fn execute(arguments: &Arguments, applied: &Applied) -> Result<ExitCode, Tro
         html.end(&totals).map_err(written())?;
     }
     if let Some(file) = &mut markdown {
-        file.write_all(matrix.page(&totals).as_bytes()).map_err(written())?;
+        let page = matrix.page(&totals);
+        file.write_all(page.as_bytes()).and_then(|()| file.flush()).map_err(written())?;
     }
     print(&matrix.text(width()))?;
     for problem in &totals.problems {

@@ -1,15 +1,13 @@
 //! Asks what was selected and reports it: what `run` and `simulate` share.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Trouble;
 use super::select::Selected;
 use super::settings::Applied;
 use crate::exit_code::ExitCode;
-use crate::links;
 use crate::report::console::{Console, Verbosity};
 use crate::report::github::{Github, StepSummary};
 use crate::report::html::Html;
@@ -20,6 +18,7 @@ use crate::report::markdown::Markdown;
 use crate::report::{Reporter, Totals};
 use crate::run::{Asked, Options, exit_code, run};
 use crate::scenario::Case;
+use crate::whole::{Stream, Whole};
 
 /// The arguments that have what failed asked again.
 #[derive(Debug, clap::Args)]
@@ -153,19 +152,19 @@ impl Reports {
         }
         reporters.push(Box::new(Console::new(Verbosity { quiet: self.quiet })));
         if let Some(path) = &self.json {
-            reporters.push(Box::new(Json::new(create(path)?)));
+            reporters.push(Box::new(Json::new(stream(path)?)));
         }
         if let Some(path) = &self.junit {
-            reporters.push(Box::new(Junit::new(BufWriter::new(create(path)?))));
+            reporters.push(Box::new(Junit::new(whole(path)?)));
         }
         if let Some(path) = &self.ktap {
-            reporters.push(Box::new(Ktap::new(create(path)?)));
+            reporters.push(Box::new(Ktap::new(whole(path)?)));
         }
         if let Some(path) = &self.markdown {
-            reporters.push(Box::new(Markdown::new(create(path)?)));
+            reporters.push(Box::new(Markdown::new(whole(path)?)));
         }
         if let Some(path) = &self.html {
-            reporters.push(Box::new(Html::new(BufWriter::new(create(path)?), cases)));
+            reporters.push(Box::new(Html::new(whole(path)?, cases)));
         }
         Ok(reporters)
     }
@@ -192,7 +191,12 @@ impl Reports {
     }
 }
 
-/// A report's file.
-pub fn create(path: &Path) -> Result<File, Trouble> {
-    links::create(path).map_err(Trouble::environment(path.display().to_string()))
+/// The file of a report that is written as the run goes on, and says in its last line that it is whole.
+pub fn stream(path: &Path) -> Result<Stream, Trouble> {
+    Stream::create(path).map_err(Trouble::environment(path.display().to_string()))
+}
+
+/// The file of a report that is written in the end.
+pub fn whole(path: &Path) -> Result<Whole, Trouble> {
+    Whole::create(path).map_err(Trouble::environment(path.display().to_string()))
 }

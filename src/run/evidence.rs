@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::scenario::Case;
 use crate::target::Target;
 use crate::verdict::Verdict;
+use crate::whole;
 
 /// Writes what is known of a case that failed: the plan, what each voice says of the steps, the
 /// transcript, the sandbox's mount table and what the kernel said last.
@@ -18,13 +19,13 @@ pub(super) fn keep(
 ) -> io::Result<()> {
     let directory = directory.join(&case.id);
     fs::create_dir_all(&directory)?;
-    fs::write(directory.join("plan.json"), serde_json::to_vec_pretty(&case.plan)?)?;
-    fs::write(directory.join("voices.json"), serde_json::to_vec_pretty(&verdict.steps)?)?;
-    fs::write(directory.join("reasons.txt"), verdict.reasons.join("\n") + "\n")?;
+    whole::write(&directory.join("plan.json"), &serde_json::to_vec_pretty(&case.plan)?)?;
+    whole::write(&directory.join("voices.json"), &serde_json::to_vec_pretty(&verdict.steps)?)?;
+    whole::write(&directory.join("reasons.txt"), (verdict.reasons.join("\n") + "\n").as_bytes())?;
     if let Some(transcript) = &verdict.transcript {
-        fs::write(directory.join("transcript.json"), serde_json::to_vec_pretty(transcript)?)?;
+        whole::write(&directory.join("transcript.json"), &serde_json::to_vec_pretty(transcript)?)?;
         for (name, text) in &transcript.evidence {
-            fs::write(directory.join(format!("{name}.txt")), text)?;
+            whole::write(&directory.join(format!("{name}.txt")), text.as_bytes())?;
         }
     }
     // Another kernel has a log of its own, and this one's says nothing of it.
@@ -33,7 +34,7 @@ pub(super) fn keep(
     }
     let log =
         kernel_log().unwrap_or_else(|error| format!("the kernel's log cannot be read: {error}\n"));
-    fs::write(directory.join("kernel-log.txt"), log)
+    whole::write(&directory.join("kernel-log.txt"), log.as_bytes())
 }
 
 /// The last lines of the kernel's log, where this user may read them.

@@ -175,7 +175,7 @@ pub fn run(
             run.wait()?;
         }
     }
-    run.sessions.iter_mut().for_each(Session::abandon);
+    run.sessions.iter_mut().try_for_each(Session::abandon)?;
     run.tell_rest(reporters)?;
     Ok(run.totals())
 }
@@ -210,7 +210,7 @@ impl Run<'_> {
             self.begin(index, case)?;
         }
         if self.is_over(index) {
-            self.sessions[index].close();
+            self.sessions[index].close()?;
         }
         Ok(())
     }
@@ -366,8 +366,7 @@ impl Run<'_> {
         };
         if let Err(error) = submitted {
             session.waiting.insert(number);
-            session.break_off(&error, self.options.refuse_flaky);
-            return Ok(());
+            return session.break_off(&error, self.options.refuse_flaky);
         }
         let prediction = session.profile.as_ref().map(|profile| predict(&case.plan, profile));
         session.started.insert(number, Started { at: Instant::now(), prediction });
@@ -395,7 +394,7 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     heard = true;
-                    session.break_off(&error, self.options.refuse_flaky);
+                    session.break_off(&error, self.options.refuse_flaky)?;
                 }
             }
         }
@@ -456,7 +455,9 @@ impl Run<'_> {
                 let target = &session.target;
                 let directory =
                     if several { directory.join(as_name(target)) } else { directory.clone() };
-                evidence::keep(&directory, target, case, &verdict)?;
+                evidence::keep(&directory, target, case, &verdict).map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", directory.display()))
+                })?;
             }
             let again = verdict.status.is_asked_again() && before < self.options.retries as usize;
             if again && !self.stop {

@@ -164,23 +164,34 @@ impl Session {
     }
 
     /// The witness cannot be asked anything any more: nobody answers what was left.
-    pub fn break_off(&mut self, error: &io::Error, refuse_flaky: bool) {
-        self.close();
+    ///
+    /// # Errors
+    /// Where what it answered until then cannot be written down.
+    pub fn break_off(&mut self, error: &io::Error, refuse_flaky: bool) -> io::Result<()> {
+        let closed = self.close();
         let left = std::mem::take(&mut self.started).into_keys();
         for case in left.chain(std::mem::take(&mut self.waiting)) {
             let why = format!("{} cannot be asked any more: {error}", self.target);
             self.settle(case, Verdict::broken(why), Duration::ZERO, refuse_flaky);
         }
+        closed
     }
 
     /// The witness is not believed any more, and what it was not asked yet nobody is.
-    pub fn distrust(&mut self, why: &str, refuse_flaky: bool) {
+    ///
+    /// # Errors
+    /// Where what it answered until then cannot be written down.
+    pub fn distrust(&mut self, why: &str, refuse_flaky: bool) -> io::Result<()> {
         self.troubles.push(why.to_owned());
-        self.break_off(&io::Error::other(why), refuse_flaky);
+        self.break_off(&io::Error::other(why), refuse_flaky)
     }
 
     /// Ends what is asked: a guest is halted and makes room for another.
-    pub fn close(&mut self) {
+    ///
+    /// # Errors
+    /// Where what it answered cannot be written down.
+    pub fn close(&mut self) -> io::Result<()> {
+        let mut finished = Ok(());
         if let Some(mut witness) = self.witness.take() {
             // Whoever says something more says what it was not asked. That one has died who had nothing more
             // to say is seen by the witness itself.
@@ -188,10 +199,12 @@ impl Session {
                 self.troubles.push(UNASKED.to_owned());
             }
             self.troubles.extend(std::iter::from_fn(|| witness.trouble()).take(MOST_TROUBLES));
+            finished = witness.finish();
         }
         if matches!(self.state, State::Open) {
             self.state = State::Over;
         }
+        finished
     }
 
     /// What becomes readable when there is news.
@@ -235,10 +248,18 @@ impl Session {
     }
 
     /// No answer is awaited any more.
+<<<<<<< HEAD
     pub fn abandon(&mut self) {
         self.close();
+=======
+    ///
+    /// # Errors
+    /// Where what was answered cannot be written down.
+    pub fn abandon(&mut self) -> io::Result<()> {
+>>>>>>> dba4fca (What is written is whole or not there, and errors name the file)
         self.waiting.extend(std::mem::take(&mut self.started).into_keys());
         self.give_up();
+        self.close()
     }
 
     /// Whether a case of a lower number is still to come.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Cause, Finding, document};
 use crate::shard::Shard;
+use crate::whole;
 
 /// The file that has the record.
 pub const RECORD: &str = "findings.json";
@@ -205,9 +206,8 @@ impl Record {
         };
         fs::create_dir_all(directory).map_err(at(directory))?;
         let write = |name: &str, text: &str| {
-            let (path, new) = (directory.join(name), directory.join(format!(".{name}.new")));
-            fs::write(&new, text).map_err(at(&new))?;
-            fs::rename(&new, &path).map_err(at(&path))
+            let path = directory.join(name);
+            whole::write(&path, text.as_bytes()).map_err(at(&path))
         };
         files.iter().try_for_each(|(name, text)| write(name, text))?;
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use similar::{ChangeTag, TextDiff};
@@ -16,6 +16,7 @@ use crate::scenario::Case;
 use crate::scenario::condition::Answers;
 use crate::scenario::load::SCENARIOS;
 use crate::verdict::Recorded;
+use crate::whole;
 
 /// The directory that mirrors `scenarios/`.
 /// No record is larger.
@@ -103,7 +104,9 @@ impl Shelf {
         }
         let old = match read(&record) {
             Ok(old) => old,
-            Err(error) => return Recorded::Unreadable { file, why: error.to_string() },
+            Err(error) => {
+                return Recorded::Unreadable { file, why: format!("it cannot be read: {error}") };
+            }
         };
         if content.is_empty() {
             return Recorded::Nothing;
@@ -115,7 +118,7 @@ impl Shelf {
                 Ok(()) => Recorded::Same,
                 Err(error) => Recorded::Unreadable {
                     file: pending.display().to_string(),
-                    why: error.to_string(),
+                    why: format!("it cannot be removed: {error}"),
                 },
             };
         }
@@ -274,11 +277,10 @@ pub(crate) fn content(text: &str) -> io::Result<String> {
     }
 }
 
-/// Writes a whole file or none: it is renamed into place.
+/// Writes a whole file or none.
 fn write(file: &Path, case: &Case, content: &str) -> io::Result<()> {
     let directory = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    let temporary = directory.join(format!(".{}.{}", name_of(file), std::process::id()));
     // From the directory that ids are counted from, wherever the command was run.
     let below = case.path.strip_prefix(&case.base).unwrap_or(&case.path);
     let source =
@@ -288,18 +290,13 @@ fn write(file: &Path, case: &Case, content: &str) -> io::Result<()> {
         serde_json::to_string(&source)?,
         serde_json::to_string(&case.id)?
     );
-    let written = fs::File::create(&temporary)
-        .and_then(|mut out| out.write_all(text.as_bytes()).and_then(|()| out.sync_data()))
-        .and_then(|()| fs::rename(&temporary, file));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    whole::write(file, text.as_bytes())
 }
 
 fn remove(file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // A file system that is read-only says so of a name that is not there, too.
+        Err(error) if file.symlink_metadata().is_ok() => Err(error),
         _ => Ok(()),
     }
 }

@@ -195,6 +195,14 @@ pub trait Witness {
     /// Has a guest that stays on one processor stay on another: see [`crate::processor::stay_on`].
     fn move_to(&mut self, _processor: usize) {}
 
+    /// Nothing more is asked.
+    ///
+    /// # Errors
+    /// Where what was answered cannot be written down.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What becomes readable when [`Witness::next`] has something to say, for those who wait for
     /// several witnesses at once. Nothing, where it never has to be waited for.
     fn sources(&self) -> Vec<BorrowedFd<'_>> {

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Answer, Target, Witness};
-use crate::links;
 use crate::missing::Missing;
 use crate::probe::Environment;
 use crate::scenario::plan::Plan;
 use crate::transcript::Transcript;
+use crate::whole::Whole;
 
 /// The longest line that is read: no scenario gives as much.
 const LONGEST: u64 = 80 << 20;
@@ -50,10 +50,10 @@ fn digest(plan: &Plan) -> io::Result<String> {
     Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Another witness whose answers are written down as they come.
+/// Another witness whose answers are written down, when it has given all of them.
 pub struct Recorder {
     witness: Box<dyn Witness>,
-    out: File,
+    out: Whole,
     /// What is not written down again.
     known: Option<Recording>,
     asked: BTreeMap<usize, (String, String)>,
@@ -70,7 +70,9 @@ impl Recorder {
         witness: Box<dyn Witness>,
         known: Option<Recording>,
     ) -> io::Result<Self> {
-        let out = links::create(path)?;
+        let out = Whole::create(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
         let mut recorder = Self { witness, out, known, asked: BTreeMap::new() };
         // How it runs, as on an emulated processor, is of this machine and not of the kernel.
         recorder.line(&Environment { note: None, ..environment.clone() })?;
@@ -125,6 +127,10 @@ impl Witness for Recorder {
 
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         self.witness.sources()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

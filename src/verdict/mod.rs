@@ -398,7 +398,7 @@ impl Recorded {
                 Some(format!("the observations were never recorded: {file} is new"))
             }
             Self::Changed { file, .. } => Some(format!("the observations differ from {file}")),
-            Self::Unreadable { file, why } => Some(format!("{file} cannot be read: {why}")),
+            Self::Unreadable { file, why } => Some(format!("{file}: {why}")),
         }
     }
 }
