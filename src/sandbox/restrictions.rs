@@ -118,6 +118,13 @@ fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
         };
         add("/dev/fuse", why.into(), remedy);
     }
+    if host.blind && is(libc::ENOENT) {
+        add(
+            "/proc",
+            "it is not mounted here, and id maps are written there (user_namespaces(7))".into(),
+            "mount -t proc proc /proc",
+        );
+    }
     // A filter says nothing of what it forbids: it is named where nothing else explains the refusal.
     if found.is_empty() && host.filtered && (is(libc::EPERM) || is(libc::ENOSYS)) {
         found.push(Missing::new(
@@ -168,6 +175,9 @@ mod tests {
         assert!(whys(&clone, &Host { filtered: true, ..FREE }).contains("seccomp"));
         assert!(whys(&clone, &Host { blind: true, ..FREE }).contains("/proc"));
         assert!(whys(&broke("sandbox: clone", libc::ENOSPC), &FREE).contains(LIMIT));
+        let maps = broke("sandbox: write setgroups", libc::ENOENT);
+        assert!(whys(&maps, &Host { blind: true, ..FREE }).contains("id maps"));
+        assert_eq!(whys(&maps, &FREE), "");
     }
 
     #[test]

@@ -268,11 +268,18 @@ impl Drop for Host {
 fn serve(mut socket: UnixStream, supervisor: Pid) -> ! {
     let _ = setsid();
     die_with(supervisor);
-    let Ok(worker) = Worker::new() else { sys::exit_now(1) };
+    let worker = Worker::new();
     loop {
         match channel::receive::<Question<Plan>>(&mut socket) {
             Ok(Some((number, plan))) => {
-                let answer = worker.run(&plan);
+                let answer = match &worker {
+                    Ok(worker) => worker.run(&plan),
+                    Err(errno) => worker::Answer::Asked(Box::new(Transcript::broken(Breakage {
+                        stage: "worker".into(),
+                        detail: format!("memory for its answers cannot be had: {errno}"),
+                        errno: None,
+                    }))),
+                };
                 let reply: Reply<_> = (number, answer);
                 if channel::send(&mut socket, &reply).is_err() {
                     sys::exit_now(1);

@@ -59,7 +59,10 @@ fn programs(wanted: &Wanted) -> BTreeMap<PathBuf, PathBuf> {
 }
 
 fn write(modules: &[Module], programs: &BTreeMap<PathBuf, PathBuf>) -> io::Result<File> {
-    let agent = fs::read("/proc/self/exe")?;
+    let agent = fs::read("/proc/self/exe").map_err(|error| {
+        let why = format!("this program cannot be read by way of /proc/self/exe: {error}");
+        io::Error::new(error.kind(), why)
+    })?;
     let out = File::from(memfd_create("initramfs", MemfdFlags::CLOEXEC)?);
     let mut archive = Archive::new(io::BufWriter::with_capacity(1 << 20, out));
     archive.device("/dev/console", 0o600, (5, 1))?;
