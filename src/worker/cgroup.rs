@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub struct Cgroup {
     keeper: Pid,
     /// Closed, it has the keeper take the cgroup away.
     socket: Option<UnixStream>,
+    /// Where it is, for when the keeper was killed.
+    parent: OwnedFd,
+    name: String,
     /// What moves a process into it, and into that below it where the sandbox's first process stays.
     own: OwnedFd,
     first: OwnedFd,
@@ -78,14 +81,15 @@ impl Cgroup {
             keep(&parent, theirs);
         };
         drop(theirs);
-        let made = channel::receive(&mut ours);
-        let opened = match &made {
-            Ok(Some(Made::Yes(name))) => open(&parent, name).map_err(broke),
-            Ok(Some(Made::No(breakage))) => Err(breakage.clone()),
+        let made = match channel::receive(&mut ours) {
+            Ok(Some(Made::Yes(name))) => open(&parent, &name).map_err(broke).map(|own| (name, own)),
+            Ok(Some(Made::No(breakage))) => Err(breakage),
             Ok(None) | Err(_) => Err(broke(failure("make a cgroup", Errno::EIO))),
         };
-        match opened {
-            Ok((own, first)) => Ok(Self { keeper, socket: Some(ours), own, first }),
+        match made {
+            Ok((name, (own, first))) => {
+                Ok(Self { keeper, socket: Some(ours), parent, name, own, first })
+            }
             Err(breakage) => {
                 drop(ours);
                 let _ = waitpid(keeper, None);
@@ -111,7 +115,9 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         drop(self.socket.take());
-        let _ = waitpid(self.keeper, None);
+        if !matches!(waitpid(self.keeper, None), Ok(WaitStatus::Exited(_, 0))) {
+            take_away(&self.parent, &self.name);
+        }
     }
 }
 
