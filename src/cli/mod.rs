@@ -192,8 +192,11 @@ pub fn understand(arguments: &[&str]) -> Result<(), String> {
 fn run_command() -> Result<ExitCode, Trouble> {
     let command = settings::command();
     let told = |error: clap::Error| {
-        let _ = error.print();
-        Ok(if error.use_stderr() { ExitCode::Usage } else { ExitCode::AsExpected })
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        if error.use_stderr() {
+            return Ok(ExitCode::Usage);
+        }
+        told(printed).map(|()| ExitCode::AsExpected)
     };
     let matches = match command.clone().try_get_matches() {
         Ok(matches) => matches,
@@ -291,7 +294,12 @@ fn complain(trouble: &Trouble) -> ExitCode {
 
 /// Prints to standard output; a reader that has gone away is no error.
 fn print(text: &str) -> Result<(), Trouble> {
-    match anstream::stdout().write_all(text.as_bytes()) {
+    let mut out = anstream::stdout();
+    told(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn told(printed: io::Result<()>) -> Result<(), Trouble> {
+    match printed {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Trouble::Environment("cannot write to standard output".into(), error))
         }
