@@ -104,9 +104,15 @@ fn of_version(flavour: Flavour, version: &str) -> Result<Kernel, Missing> {
 
 fn not_cached(cache: &Cache, flavour: Flavour, version: &str) -> Missing {
     let names: Vec<_> = cache.kernels(flavour).map(|cached| cached.entry.name()).collect();
-    let here = match names.as_slice() {
-        [] => "none is in the cache".to_owned(),
-        names => format!("the cache has {}", names.join(", ")),
+    // A directory that is not there is a cache that is empty.
+    let unreadable = std::fs::read_dir(cache.directory()).err();
+    let unreadable = unreadable.filter(|error| error.kind() != io::ErrorKind::NotFound);
+    let unreadable = unreadable.map(|error| (cache.directory().to_owned(), error.to_string()));
+    let unreadable = unreadable.or_else(|| cache.list().into_iter().find_map(Result::err));
+    let here = match (names.as_slice(), unreadable) {
+        (_, Some((path, why))) => format!("{} cannot be read: {why}", path.display()),
+        ([], None) => "none is in the cache".to_owned(),
+        (names, None) => format!("the cache has {}", names.join(", ")),
     };
     let option = if flavour == Flavour::Image { " --flavour image" } else { "" };
     let remedy = match super::debian::release_of_kernel(version) {
