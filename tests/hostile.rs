@@ -2,14 +2,14 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::{Done, FAILS, PASSES, Place, User, json_lines, root, skip};
+use common::{Done, FAILS, PASSES, Place, User, json_lines, machine, root, skip};
 use nsharness::programs;
 use rstest::rstest;
 
@@ -38,44 +38,26 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// What of the machine a scenario could change.
 struct Machine {
-    mounts: String,
-    name: String,
+    outside: machine::Machine,
     /// Processes of the binary, and those in a sandbox: its root is told by its source.
     processes: BTreeSet<String>,
-    files: BTreeMap<String, (u32, u32, u64, i64)>,
     canary: String,
 }
 
 impl Machine {
     fn now(place: &Place) -> Self {
-        let mut files = BTreeMap::new();
-        for directory in ["/", "/etc", "/dev/shm"] {
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                let path = entry.path();
-                let Ok(of) = path.symlink_metadata() else { continue };
-                // A directory changes with whatever else runs on this machine.
-                let (size, time) = if of.is_file() { (of.size(), of.mtime()) } else { (0, 0) };
-                files.insert(path.display().to_string(), (of.mode(), of.uid(), size, time));
-            }
-        }
         Self {
-            mounts: fs::read_to_string("/proc/self/mountinfo").unwrap(),
-            name: fs::read_to_string("/proc/sys/kernel/hostname").unwrap(),
+            outside: machine::Machine::now(),
             processes: processes(place),
-            files,
             canary: place.read("canary/file"),
         }
     }
-}
 
-impl Machine {
     #[track_caller]
     fn assert_same(&self, now: &Self) {
         assert_eq!(now.processes, self.processes);
         assert_eq!(now.canary, self.canary);
-        assert_eq!(now.name, self.name);
-        assert_eq!(now.files, self.files);
-        assert_eq!(now.mounts, self.mounts);
+        self.outside.assert_same(&now.outside);
     }
 }
 

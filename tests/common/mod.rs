@@ -1,6 +1,8 @@
 //! What the tests share: the command, users to run it as, scenarios in a directory of their own.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod machine;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
