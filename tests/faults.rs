@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::machine::{Machine, names};
+use common::machine::{Machine, Process, below, names};
 use common::{Place, User, is_root};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -50,56 +50,6 @@ impl Choices {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) % end as u64) as usize
-    }
-}
-
-/// A process that a run has made, or the run itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Process {
-    pid: i32,
-    parent: i32,
-    /// In how many pid namespaces it is.
-    depth: usize,
-    exe: Option<PathBuf>,
-}
-
-impl Process {
-    fn of(pid: i32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        if field("State:")?.trim_start().starts_with(['Z', 'X']) {
-            return None;
-        }
-        Some(Self {
-            pid,
-            parent: field("PPid:")?.trim().parse().ok()?,
-            depth: field("NSpid:")?.split_whitespace().count(),
-            exe: fs::read_link(format!("/proc/{pid}/exe")).ok(),
-        })
-    }
-
-    fn command(&self) -> String {
-        let text = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        String::from_utf8_lossy(&text).replace('\0', " ")
-    }
-}
-
-/// A process and all that it started and that are still there, itself not among them.
-fn below(pid: i32) -> Vec<Process> {
-    let all = fs::read_dir("/proc").unwrap().flatten();
-    let all = all.filter_map(|entry| Process::of(entry.file_name().to_str()?.parse().ok()?));
-    let mut others: Vec<_> = all.collect();
-    let mut found = vec![];
-    let mut parents = BTreeSet::from([pid]);
-    loop {
-        let (children, rest): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|process| parents.contains(&process.parent));
-        if children.is_empty() {
-            return found;
-        }
-        parents.extend(children.iter().map(|process| process.pid));
-        found.extend(children);
-        others = rest;
     }
 }
 

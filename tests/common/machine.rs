@@ -76,3 +76,55 @@ pub fn names(directory: &Path) -> BTreeSet<String> {
     }
     names
 }
+
+/// A process that a run has made, or the run itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    pub pid: i32,
+    pub parent: i32,
+    /// In how many pid namespaces it is.
+    pub depth: usize,
+    pub exe: Option<PathBuf>,
+}
+
+impl Process {
+    /// One that is there and has not ended.
+    pub fn of(pid: i32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        if field("State:")?.trim_start().starts_with(['Z', 'X']) {
+            return None;
+        }
+        Some(Self {
+            pid,
+            parent: field("PPid:")?.trim().parse().ok()?,
+            depth: field("NSpid:")?.split_whitespace().count(),
+            exe: fs::read_link(format!("/proc/{pid}/exe")).ok(),
+        })
+    }
+
+    /// How it was called.
+    pub fn command(&self) -> String {
+        let text = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&text).replace('\0', " ")
+    }
+}
+
+/// A process and all that it started and that are still there, itself not among them.
+pub fn below(pid: i32) -> Vec<Process> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let all = all.filter_map(|entry| Process::of(entry.file_name().to_str()?.parse().ok()?));
+    let mut others: Vec<_> = all.collect();
+    let mut found = vec![];
+    let mut parents = BTreeSet::from([pid]);
+    loop {
+        let (children, rest): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|process| parents.contains(&process.parent));
+        if children.is_empty() {
+            return found;
+        }
+        parents.extend(children.iter().map(|process| process.pid));
+        found.extend(children);
+        others = rest;
+    }
+}
