@@ -20,8 +20,8 @@ pub use loop_device::{attach_loop_device, free_loop_device};
 pub use memory::give_back_large_blocks;
 pub use mount_setattr::{MountAttr, mount_setattr};
 pub use process::{
-    Child, Stack, clone_namespaces, clone_sharing_memory, close_all_but, close_copies, exit_now,
-    fork, fork_sharing_memory, vfork,
+    Child, Stack, clone_namespaces, clone_sharing_memory, close_all_but, close_copies,
+    end_with_this, exit_now, fork, fork_sharing_memory, vfork,
 };
 pub use random::credit_entropy;
 pub use shared::SharedBuffer;

@@ -1,13 +1,16 @@
 //! Making processes.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr::NonNull;
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid};
 
 /// A child process.
 #[derive(Debug)]
@@ -185,6 +188,18 @@ pub fn fork() -> Result<Option<Pid>, Errno> {
         ForkResult::Parent { child } => Ok(Some(child)),
         ForkResult::Child => Ok(None),
     }
+}
+
+/// Has a program that is to be started killed when this process ends, in whatever way: prctl(2), PR_SET_PDEATHSIG.
+pub fn end_with_this(command: &mut Command) {
+    let own = getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        // Of a parent that ended meanwhile no signal comes any more.
+        if getppid() == own { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ECHILD)) }
+    };
+    // SAFETY: between fork(2) and execve(2) it makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// Ends this process at once, without the destructors and buffers that it shares with its parent.

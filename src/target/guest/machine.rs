@@ -39,6 +39,8 @@ pub struct Machine {
     launcher: Child,
     /// Whether everything ends with the launcher.
     enclosed: bool,
+    /// Where the program's files are, if they could not be hidden.
+    directory: PathBuf,
     /// What tells the launcher to end; it ends too when this is closed.
     lifeline: PipeWriter,
     /// The line to the agent.
@@ -73,6 +75,7 @@ impl Machine {
         let _ = rustix::pipe::fcntl_setpipe_size(&print, CONSOLE_BUFFER);
         rustix::io::ioctl_fionbio(&console, true)?;
         let (end, lifeline) = io::pipe()?;
+        let directory = new_directory()?;
         let (launcher, enclosed) = fork_enclosed()?;
         let Some(launcher) = launcher else {
             let descriptors = Descriptors {
@@ -84,16 +87,34 @@ impl Machine {
                 console: print.into(),
                 lifeline: end.into(),
             };
-            let status = launch(&descriptors, enclosed, command);
+            let status = launch(&descriptors, enclosed, &directory, command);
             sys::exit_now(status)
         };
         let console = File::from(OwnedFd::from(console));
-        Ok(Self { launcher, enclosed, lifeline, channel, console })
+        Ok(Self { launcher, enclosed, directory, lifeline, channel, console })
     }
 
     /// Readable when the machine has ended.
     pub fn ended(&self) -> std::os::fd::BorrowedFd<'_> {
         self.launcher.pidfd.as_fd()
+    }
+
+    /// Ends what a launcher has left that was killed: with a pid namespace of its own nothing, else what is in its
+    /// session, as the helpers of User-Mode Linux, which would hold the line open.
+    pub fn end_rest(&self) {
+        if self.enclosed {
+            return;
+        }
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // After the name in parentheses come state, parent, group and session: proc_pid_stat(5).
+            let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+            let session = fields.split_whitespace().nth(3).and_then(|field| field.parse().ok());
+            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(pid) = pid.filter(|_| session == Some(self.launcher.pid.as_raw())) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
     }
 }
 
@@ -104,8 +125,22 @@ impl Drop for Machine {
         let patience = if self.enclosed { Duration::ZERO } else { END };
         let _ = poll(&mut ended, PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO));
         let _ = kill(self.launcher.pid, Signal::SIGKILL);
+        self.end_rest();
         let _ = waitpid(self.launcher.pid, None);
+        // A launcher that was killed has not done it.
+        let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A name that nobody has for a directory of the program's files, where they cannot be hidden. The process id alone
+/// would not do: in a pid namespace of its own each launcher is the first.
+fn new_directory() -> io::Result<PathBuf> {
+    let mut number = [0; 8];
+    rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())?;
+    let above = std::env::var_os("TMPDIR").map(PathBuf::from);
+    let above =
+        above.or_else(|| Path::new(SHM).is_dir().then(|| SHM.into())).unwrap_or("/tmp".into());
+    Ok(above.join(format!("nsharness-{:016x}", u64::from_ne_bytes(number))))
 }
 
 /// What a launcher holds.
@@ -142,6 +177,7 @@ fn fork_enclosed() -> io::Result<(Option<Child>, bool)> {
 fn launch(
     descriptors: &Descriptors,
     enclosed: bool,
+    directory: &Path,
     command: impl FnOnce(&Surroundings) -> io::Result<Command>,
 ) -> i32 {
     let Descriptors { channel, initramfs, console, lifeline } = descriptors;
@@ -154,24 +190,25 @@ fn launch(
         let _ = rustix::io::write(console, format!("nsharness: {what}: {error}\n").as_bytes());
         1
     };
-    let directory = match place(enclosed) {
-        Ok(directory) => directory,
+    let place = match place(enclosed, directory) {
+        Ok(place) => place,
         Err(error) => return complain("a directory for the machine", &error),
     };
-    let surroundings =
-        Surroundings { channel: channel.as_raw_fd(), initramfs: initramfs.as_raw_fd(), directory };
+    let surroundings = Surroundings {
+        channel: channel.as_raw_fd(),
+        initramfs: initramfs.as_raw_fd(),
+        directory: place,
+    };
     let status = match spawn(descriptors, &surroundings, command) {
         Ok(program) => watch(program, lifeline),
         Err(error) => complain(CANNOT_START, &error),
     };
-    if !enclosed {
-        let _ = fs::remove_dir_all(&surroundings.directory);
-    }
+    let _ = fs::remove_dir_all(directory);
     status
 }
 
-/// A directory for the files of the program.
-fn place(enclosed: bool) -> io::Result<PathBuf> {
+/// A place for the files of the program: this directory, where they cannot be hidden.
+fn place(enclosed: bool, directory: &Path) -> io::Result<PathBuf> {
     if enclosed && Path::new(SHM).is_dir() {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         let fresh = mount(None::<&str>, "/", None::<&str>, private, None::<&str>).and_then(|()| {
@@ -182,12 +219,8 @@ fn place(enclosed: bool) -> io::Result<PathBuf> {
             return Ok(SHM.into());
         }
     }
-    let above = std::env::var_os("TMPDIR").map(PathBuf::from);
-    let above =
-        above.or_else(|| Path::new(SHM).is_dir().then(|| SHM.into())).unwrap_or("/tmp".into());
-    let directory = above.join(format!("nsharness-{}", std::process::id()));
-    fs::create_dir(&directory)?;
-    Ok(directory)
+    fs::create_dir(directory)?;
+    Ok(directory.to_owned())
 }
 
 /// Makes all that is mounted read-only for the machine. Who is root in User-Mode Linux can mount any
@@ -208,12 +241,11 @@ fn spawn(
         fcntl_setfd(inherited, FdFlags::empty())?;
     }
     let print = || descriptors.console.try_clone().map(Stdio::from);
-    let child = command(surroundings)?
-        .stdin(Stdio::null())
-        .stdout(print()?)
-        .stderr(print()?)
-        .process_group(0)
-        .spawn()?;
+    let mut command = command(surroundings)?;
+    // Where there is no pid namespace that would end it with a launcher that is killed.
+    sys::end_with_this(&mut command);
+    let child =
+        command.stdin(Stdio::null()).stdout(print()?).stderr(print()?).process_group(0).spawn()?;
     Ok(Pid::from_raw(child.id() as i32))
 }
 

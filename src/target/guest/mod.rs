@@ -554,6 +554,9 @@ impl Boot {
             }
             let (open, alive) = (self.read_channel(), self.is_alive());
             self.read_console();
+            if !alive {
+                self.machine.end_rest();
+            }
             if !alive && !open {
                 // Its last words may have come meanwhile.
                 return self.decoder.decode().ok().flatten().map(Some).ok_or("it ended".to_owned());
