@@ -8,7 +8,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -469,4 +469,58 @@ fn whoever_is_killed_nothing_is_left_and_no_pass_is_unearned() {
     }
     before.assert_same(&Machine::now());
     assert!(faults.is_empty(), "{} of {kills}:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Where a guest can have no pid namespace, nothing ends by itself with who started it.
+#[test]
+fn a_guest_without_namespaces_of_its_own_leaves_nothing_either() {
+    let _alone = alone();
+    let place = Place::new();
+    place.write("scenarios/a.yaml", &common::HANGS.replace("timeout: 1", "timeout: 60"));
+    fs::create_dir(place.path().join("tmp")).unwrap();
+    let Some(kernel) = place.kernel("uml:6.12") else { return };
+    place.run(User::Own, &["--version"]).expect_code(0);
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && \
+                  exec setpriv --bounding-set=-all --inh-caps=-all \"$N\" run --on \"$K\"";
+    for wanted in ["launcher", "asker"] {
+        let inner = place.command(User::Own);
+        let mut command = Command::new("unshare");
+        command.args(["-r", "sh", "-c", script]).current_dir(place.path());
+        command.env("N", inner.get_program()).env("K", &kernel);
+        command.env("TMPDIR", place.path().join("tmp"));
+        command.env("NSHARNESS_CACHE", place.path().join("cache"));
+        let output = |name| File::create(place.path().join(name)).unwrap();
+        let mut child = command.stdout(output("stdout")).stderr(output("stderr")).spawn().unwrap();
+        let pid = child.id() as i32;
+        let cache = place.path().join("cache");
+        let began = Instant::now();
+        let (all, kernel) = loop {
+            let told = || place.read("stdout") + &place.read("stderr");
+            if child.try_wait().unwrap().is_some() {
+                common::skip("userns", &told());
+                return;
+            }
+            let all = below(pid);
+            let is_kernel = |process: &&Process| {
+                process.exe.as_ref().is_some_and(|exe| exe.starts_with(&cache))
+            };
+            let kernel = all.iter().find(is_kernel).cloned();
+            // It has the files of the guest by then.
+            if let Some(kernel) = kernel
+                && place.read("stdout").contains("asking")
+            {
+                break (all, kernel);
+            }
+            assert!(began.elapsed() < PATIENCE, "{}", told());
+            sleep(Duration::from_millis(10));
+        };
+        assert!(all.iter().all(|process| process.depth == all[0].depth), "{all:?}");
+        let parent = |pid| all.iter().find(|process| process.pid == pid).map_or(0, |p| p.parent);
+        let victim = if wanted == "launcher" { kernel.parent } else { parent(kernel.parent) };
+        kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+        let status = ended(&mut child);
+        assert_eq!(status.code(), Some(5), "{wanted}");
+        assert_eq!(leftovers(), [""; 0], "{wanted}");
+        assert_eq!(names(&place.path().join("tmp")), BTreeSet::new(), "{wanted}");
+    }
 }

@@ -248,18 +248,14 @@ impl Session {
     }
 
     /// No answer is awaited any more.
-<<<<<<< HEAD
-    pub fn abandon(&mut self) {
-        self.close();
-=======
     ///
     /// # Errors
     /// Where what was answered cannot be written down.
     pub fn abandon(&mut self) -> io::Result<()> {
->>>>>>> dba4fca (What is written is whole or not there, and errors name the file)
+        let closed = self.close();
         self.waiting.extend(std::mem::take(&mut self.started).into_keys());
         self.give_up();
-        self.close()
+        closed
     }
 
     /// Whether a case of a lower number is still to come.
