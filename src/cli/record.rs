@@ -7,13 +7,13 @@ use super::select::Selection;
 use super::shell::{Place, visit};
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
-use crate::links;
 use crate::record::{Recorded, Wanted};
 use crate::sandbox::IdSource;
 use crate::scenario::Case;
 use crate::scenario::plan::COMMON_IDS;
 use crate::search::document;
 use crate::terminal::terminal;
+use crate::whole::Whole;
 use crate::worker::shell::Shell;
 
 const EXAMPLES: &str = "\
@@ -110,7 +110,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         return Ok(ExitCode::AsExpected);
     };
     let what = file.display().to_string();
-    let written = links::create(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = Whole::create(file)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.flush()));
     written.map_err(Trouble::environment(&what))?;
     eprintln!("{steps} steps recorded in {what}{without}; next: nsharness run {what}");
     Ok(ExitCode::AsExpected)

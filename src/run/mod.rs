@@ -415,8 +415,7 @@ impl Run<'_> {
         let several = self.sessions.len() > 1;
         let session = &mut self.sessions[index];
         let Some(Started { at, prediction }) = session.started.remove(&number) else {
-            session.distrust(UNASKED, self.options.refuse_flaky);
-            return Ok(());
+            return session.distrust(UNASKED, self.options.refuse_flaky);
         };
         let answer = match answer {
             Answer::Missing(missing) if !missing.is_empty() => {
@@ -427,10 +426,11 @@ impl Run<'_> {
         };
         let Some(environment) = &session.environment else { return Ok(()) };
         if matches!(answer, Answer::Predicted(_)) && session.witness_name != model::NAME {
-            session.distrust("it answered with what a model says", self.options.refuse_flaky);
+            let why = "it answered with what a model says";
+            let distrusted = session.distrust(why, self.options.refuse_flaky);
             let verdict = Verdict::broken("a model answered in its place".to_owned());
             self.settle(index, number, verdict, at.elapsed());
-            return Ok(());
+            return distrusted;
         }
         let case = &self.cases[number];
         let (mode, judged) = (self.options.snapshots, &mut self.judged_records);
@@ -561,7 +561,9 @@ impl Run<'_> {
         let (part, all) = (self.options.part, Summary::default());
         let mut totals = Totals { part, all, targets: Vec::new(), problems: Vec::new() };
         for mut session in self.sessions {
-            session.close();
+            if let Err(error) = session.close() {
+                session.troubles.push(format!("what it answered cannot be written down: {error}"));
+            }
             let target = &session.target;
             totals.problems.extend(session.troubles.iter().map(|why| format!("{target}: {why}")));
             session.summary.not_run = session.waiting.len() + session.started.len();
