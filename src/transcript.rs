@@ -380,6 +380,12 @@ impl Outcome {
         Self::Ok(Values::new())
     }
 
+    /// Whether it is a refusal of a program that a signal ended: who was killed has given no reason.
+    pub fn is_of_killed(&self) -> bool {
+        // As std::process::ExitStatus prints it.
+        matches!(self, Self::Refused { message, .. } if message.starts_with("signal: "))
+    }
+
     /// The same, with a digest in the place of every text that is too long to be read by anybody.
     pub fn in_short(&self) -> Self {
         match self {

@@ -60,13 +60,7 @@ fn kind(process: &Process, run: &Process, all: &[Process], place: &Place) -> &'s
     let is_other = process.exe.as_ref().is_some_and(|exe| *exe != own);
     match parent {
         _ if process.pid == run.pid => "supervisor",
-        _ if process
-            .exe
-            .as_ref()
-            .is_some_and(|exe| exe.starts_with(place.path().join("cache"))) =>
-        {
-            "guest kernel"
-        }
+        _ if process.exe.as_ref().is_some_and(|exe| exe.ends_with("linux.uml")) => "guest kernel",
         _ if is_other => "program",
         _ if process.depth == run.depth && process.parent == run.pid => "worker",
         _ if process.depth == run.depth => "helper",
@@ -369,7 +363,7 @@ fn works() -> Vec<Work> {
         works.push(guest);
     }
     if is_root() && programs::in_path("runc").is_some() {
-        let containers = ["oci/hostname.yaml", "oci/lifecycle.yaml", "oci/read-only-root.yaml"];
+        let containers = ["oci/hostname.yaml", "oci/lifecycle.yaml", "oci/cgroup-namespace.yaml"];
         let arguments = ["--on", "host", "--privileged", "--runtime", "runc"];
         works.push(Work::new("container", 15, User::Own, &containers, &arguments));
     } else {

@@ -489,7 +489,11 @@ fn finding(plan: &Plan, answer: Answer) -> Finding {
         (End::Completed, Some(Outcome::Abstained(why))) => Finding::none(why),
         (End::Completed, Some(Outcome::Refused { .. })) => {
             let refused = transcript.outcomes.iter().find(|one| !matches!(one, Outcome::Ok(_)));
-            Finding::answer(false, refused.map_or_else(String::new, ToString::to_string))
+            let told = refused.map_or_else(String::new, ToString::to_string);
+            match refused.is_some_and(Outcome::is_of_killed) {
+                true => Finding::broken(told),
+                false => Finding::answer(false, told),
+            }
         }
         (End::Completed, Some(outcome)) => {
             Finding::answer(false, format!("{word} gives {outcome}"))

@@ -120,6 +120,14 @@ impl<'a> Witness<'a> {
         matches(expect, self.outcome, &earlier)
     }
 
+    /// The same, where nothing is known to deviate: who was killed has refused nothing, unless that is what is expected.
+    fn holds_by_itself(&self, expect: &Expect) -> Result<(), String> {
+        if matches!(expect, Expect::Refused(None)) && self.outcome.is_of_killed() {
+            return Err(format!("expected {expect}, found {}: it was killed", self.outcome));
+        }
+        self.holds(expect)
+    }
+
     fn succeeded(&self) -> bool {
         matches!(self.outcome, Outcome::Ok(_))
     }
@@ -223,7 +231,7 @@ impl Said<'_> {
             return (StepStatus::Pass, None);
         }
         let Some(expect) = self.expect else { return self.judge_silence(kernel) };
-        match (kernel.holds(expect), self.agrees) {
+        match (kernel.holds_by_itself(expect), self.agrees) {
             (Ok(()), Some(Agrees::No(how))) => {
                 (StepStatus::Fail, Some(format!("{}: {how}", super::disagree(self.voice))))
             }

@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -373,7 +374,12 @@ fn caller(runtime: &Implementation, input: Stdio) -> Result<Command, Breakage> {
 /// A call that failed, with what was printed.
 fn refused(by: &str, status: ExitStatus) -> Outcome {
     let text = said_so_far();
-    let message = if text.is_empty() { status.to_string() } else { in_short(&text) };
+    let message = match (text.is_empty(), status.signal()) {
+        (true, _) => status.to_string(),
+        (false, None) => in_short(&text),
+        // What it printed before is no reason.
+        (false, Some(_)) => format!("{status}: {}", in_short(&text)),
+    };
     Outcome::Refused { by: by.to_owned(), message }
 }
 
