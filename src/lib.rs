@@ -18,6 +18,7 @@ pub mod merge;
 pub mod missing;
 pub mod model;
 pub mod named;
+pub mod new;
 pub mod overlays;
 pub mod probe;
 mod processor;

@@ -38,7 +38,19 @@ pub fn open(path: &Path) -> io::Result<File> {
     if OF_THE_SYSTEM.iter().any(|top| path.starts_with(top)) {
         return File::options().write(true).create(true).truncate(false).open(path);
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    open_with(path, OFlags::empty())
+}
+
+/// Creates a file where none is, with the bounds of [`create`].
+///
+/// # Errors
+/// EEXIST, and those of [`create`].
+pub fn create_new(path: &Path) -> io::Result<File> {
+    open_with(path, OFlags::EXCL)
+}
+
+fn open_with(path: &Path, more: OFlags) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
     let beneath = if stays(path) { ResolveFlags::BENEATH } else { ResolveFlags::empty() };
     match rustix::fs::openat2(CWD, path, flags, Mode::from_raw_mode(0o666), beneath) {
         Ok(file) => Ok(file.into()),
@@ -52,7 +64,7 @@ pub fn open(path: &Path) -> io::Result<File> {
             if stays(path) && parent.is_some_and(|parent| leads_out(parent, Path::new("."))) {
                 return Err(out());
             }
-            let flags = OFlags::NOFOLLOW.bits() as i32;
+            let flags = (OFlags::NOFOLLOW | more).bits() as i32;
             let mut options = File::options();
             options.write(true).create(true).truncate(false).custom_flags(flags).open(path)
         }

@@ -14,6 +14,7 @@ mod list;
 mod man;
 mod matrix;
 mod merge;
+mod new;
 mod on;
 mod record;
 mod reports;
@@ -49,6 +50,7 @@ Examples:
   nsharness run                                         asks what scenarios/ says, here
   nsharness simulate overlay/ --kernel 5.10             asks the model alone
   nsharness explain overlay/whiteout
+  nsharness new overlay my-first                        a scenario of your own
   nsharness doctor                                      what this machine allows
   nsharness kernel fetch debian:13                      then --on uml:6.12
 
@@ -109,6 +111,8 @@ enum Command {
     Shell(shell::Arguments),
     /// Run a program in a sandbox, and write what it asks of the kernel as a scenario
     Record(record::Arguments),
+    /// Write a first scenario of a family, to be changed
+    New(new::Arguments),
     /// List the rules of the model, and which scenarios exercise them
     Rules(rules::Arguments),
     /// Write the bundle of a scenario with a container, for a runtime that is called by hand
@@ -248,6 +252,7 @@ fn execute(
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Shell(arguments) => shell::execute(&arguments),
         Command::Record(arguments) => record::execute(&arguments),
+        Command::New(arguments) => new::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments),
         Command::List(arguments) => list::execute(&arguments),
         Command::Search(arguments) => search::execute(&arguments),
