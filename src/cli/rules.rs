@@ -8,8 +8,10 @@ use super::{Trouble, print};
 use crate::coverage::Coverage;
 use crate::diag::did_you_mean;
 use crate::exit_code::ExitCode;
+use crate::model::profile::{NEWEST, Profile};
 use crate::model::rules::{self, Rule};
 use crate::report::rules as text;
+use crate::scenario::condition::KernelVersion;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +20,7 @@ Examples:
   nsharness rules list --quirks                         those that deviate from documentation
   nsharness rules show overlay.rename.dir-exdev         sources, kernels, scenarios
   nsharness rules --coverage bind/                      which rules these scenarios exercise
+  nsharness rules --markdown > rules.md                 a page, with an anchor each
 ";
 
 /// Without a subcommand, all rules are listed.
@@ -32,6 +35,9 @@ pub struct Arguments {
     /// Prints JSON lines, one a rule, with the scenarios that exercise it
     #[arg(long)]
     json: bool,
+    /// Prints a page in Markdown with all rules, an anchor each, and the scenarios that exercise it
+    #[arg(long, conflicts_with_all = ["coverage", "json", "kernel"])]
+    markdown: bool,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
@@ -61,6 +67,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     match &arguments.command {
         Some(Command::List { parts, quirks }) => list(parts, *quirks),
         Some(Command::Show { ids }) => show(ids),
+        None if arguments.markdown => markdown(arguments),
         None if arguments.coverage || arguments.json => coverage(arguments),
         None if arguments.selection.is_empty() => list(&[], false),
         None => Err(Trouble::Usage(
@@ -116,6 +123,15 @@ fn coverage(arguments: &Arguments) -> Result<ExitCode, Trouble> {
         print(&text::table(&coverage, &profile))?;
     }
     Ok(if cases.is_empty() { ExitCode::NothingExecuted } else { ExitCode::AsExpected })
+}
+
+/// The page that is made for the newest kernel, whatever machine this is; of older ones for what that has not.
+fn markdown(arguments: &Arguments) -> Result<ExitCode, Trouble> {
+    let cases = arguments.selection.cases()?.cases;
+    let newest = Profile::of_version(KernelVersion(NEWEST.0, NEWEST.1, 0));
+    let coverage = Coverage::of_every_kernel(&cases, &newest).map_err(cannot_ask())?;
+    print(&text::page(&coverage))?;
+    Ok(ExitCode::AsExpected)
 }
 
 fn cannot_ask() -> impl FnOnce(std::io::Error) -> Trouble {

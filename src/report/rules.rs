@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
+use super::escape::prose;
 use super::link::links;
 use crate::coverage::Coverage;
 use crate::model::profile::Profile;
@@ -66,6 +67,68 @@ pub fn describe(rule: &Rule, coverage: &Coverage) -> String {
             }
         }
     }
+    text
+}
+
+/// Where scenarios are, as seen from the page.
+const SCENARIOS: &str = "../scenarios";
+
+/// The page of all rules in Markdown, by family: each has its id as its anchor.
+pub fn page(coverage: &Coverage) -> String {
+    let mut text = String::from(OPENING);
+    for (name, rules) in FAMILIES {
+        let _ = writeln!(text, "- [{name}](#{name}): {} rules", rules.len());
+    }
+    for (name, rules) in FAMILIES {
+        let _ = write!(text, "\n## {name}\n");
+        rules.iter().for_each(|rule| text.push_str(&entry(rule, coverage)));
+    }
+    text
+}
+
+const OPENING: &str = "\
+# The rules
+
+What the model believes: each rule is one condition and its effect at one place of it, with its source. This page is made
+by `nsharness rules --markdown`, and a test keeps it current. `nsharness explain RULE` shows a rule, `nsharness
+rules --coverage` how many scenarios exercise each. The kernels are those of kernel.org; where a probe tells better than a
+version, the probe decides. A *quirk* is a rule that contradicts what is documented: [findings.md](findings.md) tells of each.
+
+";
+
+/// A rule with its anchor, as a section of the page.
+fn entry(rule: &Rule, coverage: &Coverage) -> String {
+    let Rule { id, statement, .. } = rule;
+    let mut text = format!("\n### <a id=\"{id}\"></a>`{id}`\n\n{}\n\n", prose(statement));
+    let mut field = |name: &str, value: &str| {
+        let _ = writeln!(text, "- {name}: {value}");
+    };
+    let links: Vec<_> = links(rule.source).iter().map(|link| format!("<{link}>")).collect();
+    field("Source", &[&[prose(rule.source)], &links[..]].concat().join(" "));
+    if let Some(quirk) = rule.quirk {
+        field("Quirk, otherwise documented", &prose(quirk));
+    }
+    if let Some(versions) = versions(rule) {
+        field("Kernels", &versions);
+    }
+    if let Some(probe) = rule.probe {
+        field("Probe", &format!("`{probe}`, which outranks the version"));
+    }
+    let mut files: Vec<&str> = Vec::new();
+    for case in coverage.of_rule(rule) {
+        let file = case.split('@').next().unwrap_or(case);
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    let named = files.iter().take(NAMED).map(|id| format!("[{id}]({SCENARIOS}/{id}.yaml)"));
+    let mut scenarios = named.collect::<Vec<_>>().join(", ");
+    match files.len() {
+        0 => scenarios.push_str("none exercises it"),
+        count if count > NAMED => scenarios.push_str(&format!(", and {} more", count - NAMED)),
+        _ => {}
+    }
+    field("Scenarios", &scenarios);
     text
 }
 
