@@ -16,7 +16,7 @@ pub fn draw(title: &str, tables: &[Table], before: Option<Option<&[Table]>>) -> 
         .iter()
         .map(|table| {
             let old = before.map(|old| {
-                old.and_then(|old| old.iter().find(|old| old.actors[0] == table.actors[0]))
+                old.and_then(|old| old.iter().find(|old| old.actors.contains(&table.actors[0])))
                     .map(rows)
             });
             let (rows, mounts) = (compared(rows(table), old), &table.mounts);
