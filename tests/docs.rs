@@ -52,6 +52,7 @@ documents! {
     rules "docs/rules.md"
     scenario_format "docs/scenario-format.md"
     search "docs/search.md"
+    shell "docs/shell.md"
 }
 
 /// A fenced block, with what stands above it in comments.
@@ -173,22 +174,59 @@ fn run(place: &Place, command: &str) -> Done {
     Done::of(shell.env("PATH", path).stdin(std::process::Stdio::null()).output().unwrap())
 }
 
-/// The arguments of each nsharness in a line of a shell.
+/// The arguments of each nsharness in a line of a shell, as far as its quotes and what stands between commands go.
 fn arguments(command: &str) -> Vec<Vec<String>> {
-    let mut command = typed(command);
-    // What another command prints is one word.
-    while let Some((from, to)) = command.find("$(").zip(command.find(')')) {
-        command.replace_range(from..=to, "1");
-    }
-    let mut all = Vec::new();
-    for part in command.split("&&").flat_map(|part| part.split('|')) {
-        let part = part.split(" # ").next().unwrap().split('>').next().unwrap();
-        let mut words = part.split_whitespace().skip_while(|word| word.contains('='));
-        if words.next() == Some("nsharness") {
-            all.push(words.map(|word| word.trim_matches(['\'', '"']).to_owned()).collect());
+    let mut commands = vec![Vec::new()];
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut depth = 0;
+    for c in typed(command).chars() {
+        let ends = quote.is_none() && depth == 0 && (c.is_whitespace() || "&|;>#".contains(c));
+        match c {
+            // A comment, or a file that something is written to: nothing behind it is an argument.
+            '#' | '>' if ends && word.is_none() => break,
+            _ if ends => {
+                commands.last_mut().unwrap().extend(word.take());
+                if !c.is_whitespace() {
+                    commands.push(Vec::new());
+                }
+            }
+            '\'' | '"' if quote == Some(c) => quote = None,
+            '\'' | '"' if quote.is_none() => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            // What another command prints is a word.
+            '(' if quote.is_none() => depth += 1,
+            ')' if quote.is_none() && depth > 0 => depth -= 1,
+            _ => word.get_or_insert_default().push(c),
         }
     }
-    all
+    commands.last_mut().unwrap().extend(word);
+    let called = commands.into_iter().filter_map(|words| {
+        let words: Vec<_> = words.into_iter().skip_while(|word| word.contains('=')).collect();
+        // What the shell puts there is some number or name.
+        let said =
+            |word: &String| if word.starts_with('$') { "1".to_owned() } else { word.clone() };
+        (words.first()? == "nsharness").then(|| words[1..].iter().map(said).collect())
+    });
+    called.collect()
+}
+
+#[test]
+fn arguments_are_those_that_a_shell_gives() {
+    for (line, called) in [
+        ("nsharness run 'a b' --x \"c d\" # why", vec![vec!["run", "a b", "--x", "c d"]]),
+        ("A=1 nsharness run > file && nsharness list | head", vec![vec!["run"]]),
+        (
+            "echo 'x; nsharness no' | nsharness shell a && nsharness list",
+            vec![vec!["shell", "a"], vec!["list"]],
+        ),
+        ("cargo run --release -- run x", vec![vec!["run", "x"]]),
+        ("nsharness search --seed $(date +%Y %m) -x", vec![vec!["search", "--seed", "1", "-x"]]),
+    ] {
+        assert_eq!(arguments(line), called, "{line}");
+    }
 }
 
 #[track_caller]
