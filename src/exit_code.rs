@@ -34,7 +34,7 @@ impl ExitCode {
         (Self::AsExpected, "everything as expected"),
         (
             Self::Failure,
-            "a failure: fail, xpass, timeout or a snapshot that does not match; a problem in layers; a command that fails in `shell`",
+            "a failure: fail, xpass, timeout or a snapshot that does not match; a problem in layers",
         ),
         (Self::Usage, "the command line is wrong"),
         (Self::InvalidFile, "a file is invalid, of a scenario or of settings; nothing was run"),

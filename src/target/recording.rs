@@ -305,6 +305,7 @@ mod tests {
         let mut recorder = Recorder::new(&path, &environment, parrot, known).unwrap();
         recorder.submit(7, plan).unwrap();
         assert!(recorder.next(Duration::ZERO).unwrap().is_some());
+        recorder.finish().unwrap();
         std::fs::read_to_string(&path).unwrap()
     }
 
