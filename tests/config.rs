@@ -384,3 +384,28 @@ fn help_names_the_variable_of_a_setting() {
     let help = run(&place, &["kernel", "fetch", "-h"], &[]).expect_code(0).stdout;
     assert!(help.contains("NSHARNESS_MIRROR"), "{help}");
 }
+
+/// setpriv(1) and sudo(8) may leave HOME as that of somebody else.
+#[test]
+fn a_home_that_may_not_be_looked_into_has_no_settings() {
+    if !common::is_root() {
+        return common::skip("root", "the tests run as another user");
+    }
+    let place = Place::new();
+    place.write("scenarios/a.yaml", PASSES);
+    place.write("home/.config/nsharness/config.toml", "kernel = \"6.1\"\n");
+    let home = place.path().join("home");
+    let simulate = |user| {
+        place.command(user).arg("simulate").env("HOME", &home).output().map(Done::of).unwrap()
+    };
+    assert!(simulate(User::Ordinary).expect_code(0).stdout.contains("Linux 6.1 "));
+    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    assert!(!simulate(User::Ordinary).expect_code(0).stdout.contains("Linux 6.1 "));
+    assert!(simulate(User::Own).expect_code(0).stdout.contains("Linux 6.1 "));
+    // Its own file that it cannot read is a mistake, and is told.
+    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = home.join(".config/nsharness/config.toml");
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let done = simulate(User::Ordinary).expect_code(3);
+    assert!(done.stderr.contains("cannot be read: Permission denied"), "{}", done.stderr);
+}

@@ -56,6 +56,10 @@ pub fn read(path: &Path, rank: Rank) -> Result<Option<Vec<Found>>, Vec<Diagnosti
         Err(error) if error.kind() == io::ErrorKind::NotFound && rank != Rank::Named => {
             return Ok(None);
         }
+        // The home of somebody else, as setpriv(1) and sudo(8) leave it in HOME: there is nothing of this user's.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_closed(path, rank) => {
+            return Ok(None);
+        }
         Err(error) => {
             let why = format!("cannot be read: {error}");
             let hint = "mend it, or leave all files of settings out by --no-config";
@@ -77,6 +81,12 @@ pub fn read(path: &Path, rank: Rank) -> Result<Option<Vec<Found>>, Vec<Diagnosti
     // The parser gives them in the order of their keys.
     reader.wrong.sort_by_key(|diagnostic| diagnostic.span.as_ref().map(|span| span.start));
     if reader.wrong.is_empty() { Ok(Some(reader.found)) } else { Err(reader.wrong) }
+}
+
+/// Whether the user's own file is in a directory that this user may not look into.
+fn is_closed(path: &Path, rank: Rank) -> bool {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    rank == Rank::User && path.symlink_metadata().is_err_and(|error| denied(&error))
 }
 
 /// The text of a file. In a checkout it must not be a link that leads out of its directory: an error would show a line
