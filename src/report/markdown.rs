@@ -252,7 +252,7 @@ pub(super) fn figures(targets: &[(String, String)], totals: &Totals) -> String {
             "| {} | {} | {failed} | {passed} | {skipped} | {} |\n",
             code(target),
             prose(&cut(what, CELL)),
-            of_these(summary)
+            summary.details()
         ));
     }
     text.push('\n');
@@ -274,20 +274,6 @@ fn by_level(totals: &Totals) -> String {
     }
     let head = "| target | the specification says | failed | passed | failed as known | skipped |";
     format!("{head}\n|---|---|--:|--:|--:|--:|\n{rows}\n")
-}
-
-fn of_these(summary: &Summary) -> String {
-    let details = [
-        (summary.broken, "broken"),
-        (summary.timeouts, "timeout"),
-        (summary.xpassed, "xpass"),
-        (summary.xfailed, "xfail"),
-        (summary.flaky, "flaky"),
-        (summary.with_quirks, "with a known deviation"),
-        (summary.not_run, "not run"),
-    ];
-    let told = details.iter().filter(|(number, _)| *number > 0);
-    told.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 /// A rule, with where it can be read.

@@ -233,6 +233,21 @@ impl Summary {
         self.stray_snapshots.extend(other.stray_snapshots.iter().cloned());
     }
 
+    /// What is to be known of its numbers beside who passed, failed and was skipped.
+    fn details(&self) -> String {
+        let details = [
+            (self.broken, "broken"),
+            (self.timeouts, "timeout"),
+            (self.xpassed, "xpass"),
+            (self.xfailed, "xfail"),
+            (self.flaky, "flaky"),
+            (self.with_quirks, "with a known deviation"),
+            (self.not_run, "not run"),
+        ];
+        let told = details.iter().filter(|(number, _)| *number > 0);
+        told.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
+    }
+
     /// How many were asked, whatever came of it.
     pub fn executed(&self) -> usize {
         self.passed + self.failed

@@ -216,7 +216,7 @@ fn targets(m: &mut Markup, told: &Collected, totals: &Totals) {
                             for number in [summary.failed, summary.passed, summary.skipped] {
                                 m.put("td", &[("class", "number")], number);
                             }
-                            m.put("td", &[], of_these(summary));
+                            m.put("td", &[], summary.details());
                         });
                     }
                 });
@@ -224,20 +224,6 @@ fn targets(m: &mut Markup, told: &Collected, totals: &Totals) {
         });
         levels(m, totals);
     });
-}
-
-fn of_these(summary: &Summary) -> String {
-    let details = [
-        (summary.broken, "broken"),
-        (summary.timeouts, "timeout"),
-        (summary.xpassed, "xpass"),
-        (summary.xfailed, "xfail"),
-        (summary.flaky, "flaky"),
-        (summary.with_quirks, "with a known deviation"),
-        (summary.not_run, "not run"),
-    ];
-    let told = details.iter().filter(|(number, _)| *number > 0);
-    told.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 /// What came of that which a specification demands.
