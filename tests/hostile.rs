@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,10 @@ use nsharness::programs;
 use rstest::rstest;
 
 /// Programs of the system that the scenarios bring.
-const TOOLS: &[&str] = &["sh", "ls", "mv", "ln", "dd", "yes", "nsenter"];
+const TOOLS: &[&str] = &["sh", "ls", "mv", "ln", "dd", "yes", "nsenter", "perl"];
+
+/// Scenarios that make calls by their numbers, which are those of x86-64.
+const BY_NUMBER: &[&str] = &["calls-", "sockets-"];
 
 /// What each scenario comes to, wherever it is asked; those that are not named pass.
 const OTHERWISE: &[(&str, &[&str])] = &[
@@ -80,7 +84,8 @@ fn hostile() -> Place {
     for entry in fs::read_dir(root().join("fixtures/hostile")).unwrap() {
         let file = entry.unwrap().path();
         let name = file.file_name().unwrap().to_str().unwrap();
-        if name.ends_with(".yaml") {
+        let by_number = BY_NUMBER.iter().any(|calls| name.starts_with(calls));
+        if name.ends_with(".yaml") && (cfg!(target_arch = "x86_64") || !by_number) {
             let text = fs::read_to_string(&file).unwrap().replace("@canary@", &canary);
             place.write(&format!("scenarios/{name}"), &text);
         }
@@ -119,7 +124,11 @@ fn run(place: &Place, user: User, arguments: &[&str]) -> Done {
         );
         told += 1;
     }
-    assert!(told >= 19, "{told} cases were told:\n{}", done.stdout);
+    assert!(
+        told >= if cfg!(target_arch = "x86_64") { 22 } else { 19 },
+        "{told} cases were told:\n{}",
+        done.stdout
+    );
     let raw = |c: char| c.is_control() && c != '\n' && c != '\t';
     assert!(!done.stdout.contains(raw), "control characters came through: {:?}", done.stdout);
     assert!(!done.stderr.contains(raw), "control characters came through: {:?}", done.stderr);
@@ -190,6 +199,66 @@ fn the_processes_of_a_sandbox_are_the_first_to_go_where_memory_runs_out() {
          echo $n $m; echo 0 > /proc/self/oom_score_adj\"], expect: { stdout: \"1000 1000\\n\" } }\n",
     );
     place.run(User::Own, &["run"]).expect_code(0);
+}
+
+/// Which keyring a session has no namespace says: it goes from whoever runs nsharness to every program, keyrings(7).
+#[cfg(target_arch = "x86_64")]
+#[rstest]
+fn keys_of_who_runs_it_are_neither_read_nor_changed(
+    #[values(User::Own, User::Ordinary)] user: User,
+) {
+    if !has_tools() {
+        return;
+    }
+    let _alone = alone();
+    let place = Place::new();
+    place.write(
+        "scenarios/keys.yaml",
+        r#"title: t
+world: { tree: { perl: { program: perl } } }
+steps:
+  - exec:
+      path: perl
+      args:
+        - -e
+        - |
+          my ($type, $name, $planted, $text, $room) = ("user", "secret", "planted", "changed", "\0" x 64);
+          my $key = syscall(250, 10, -3, $type, $name, 0);
+          print "read: $room\n" if syscall(250, 11, $key, $room, 64) > 0;
+          print "changed\n" if syscall(250, 2, $key, $text, 7) == 0;
+          print "planted\n" if syscall(248, $type, $planted, $text, 7, -3) > 0;
+          print "done\n";
+      expect: { stdout: "done\n" }
+"#,
+    );
+    // In a session of its own; what is in it afterwards is printed.
+    let caller = r#"
+        my ($type, $name, $text, $planted, $room) = ("user", "secret", "hunter2", "planted", "\0" x 64);
+        exit 77 if syscall(250, 1, 0) < 0;
+        my $key = syscall(248, $type, $name, $text, 7, -3);
+        exit 77 if $key < 0;
+        my $status = system(@ARGV);
+        my $length = syscall(250, 11, $key, $room, 64);
+        print "secret: ", substr($room, 0, $length), "\n";
+        print "planted: ", syscall(250, 10, -3, $type, $planted, 0), "\n";
+        exit $status >> 8;
+    "#;
+    let asked = place.command(user);
+    let mut command = Command::new("perl");
+    command.args(["-e", caller]).arg(asked.get_program()).args(asked.get_args()).arg("run");
+    command.current_dir(place.path());
+    for (name, value) in asked.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let done = Done::of(command.output().unwrap());
+    if done.code == Some(77) {
+        return skip("keys", "there is no keyring here");
+    }
+    let done = done.expect_code(0);
+    assert!(done.stdout.contains("secret: hunter2\nplanted: -1\n"), "{}", done.stdout);
 }
 
 /// What is proposed may have links beside the scenarios.

@@ -69,6 +69,12 @@ pub const MACHINE: &[Probe] = &[
         |_| status("Seccomp:", "0"),
     ),
     fact(
+        "seccomp.filter",
+        "Can programs of scenarios be kept from system calls that none needs?",
+        "use a kernel with CONFIG_SECCOMP_FILTER, or a guest",
+        |_| filters(),
+    ),
+    fact(
         "new_privs",
         "May programs gain privileges, as newuidmap and fusermount do?",
         "do not set no_new_privs (in a container: leave out --security-opt no-new-privileges)",
@@ -204,6 +210,21 @@ fn status(field: &str, free: &str) -> Finding {
             Finding::answer(value == free, format!("{field} {value} in /proc/self/status"))
         }
         None => Finding::none(format!("/proc/self/status has no {field}")),
+    }
+}
+
+/// Whether there can be a filter of system calls. Without one sandboxes have none, and nothing else tells of it.
+fn filters() -> Finding {
+    const ACTIONS: &str = "kernel.seccomp.actions_avail";
+    match sysctl(ACTIONS) {
+        Some(actions) => {
+            let errno = actions.split(' ').any(|action| action == "errno");
+            Finding::answer(errno, format!("{ACTIONS} is {actions}"))
+        }
+        None if Path::new("/proc/sys/kernel").is_dir() => {
+            Finding::answer(false, format!("there is no {ACTIONS}"))
+        }
+        None => Finding::none("there is no /proc/sys/kernel"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Fresh namespaces on a tmpfs that is pivoted into: nothing of the host's files can be reached,
 //! and nothing is left when its first process ends.
 
+mod filter;
 mod ids;
 mod limits;
 mod programs;
@@ -105,6 +106,7 @@ pub fn start<T>(
     first: impl FnOnce(Result<Sandbox, Breakage>),
     meanwhile: impl FnOnce(Child) -> T,
 ) -> Result<T, Breakage> {
+    filter::prepare();
     let (wait, go) = std::io::pipe().map_err(|e| broke("pipe", errno_of(&e)))?;
     let begin = || {
         sys::close_copies(&[go.as_raw_fd()]);
@@ -352,6 +354,9 @@ fn enter(
     let program_sizes = programs.values().map(size).collect();
     let sandbox = Sandbox { root, proc, programs, program_sizes };
     limits::memory(&sandbox).map_err(|e| broke("write oom_score_adj", e))?;
+    if !needs.privileged {
+        filter::install().map_err(|e| broke("seccomp", e))?;
+    }
     Ok(sandbox)
 }
 

@@ -10,6 +10,7 @@ mod memory;
 mod mount_setattr;
 mod process;
 mod random;
+mod seccomp;
 mod shared;
 mod signal;
 mod trace;
@@ -24,6 +25,7 @@ pub use process::{
     end_with_this, exit_now, fork, fork_sharing_memory, vfork,
 };
 pub use random::credit_entropy;
+pub use seccomp::{Instruction, filter_calls};
 pub use shared::SharedBuffer;
 pub use signal::{default_signals, interrupted, watch_for_interrupts};
 pub use trace::{Mark, SyscallStop, as_mark, mark, syscall_stop};
