@@ -8,7 +8,8 @@ use serde_json::json;
 use super::condition::{Answers, CONDITION_KEYS, Condition};
 use super::decode::Errors;
 use super::operation::Described;
-use super::scalar::{Errno, Mode, Name};
+use super::scalar::{Errno, Name};
+use super::value::ValueType;
 use super::yaml::{Kind, Node};
 
 /// An expected outcome.
@@ -157,7 +158,8 @@ impl Scope<'_> {
                 .hint("as in `refused: { contains: rlimit }`; `expect: refused` takes any message");
             return None;
         }
-        self.matcher(REFUSED, message, errors).map(|matcher| Expect::Refused(Some(matcher)))
+        let matcher = self.matcher(REFUSED, ValueType::Text, message, errors);
+        matcher.map(|matcher| Expect::Refused(Some(matcher)))
     }
 
     fn word(&self, node: &Node, errors: &Errors) -> Option<Expect> {
@@ -263,8 +265,8 @@ impl Scope<'_> {
         let mut values = BTreeMap::new();
         for (key, value) in node.entries() {
             let name = key.text().unwrap_or_default();
-            if !self.operation.values.iter().any(|(known, _)| *known == name) {
-                let known = self.operation.values.iter().map(|(known, _)| *known);
+            let Some(given) = self.operation.value(name) else {
+                let known = self.operation.values.iter().map(|value| value.name);
                 let error = errors.at(
                     &key.span,
                     format!("`{}` gives no value `{}`", self.operation.word, name.escape_debug()),
@@ -274,20 +276,24 @@ impl Scope<'_> {
                 } else {
                     error.choices(name, known);
                 }
-            }
-            if let Some(matcher) = self.matcher(name, value, errors) {
+                continue;
+            };
+            if let Some(matcher) = self.matcher(name, given.kind, value, errors) {
                 values.insert(name.to_owned(), matcher);
             }
         }
         Expect::Values(values)
     }
 
-    fn matcher(&self, name: &str, node: &Node, errors: &Errors) -> Option<Matcher> {
+    fn matcher(
+        &self,
+        name: &str,
+        kind: ValueType,
+        node: &Node,
+        errors: &Errors,
+    ) -> Option<Matcher> {
         let Kind::Mapping(entries) = &node.kind else {
-            if name == "mode" && !matches!(node.kind, Kind::Sequence(_)) {
-                errors.decode::<Mode>(node)?;
-            }
-            return wanted(node, errors).map(Matcher::Is);
+            return kind.whole(node, errors).map(Matcher::Is);
         };
         let [(key, value)] = entries.as_slice() else {
             errors
@@ -295,14 +301,10 @@ impl Scope<'_> {
                 .hint(format!("one of {}", MATCHERS.join(", ")));
             return None;
         };
-        let texts = || match wanted(value, errors)? {
-            Wanted::Text(text) => Some(vec![text]),
-            Wanted::List(texts) => Some(texts),
-        };
         match key.text().unwrap_or_default() {
-            "not" => wanted(value, errors).map(Matcher::Not),
-            "contains" => texts().map(Matcher::Contains),
-            "lacks" => texts().map(Matcher::Lacks),
+            "not" => kind.whole(value, errors).map(Matcher::Not),
+            "contains" => kind.parts(value, errors).map(Matcher::Contains),
+            "lacks" => kind.parts(value, errors).map(Matcher::Lacks),
             "same_as" => self.value_of(name, value, errors).map(Matcher::SameAs),
             "differs_from" => self.value_of(name, value, errors).map(Matcher::DiffersFrom),
             other => {
@@ -332,7 +334,7 @@ impl Scope<'_> {
             return None;
         };
         let wanted = value.as_deref().unwrap_or(name);
-        if !described.values.iter().any(|(known, _)| *known == wanted) {
+        if described.value(wanted).is_none() {
             errors
                 .at(
                     &node.span,
@@ -342,7 +344,7 @@ impl Scope<'_> {
                         wanted.escape_debug()
                     ),
                 )
-                .choices(wanted, described.values.iter().map(|(known, _)| *known));
+                .choices(wanted, described.values.iter().map(|value| value.name));
         }
         Some(ValueOf { step, value })
     }
@@ -398,13 +400,6 @@ impl Scope<'_> {
             reason: reason?,
             reference: reference?,
         })
-    }
-}
-
-fn wanted(node: &Node, errors: &Errors) -> Option<Wanted> {
-    match &node.kind {
-        Kind::Sequence(_) => errors.decode(node).map(Wanted::List),
-        _ => errors.decode(node).map(Wanted::Text),
     }
 }
 

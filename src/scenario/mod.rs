@@ -16,6 +16,7 @@ pub mod reference;
 mod resolve;
 pub mod scalar;
 pub mod schema;
+pub mod value;
 pub mod words;
 pub mod world;
 mod yaml;

@@ -181,7 +181,7 @@ impl Page<'_> {
                     let values: Vec<_> = described
                         .values
                         .iter()
-                        .map(|(name, what)| format!("`{name}` ({what})"))
+                        .map(|value| format!("`{}` ({})", value.name, value.about))
                         .collect();
                     self.say(&format!("Gives {}.", values.join(", ")));
                 }

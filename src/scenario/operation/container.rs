@@ -26,12 +26,12 @@ operations! {
 
     /// Has the runtime start the process of the container, which takes steps as the actor `container` from then on.
     Start = "start" {} gives {
-        "descriptors": "the open descriptors that the process began with: those of the harness come later",
+        "descriptors" Numbers: "the open descriptors that the process began with: those of the harness come later",
     }
 
     /// Asks the runtime for the state of the container.
     State = "state" {} gives {
-        "status": "creating, created, running or stopped",
+        "status" Status: "creating, created, running or stopped",
     }
 
     /// Has the runtime send a signal to the process of the container, and waits until that has ended if the signal is

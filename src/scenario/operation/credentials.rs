@@ -54,19 +54,19 @@ operations! {
 
     /// Asks for the actor's ids, groups and capabilities.
     Getcred = "getcred" {} gives {
-        "uid": "real user id",
-        "euid": "effective user id",
-        "suid": "saved user id",
-        "gid": "real group id",
-        "egid": "effective group id",
-        "sgid": "saved group id",
-        "groups": "supplementary groups",
-        "effective": "effective capabilities: all, none, or their names",
-        "permitted": "permitted capabilities",
-        "inheritable": "inheritable capabilities",
-        "bounding": "bounding set",
-        "ambient": "ambient set",
-        "no_new_privs": "true or false",
+        "uid" Id: "real user id",
+        "euid" Id: "effective user id",
+        "suid" Id: "saved user id",
+        "gid" Id: "real group id",
+        "egid" Id: "effective group id",
+        "sgid" Id: "saved group id",
+        "groups" Ids: "supplementary groups",
+        "effective" Capabilities: "effective capabilities: all, none, or their names",
+        "permitted" Capabilities: "permitted capabilities",
+        "inheritable" Capabilities: "inheritable capabilities",
+        "bounding" Capabilities: "bounding set",
+        "ambient" Capabilities: "ambient set",
+        "no_new_privs" Bool: "true or false",
     }
 
     /// Sets the capability sets by capset(2); a set that is left out stays.

@@ -49,7 +49,7 @@ operations! {
         /// The most bytes to read, up to 1 MiB; 64 KiB if left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         length: Option<u32>,
-    } gives { "data": "the bytes as text", "length": "how many bytes" }
+    } gives { "data" Text: "the bytes as text", "length" Number: "how many bytes" }
 
     /// Writes to a path (created where missing and truncated, as a shell's `>` does) or to an open file.
     Write = "write" {
@@ -70,7 +70,7 @@ operations! {
         /// Permission bits of a file that is created; 0644 if left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mode: Option<Mode>,
-    } gives { "length": "how many bytes were written" }
+    } gives { "length" Number: "how many bytes were written" }
 
     /// Sets a file's length by truncate(2) or ftruncate(2).
     Truncate = "truncate" {
@@ -145,7 +145,7 @@ operations! {
     Readlink = "readlink" {
         /// The path.
         path: StepPath,
-    } gives { "target": "what the link says" }
+    } gives { "target" Text: "what the link says" }
 
     /// Makes a node by mknod(2).
     Mknod = "mknod" {
@@ -227,21 +227,21 @@ operations! {
         #[serde(default = "yes", skip_serializing_if = "is_true")]
         follow: bool,
     } gives {
-        "type": "file, dir, symlink, char, block, fifo or socket",
-        "mode": "permission bits in octal",
-        "uid": "the owner as the actor sees it",
-        "gid": "the group as the actor sees it",
-        "size": "length in bytes",
-        "blocks": "512-byte blocks allocated",
-        "nlink": "number of hard links",
-        "rdev": "device number of a char or block node",
-        "ino": "which file it is, by device and inode number, renumbered: compare it by same_as",
-        "ino_number": "the inode number alone, renumbered: two devices may use one number",
-        "dev": "the device, renumbered: compare it by same_as",
-        "atime": "access time",
-        "mtime": "modification time",
-        "ctime": "change time",
-        "mount_root": "whether it is the root of a mount (STATX_ATTR_MOUNT_ROOT)",
+        "type" Node: "file, dir, symlink, char, block, fifo or socket",
+        "mode" Mode: "permission bits in octal",
+        "uid" Id: "the owner as the actor sees it",
+        "gid" Id: "the group as the actor sees it",
+        "size" Number: "length in bytes",
+        "blocks" Number: "512-byte blocks allocated",
+        "nlink" Number: "number of hard links",
+        "rdev" Device: "device number of a char or block node",
+        "ino" Identity: "which file it is, by device and inode number, renumbered: compare it by same_as",
+        "ino_number" Identity: "the inode number alone, renumbered: two devices may use one number",
+        "dev" Identity: "the device, renumbered: compare it by same_as",
+        "atime" Time: "access time",
+        "mtime" Time: "modification time",
+        "ctime" Time: "change time",
+        "mount_root" Bool: "whether it is the root of a mount (STATX_ATTR_MOUNT_ROOT)",
     }
 
     /// Lists a directory by getdents64(2), without `.` and `..`, sorted.
@@ -252,7 +252,7 @@ operations! {
         /// The name of an open directory; it is read from its start.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fd: Option<Name>,
-    } gives { "names": "the names, sorted", "count": "how many" }
+    } gives { "names" Texts: "the names, sorted", "count" Number: "how many" }
 
     /// Reads an extended attribute by getxattr(2), or lgetxattr(2) where `follow` is false.
     Getxattr = "getxattr" {
@@ -267,7 +267,7 @@ operations! {
         /// Follows a symbolic link; true if left out.
         #[serde(default = "yes", skip_serializing_if = "is_true")]
         follow: bool,
-    } gives { "value": "the value as text", "length": "its length in bytes" }
+    } gives { "value" Text: "the value as text", "length" Number: "its length in bytes" }
 
     /// Sets an extended attribute by setxattr(2), or lsetxattr(2) where `follow` is false.
     Setxattr = "setxattr" {
@@ -319,15 +319,15 @@ operations! {
         /// Follows a symbolic link; true if left out.
         #[serde(default = "yes", skip_serializing_if = "is_true")]
         follow: bool,
-    } gives { "names": "the names, sorted", "count": "how many" }
+    } gives { "names" Texts: "the names, sorted", "count" Number: "how many" }
 
     /// Asks for the file system's attributes by statfs(2).
     Statfs = "statfs" {
         /// The path.
         path: StepPath,
     } gives {
-        "type": "the name of the file system, or its magic number in hexadecimal",
-        "flags": "mount flags, sorted: ro, nosuid, nodev, noexec, noatime, nodiratime, relatime",
+        "type" Text: "the name of the file system, or its magic number in hexadecimal",
+        "flags" MountFlags: "mount flags, sorted: ro, nosuid, nodev, noexec, noatime, nodiratime, relatime",
     }
 
     /// Asks whether the actor may access a path by faccessat2(2) with its effective ids.

@@ -8,6 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::value::ValueType;
 pub use super::words::{
     AccessPurpose, FsCommand, LockKind, MountApi, MountAttribute, MountFlag, Mounter, Namespace,
     NodeType, OpenFlag, OpenTreeFlag, PropagationType, RenameFlag, UmountFlag, XattrFlag,
@@ -22,7 +23,7 @@ macro_rules! operations {
             $(#[doc = $field_doc:literal])+
             $(#[serde($($serde:tt)*)])?
             $field:ident: $type:ty
-        ),* $(,)? } gives { $($value:literal: $value_doc:literal),* $(,)? }
+        ),* $(,)? } gives { $($value:literal $kind:ident: $value_doc:literal),* $(,)? }
     )+) => {
         $(
             $(#[doc = $doc])+
@@ -40,7 +41,11 @@ macro_rules! operations {
                 pub(super) const DESCRIBED: super::Described = super::Described {
                     word: $word,
                     family: super::Family::$family,
-                    values: &[$(($value, $value_doc)),*],
+                    values: &[$(super::Gives {
+                        name: $value,
+                        kind: super::ValueType::$kind,
+                        about: $value_doc,
+                    }),*],
                 };
             }
         )+
@@ -139,8 +144,26 @@ pub struct Described {
     pub word: &'static str,
     /// Where it belongs.
     pub family: Family,
-    /// The values of a successful outcome that `expect` may name, each with its meaning.
-    pub values: &'static [(&'static str, &'static str)],
+    /// The values of a successful outcome that `expect` may name.
+    pub values: &'static [Gives],
+}
+
+/// A value of a successful outcome.
+#[derive(Clone, Copy, Debug)]
+pub struct Gives {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind of value it is.
+    pub kind: ValueType,
+    /// What it means.
+    pub about: &'static str,
+}
+
+impl Described {
+    /// The value of this name.
+    pub fn value(&self, name: &str) -> Option<&'static Gives> {
+        self.values.iter().find(|value| value.name == name)
+    }
 }
 
 /// What is left out where a plan is written.

@@ -127,7 +127,7 @@ operations! {
     Mounted = "mounted" {
         /// The place.
         at: StepPath,
-    } gives { "mounted": "true or false; `expect: true` is short for it" }
+    } gives { "mounted" Bool: "true or false; `expect: true` is short for it" }
 
     /// Attaches a file to a free loop device (`LOOP_CONFIGURE`), as losetup(8) does, and makes the
     /// device's node, which is then the source of a `mount`. The device is freed when nobody uses it any

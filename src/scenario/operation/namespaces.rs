@@ -78,9 +78,9 @@ operations! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<Name>,
     } gives {
-        "uid_map": "the lines of uid_map, each `inside outside count`",
-        "gid_map": "the lines of gid_map",
-        "setgroups": "allow or deny",
+        "uid_map" Map: "the lines of uid_map, each `inside outside count`",
+        "gid_map" Map: "the lines of gid_map",
+        "setgroups" Setgroups: "allow or deny",
     }
 
     /// Starts a child process of the actor by fork(2); it is an actor of its own from then on.
@@ -99,5 +99,5 @@ operations! {
     } gives {}
 
     /// Asks for the host name of the actor's UTS namespace by uname(2).
-    Gethostname = "gethostname" {} gives { "name": "the host name" }
+    Gethostname = "gethostname" {} gives { "name" Text: "the host name" }
 }

@@ -28,7 +28,7 @@ operations! {
 
     /// Asks for the path of the working directory by getcwd(2).
     Getcwd = "getcwd" {} gives {
-        "path": "the path, which starts with (unreachable) where the root does not lead to it",
+        "path" Text: "the path, which starts with (unreachable) where the root does not lead to it",
     }
 
     /// Makes a mount the root of the mount namespace by pivot_root(2).
