@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::bounded;
 use crate::kernel::cache;
 use crate::named::Named;
 use crate::overlays;
@@ -23,6 +24,9 @@ use crate::whole;
 
 /// The version of what is written: records of others are none.
 const VERSION: u32 = 2;
+
+/// No record is larger: ten thousands of cases, each with its path.
+const LARGEST: u64 = 64 << 20;
 
 /// A case: its file and its id.
 type Name = (PathBuf, String);
@@ -134,7 +138,7 @@ impl Last {
     /// Why there is none, in a sentence.
     pub fn here() -> Result<Self, String> {
         let file = file()?;
-        let text = fs::read(&file).map_err(|error| match error.kind() {
+        let text = bounded::read(&file, LARGEST).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "no run in this directory is remembered".to_owned(),
             _ => format!("{} cannot be read: {error}", file.display()),
         })?;

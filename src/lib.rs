@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: scenario → plan → witness → transcript → verdict → report.
 
+mod bounded;
 pub mod channel;
 pub mod cli;
 pub mod comparison;

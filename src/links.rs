@@ -72,6 +72,43 @@ fn open_with(path: &Path, more: OFlags) -> io::Result<File> {
     }
 }
 
+/// Whether what is written into a directory stays where its name says: with the bounds of [`create`].
+///
+/// # Errors
+/// Links in words.
+pub fn check_directory(path: &Path) -> io::Result<()> {
+    let path = without_slash(path);
+    if path.is_symlink() {
+        return Err(io::Error::other("it is a symbolic link: name the directory that it leads to"));
+    }
+    let here = Path::new(".");
+    let mut parts = path.ancestors().filter(|part| !part.as_os_str().is_empty());
+    if stays(&path) && parts.any(|part| leads_out(part, here)) {
+        return Err(out());
+    }
+    Ok(())
+}
+
+/// Creates a directory and those above it, with the bounds of [`create`].
+///
+/// # Errors
+/// Those of mkdir(2); links in words.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    check_directory(path)?;
+    fs::create_dir_all(path)
+}
+
+/// From a directory, itself included, to something below it there is no link, nor is that one.
+///
+/// # Errors
+/// The first link, in words.
+pub fn check_below(directory: &Path, below: &Path) -> io::Result<()> {
+    match first_link(directory, below) {
+        None => Ok(()),
+        Some(link) => Err(io::Error::other(format!("{} is a symbolic link", link.display()))),
+    }
+}
+
 fn out() -> io::Error {
     io::Error::other(
         "it leads out of this directory by a symbolic link: name the file by its whole path",
@@ -83,8 +120,14 @@ pub fn stays(path: &Path) -> bool {
     path.is_relative() && path.components().all(|part| part.as_os_str() != "..")
 }
 
+/// lstat(2) of a name with a slash behind it follows a link.
+fn without_slash(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
 /// The first symbolic link on the way from a directory, itself included, to something below it.
 pub fn first_link(directory: &Path, below: &Path) -> Option<PathBuf> {
+    let below = without_slash(below);
     let parts: Vec<_> = below.ancestors().take_while(|part| part.starts_with(directory)).collect();
     parts.into_iter().rev().find(|part| part.is_symlink()).map(Path::to_owned)
 }

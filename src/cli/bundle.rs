@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::select::Selection;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
+use crate::links;
 use crate::named::Named;
 use crate::programs::{self, Program};
 use crate::runtime::by_hand::{SCRIPT, config, script};
@@ -54,7 +55,8 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let cannot = |why| Trouble::Usage(format!("{} cannot be done by hand: {why}", case.id));
     let script = script(&case.id, world, &runtime).map_err(cannot)?;
     let at = Trouble::environment(directory.display().to_string());
-    let directory = std::path::absolute(directory)
+    let directory = links::check_directory(directory)
+        .and_then(|()| std::path::absolute(directory))
         .and_then(|path| write(&path, world, &program, &script).map(|()| path));
     let directory = directory.map_err(at)?;
     print(&format!(

@@ -9,6 +9,7 @@ use clap_mangen::Man;
 
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
+use crate::links;
 use crate::whole;
 
 const EXAMPLES: &str = "\
@@ -27,7 +28,7 @@ pub struct Arguments {
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     let directory = &arguments.directory;
     let write = || -> io::Result<usize> {
-        fs::create_dir_all(directory)?;
+        links::create_directory(directory)?;
         let mut command = super::settings::command().disable_help_subcommand(true);
         command.build();
         pages(&command, directory)?;

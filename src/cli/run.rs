@@ -11,6 +11,7 @@ use super::settings::Applied;
 use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::last::{AUTO, Last, Memory};
+use crate::links;
 use crate::overlays;
 use crate::probe;
 use crate::run::{Asked, Options, Record, Share, Takes};
@@ -300,6 +301,10 @@ pub fn execute(mut arguments: Arguments, applied: &Applied) -> Result<ExitCode, 
     arguments.again.check(applied)?;
     arguments.leave_out(applied);
     arguments.check()?;
+    if let Some(directory) = &arguments.keep {
+        links::check_directory(directory)
+            .map_err(Trouble::environment(directory.display().to_string()))?;
+    }
     let jobs = arguments.jobs.map_or_else(cores, |jobs| usize::try_from(jobs).unwrap_or(MOST_JOBS));
     let jobs = jobs.min(MOST_JOBS);
     let programs = arguments.programs.find()?;

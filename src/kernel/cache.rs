@@ -17,11 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use super::release::{compare, is_of};
 use super::{Failure, Flavour, Kernel, Libc};
+use crate::bounded;
 use crate::missing::Missing;
 use crate::variables;
 
 /// The name of the description in the directory of a kernel.
 const DESCRIPTION: &str = "kernel.json";
+/// No description is larger.
+const LARGEST: u64 = 64 << 10;
 const STAGING: &str = ".staging-";
 
 /// The directory that holds everything nsharness keeps for later: `$NSHARNESS_CACHE`, else
@@ -264,7 +267,7 @@ impl Cache {
 fn open(directory: PathBuf) -> Result<Cached, (PathBuf, String)> {
     let description = directory.join(DESCRIPTION);
     let read = || -> Result<Entry, String> {
-        let text = fs::read_to_string(&description).map_err(|error| error.to_string())?;
+        let text = bounded::read_text(&description, LARGEST).map_err(|error| error.to_string())?;
         serde_json::from_str(&text).map_err(|error| error.to_string())
     };
     match read() {

@@ -453,9 +453,9 @@ impl Run<'_> {
             // Of a case that is asked again the first failure is evidence.
             if let Some(directory) = self.options.keep.as_ref().filter(|_| before == 0) {
                 let target = &session.target;
-                let directory =
-                    if several { directory.join(as_name(target)) } else { directory.clone() };
-                evidence::keep(&directory, target, case, &verdict).map_err(|error| {
+                let of_target = several.then(|| as_name(target));
+                let kept = evidence::keep(directory, of_target.as_deref(), target, case, &verdict);
+                kept.map_err(|error| {
                     io::Error::new(error.kind(), format!("{}: {error}", directory.display()))
                 })?;
             }

@@ -1,5 +1,6 @@
 //! A bundle for a runtime that is called by hand: the `config.json` and the script that does what the sandbox does.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
@@ -9,8 +10,8 @@ use super::{bundle, is_by_options, options};
 use crate::scenario::container::{BUNDLE, CONTAINER, Given};
 use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::Operation;
-use crate::scenario::scalar::StepPath;
-use crate::scenario::world::{Setup, World};
+use crate::scenario::scalar::{StepPath, WorldPath};
+use crate::scenario::world::{Entry, EntryKind, Setup, World};
 
 /// The script that calls the runtime, in the directory that stands for the root of the sandbox.
 pub const SCRIPT: &str = "run";
@@ -49,6 +50,11 @@ pub fn script(id: &str, world: &World, runtime: &Implementation) -> Result<Strin
     if is_by_options(runtime) {
         return Err(format!("{runtime} is told by options, and reads no config.json"));
     }
+    if let Some(path) = behind_link(world) {
+        return Err(format!(
+            "`{path}` lies behind a symbolic link of its world, which leads anywhere"
+        ));
+    }
     let mut mounts = String::new();
     for setup in &world.setup {
         match setup {
@@ -77,6 +83,29 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 {program} {options} --root "$PWD/state" run --bundle "$PWD/{BUNDLE}" {CONTAINER}
 "#
     ))
+}
+
+/// The first entry of a world that would be made behind one of its symbolic links: by hand these lead to what the machine
+/// has there. What a hard link names is an entry, too.
+fn behind_link(world: &World) -> Option<&WorldPath> {
+    let trees = || {
+        world.setup.iter().filter_map(|setup| match setup {
+            Setup::Tree(tree) => Some(tree),
+            Setup::Mount { .. } => None,
+        })
+    };
+    let is_link = |entry: &Entry| matches!(entry.kind, EntryKind::Symlink(_));
+    let links: BTreeSet<&Path> = trees()
+        .flatten()
+        .filter(|(_, entry)| is_link(entry))
+        .map(|(path, _)| Path::new(path.as_str()))
+        .collect();
+    let behind =
+        |path: &str| Path::new(path).ancestors().skip(1).any(|above| links.contains(above));
+    let found = trees().flatten().find(|(path, entry)| {
+        behind(path.as_str()) || !is_link(entry) && links.contains(Path::new(path.as_str()))
+    });
+    found.map(|(path, _)| path)
 }
 
 /// A mount of the world as a command for a shell.

@@ -2,7 +2,6 @@
 //! needed to go on with the search and to put several of them together.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Cause, Finding, document};
+use crate::bounded;
+use crate::links;
 use crate::shard::Shard;
 use crate::whole;
 
@@ -17,6 +18,10 @@ use crate::whole;
 pub const RECORD: &str = "findings.json";
 /// The version of its format.
 const FORMAT: u32 = 1;
+/// No record is larger.
+const LARGEST_RECORD: u64 = 64 << 20;
+/// No file of a finding is larger.
+const LARGEST_FILE: u64 = 1 << 20;
 /// The files that a finding may have, by their endings: a scenario and reproductions.
 const ENDINGS: &[&str] = &["yaml", "c", "sh"];
 
@@ -142,6 +147,11 @@ fn name(cause: &Cause) -> String {
     format!("{}-{digest}", words.trim_end_matches('-'))
 }
 
+/// Whether a finding may be called so: as [`name`] makes them.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
 impl Record {
     /// The record of a search that has found nothing yet.
     pub fn of(search: Search) -> Self {
@@ -155,7 +165,7 @@ impl Record {
     /// A file that cannot be read, or has another format.
     pub fn read(directory: &Path) -> Result<Option<Self>, FindingsError> {
         let path = directory.join(RECORD);
-        let text = match fs::read(&path) {
+        let text = match bounded::read(&path, LARGEST_RECORD) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(FindingsError::File(path, error)),
@@ -166,9 +176,16 @@ impl Record {
             let why = format!("its format is {}, expected {FORMAT}", version.format);
             return Err(FindingsError::Record(path, why));
         }
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| FindingsError::Record(path, error.to_string()))
+        let record: Self = serde_json::from_slice(&text)
+            .map_err(|error| FindingsError::Record(path.clone(), error.to_string()))?;
+        // Files are written by these names, and the record may be from elsewhere.
+        match record.findings.iter().find(|found| !is_name(&found.name)) {
+            None => Ok(Some(record)),
+            Some(found) => {
+                let why = format!("`{}` is no name of a finding", found.name.escape_debug());
+                Err(FindingsError::Record(path, why))
+            }
+        }
     }
 
     /// The record to go on with: that of the directory if it is of this search, else a new one.
@@ -204,7 +221,7 @@ impl Record {
             let path = path.to_owned();
             move |error| FindingsError::File(path, error)
         };
-        fs::create_dir_all(directory).map_err(at(directory))?;
+        links::create_directory(directory).map_err(at(directory))?;
         let write = |name: &str, text: &str| {
             let path = directory.join(name);
             whole::write(&path, text.as_bytes()).map_err(at(&path))
@@ -251,6 +268,7 @@ struct Format {
 /// # Errors
 /// A directory without a record, or what cannot be read or written.
 pub fn merge(directories: &[PathBuf], into: &Path) -> Result<Record, FindingsError> {
+    links::check_directory(into).map_err(|error| FindingsError::File(into.to_owned(), error))?;
     let nsharness = env!("CARGO_PKG_VERSION").to_owned();
     let mut merged =
         Record { format: FORMAT, nsharness, searches: Vec::new(), findings: Vec::new() };
@@ -271,7 +289,10 @@ pub fn merge(directories: &[PathBuf], into: &Path) -> Result<Record, FindingsErr
             for ending in ENDINGS {
                 let file = format!("{name}.{ending}");
                 let path = directory.join(&file);
-                match fs::read_to_string(&path) {
+                // What a link leads to is nothing that a search found.
+                let text = links::check_below(&path, &path)
+                    .and_then(|()| bounded::read_text(&path, LARGEST_FILE));
+                match text {
                     Ok(text) => drop(files.insert(file, text)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         files.remove(&file);

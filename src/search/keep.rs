@@ -9,6 +9,7 @@ use super::hunt::Haul;
 use super::repro::{Refusal, c, sh, world_as_steps};
 use super::write::{Origin, about, scenario};
 use super::{Finding, Place};
+use crate::links;
 use crate::model::predict;
 use crate::model::profile::Profile;
 use crate::model::rules::Invariant;
@@ -48,8 +49,10 @@ impl Keeper {
     /// findings is not written over otherwise.
     ///
     /// # Errors
-    /// A record that cannot be read, or is that of another search.
+    /// A record that cannot be read, or is that of another search; a directory behind a symbolic link.
     pub fn open(directory: PathBuf, search: Search, resume: bool) -> Result<Self, FindingsError> {
+        links::check_directory(&directory)
+            .map_err(|error| FindingsError::File(directory.clone(), error))?;
         let record = if resume {
             Record::resume(&directory, search)?
         } else if Record::read(&directory)?.is_some() {

@@ -11,17 +11,18 @@ use std::path::{Path, PathBuf};
 
 use similar::{ChangeTag, TextDiff};
 
-use crate::links::first_link;
+use crate::bounded;
+use crate::links::{self, first_link};
 use crate::scenario::Case;
 use crate::scenario::condition::Answers;
 use crate::scenario::load::SCENARIOS;
 use crate::verdict::Recorded;
 use crate::whole;
 
-/// The directory that mirrors `scenarios/`.
 /// No record is larger.
 const LARGEST: u64 = 64 << 20;
 
+/// The directory that mirrors `scenarios/`.
 const SNAPSHOTS: &str = "snapshots";
 const ENDING: &str = "snap";
 const PENDING_ENDING: &str = "snap.new";
@@ -52,6 +53,8 @@ pub struct Pending {
     pub file: PathBuf,
     /// The record that it would replace.
     pub record: PathBuf,
+    /// The directory of all snapshots.
+    shelf: PathBuf,
 }
 
 /// A snapshot that belongs to no scenario, or to one that observes nothing any more.
@@ -148,8 +151,11 @@ impl Shelf {
             .filter(|case| Self::beside(&case.base) == *self)
             .flat_map(|case| self.records(case));
         records
-            .map(|record| Pending { file: pending_of(&record), record })
-            .filter(|pending| pending.file.exists())
+            .map(|record| {
+                let (file, shelf) = (pending_of(&record), self.directory.clone());
+                Pending { file, record, shelf }
+            })
+            .filter(|pending| pending.file.symlink_metadata().is_ok())
             .collect()
     }
 
@@ -162,8 +168,9 @@ impl Shelf {
     /// The snapshots below a directory that none of these cases can have; they are all its cases.
     ///
     /// # Errors
-    /// Where the directory cannot be read.
+    /// Where the directory cannot be read, or is reached by a symbolic link.
     pub fn strays(&self, below: &Path, cases: &[Case]) -> io::Result<Vec<Stray>> {
+        links::check_below(&self.directory, &self.directory.join(below))?;
         let mut possible = BTreeSet::new();
         let mut silent = BTreeSet::new();
         for case in cases.iter().filter(|case| Self::beside(&case.base) == *self) {
@@ -192,8 +199,9 @@ impl Pending {
     /// How it differs from the record.
     ///
     /// # Errors
-    /// Where one of the two cannot be read.
+    /// Where one of the two cannot be read, or is reached by a symbolic link.
     pub fn difference(&self) -> io::Result<String> {
+        self.check()?;
         let old = read(&self.record)?.unwrap_or_default();
         let new = read(&self.file)?.unwrap_or_default();
         Ok(difference(&old, &new))
@@ -202,17 +210,25 @@ impl Pending {
     /// Makes it the record.
     ///
     /// # Errors
-    /// Those of rename(2).
+    /// Those of rename(2); symbolic links.
     pub fn accept(&self) -> io::Result<()> {
+        self.check()?;
         fs::rename(&self.file, &self.record)
     }
 
     /// Throws it away.
     ///
     /// # Errors
-    /// Those of unlink(2).
+    /// Those of unlink(2); symbolic links on the way.
     pub fn reject(&self) -> io::Result<()> {
+        links::check_below(&self.shelf, self.file.parent().unwrap_or(&self.shelf))?;
         fs::remove_file(&self.file)
+    }
+
+    /// Neither of the two is reached by a symbolic link, nor is one.
+    fn check(&self) -> io::Result<()> {
+        links::check_below(&self.shelf, &self.file)?;
+        links::check_below(&self.shelf, &self.record)
     }
 }
 
@@ -251,18 +267,11 @@ fn pending_of(record: &Path) -> PathBuf {
 
 /// The content of a snapshot file; `None` where there is none.
 fn read(file: &Path) -> io::Result<Option<String>> {
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    // Looked at before it is opened: to open a pipe would wait for a writer.
-    match fs::metadata(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-        Ok(found) if !found.is_file() => return Err(invalid("it is no regular file".to_owned())),
-        Ok(found) if found.len() > LARGEST => {
-            return Err(invalid(format!("it is larger than {} MiB", LARGEST >> 20)));
-        }
-        Ok(_) => {}
+    match bounded::read_text(file, LARGEST) {
+        Ok(text) => content(&text).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
-    content(&fs::read_to_string(file)?).map(Some)
 }
 
 /// What was observed, of the text of a record.

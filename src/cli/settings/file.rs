@@ -2,8 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::table::{Checkout, Kind, SETTINGS, Setting, sections};
 use super::{Found, Origin, Rank};
+use crate::bounded;
 use crate::diag::{Diagnostic, Source, did_you_mean};
 use crate::links::leads_out;
 use crate::target::{Target, Targets, Which};
@@ -99,16 +99,7 @@ fn text(path: &Path, rank: Rank) -> io::Result<String> {
     {
         return Err(io::Error::other("a symbolic link that leads out of its directory"));
     }
-    // Looked at before it is opened: to open a pipe would wait for a writer.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!("larger than {} KiB", MAX_BYTES >> 10)));
-    }
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bounded::read(path, MAX_BYTES)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
         io::Error::other(format!("a byte on line {line} is not text: settings are UTF-8"))
