@@ -513,6 +513,63 @@ fn two_that_fetch_the_same_at_once_both_succeed() {
     assert_eq!(client.entries(), ["uml-6.1.176"]);
 }
 
+/// Whoever adds, removes and lists at the same time, each is told what is true at some moment.
+#[test]
+fn many_that_use_one_cache_at_once_do_not_disturb_each_other() {
+    const EACH: usize = 6;
+    let client = Client::new("6.1.176");
+    fs::write(client.place.path().join("bzImage"), image("6.13.0")).unwrap();
+    client.run(&["list"]).expect_code(0);
+    let spawn = |arguments: &[&str]| {
+        let mut command = client.command(User::Own, arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let fetch = ["fetch", "debian:12", "--keyring", "keys"];
+    for _ in 0..3 {
+        let mut children = Vec::new();
+        for _ in 0..EACH {
+            children.push((0, spawn(&["add", "bzImage"])));
+            children.push((2, spawn(&["remove", "qemu:6.13.0"])));
+            children.push((0, spawn(&["list"])));
+        }
+        children.push((0, spawn(&fetch)));
+        children.push((2, spawn(&["remove", "uml:6.1.176"])));
+        for (other, child) in children {
+            let done = Done::of(child.wait_with_output().unwrap());
+            assert!(done.code == Some(0) || done.code == Some(other), "{done:?}");
+            assert!(!done.stderr.contains("is no kernel"), "{done:?}");
+            if done.code == Some(2) {
+                told(&done, &["in the cache"]);
+            }
+        }
+    }
+    let left = client.entries();
+    assert!(left.iter().all(|name| name == "qemu-6.13.0" || name == "uml-6.1.176"), "{left:?}");
+    client.run(&["add", "bzImage"]).expect_code(0);
+    assert!(client.names().contains(&"qemu:6.13.0".to_owned()));
+}
+
+#[test]
+fn while_a_kernel_is_replaced_there_is_one() {
+    let client = Client::new("6.1.176");
+    fs::write(client.place.path().join("bzImage"), image("6.13.0")).unwrap();
+    client.run(&["add", "bzImage"]).expect_code(0);
+    let file = client.cache().join("qemu-6.13.0/vmlinuz");
+    let add = || client.command(User::Own, &["add", "bzImage"]).stdout(Stdio::null()).spawn();
+    for _ in 0..8 {
+        let mut children = [add().unwrap(), add().unwrap()];
+        while children.iter_mut().any(|child| child.try_wait().unwrap().is_none()) {
+            for _ in 0..200 {
+                assert!(file.exists(), "for a moment there was none");
+            }
+        }
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+    }
+    assert_eq!(client.entries(), ["qemu-6.13.0"]);
+}
+
 #[test]
 fn a_cache_that_cannot_be_written_is_told() {
     let client = Client::new("6.1.176");
@@ -559,6 +616,41 @@ fn a_full_file_system_is_told_and_keeps_nothing() {
     let done = done.expect_code(5);
     told(&done, &["no space", "make room"]);
     assert_eq!(done.stdout, "");
+}
+
+/// What was in the cache stays, and the next one that has room succeeds.
+#[rstest]
+#[case::blocks("size=1m")]
+#[case::names("size=64m,nr_inodes=40")]
+fn what_has_no_room_in_the_cache_changes_nothing_there(#[case] room: &str) {
+    let client = Client::new("6.1.176");
+    fs::create_dir(client.place.path().join("cache")).unwrap();
+    fs::write(client.place.path().join("small"), image("6.13.0")).unwrap();
+    let mut large = image("6.13.0");
+    large.resize(4 << 20, 1);
+    fs::write(client.place.path().join("large"), large).unwrap();
+    for number in 0..60 {
+        client.place.write(&format!("m/lib/modules/6.13.0/{number}.ko"), "");
+        let module = format!("packages/user-mode-linux/usr/lib/uml/modules/6.1.176/{number}.ko");
+        client.place.write(&module, &"x".repeat(40_000));
+    }
+    let script = r#"
+        all() { (cd cache && find . -type f -exec sha256sum {} + | sort); }
+        mount -t tmpfs -o ROOM none cache
+        "$1" kernel add small >/dev/null
+        before=$(all)
+        code=0; "$1" kernel add large --modules m || code=$?
+        [ "$code" = 5 ] || exit 91
+        code=0; "$1" kernel fetch debian:12 --keyring keys || code=$?
+        [ "$code" = 5 ] || exit 92
+        [ "$before" = "$(all)" ] || exit 93
+        "$1" kernel add small --name 6.14 >/dev/null
+        ls -A cache/kernels
+    "#;
+    let done = unshared(&client, &script.replace("ROOM", room)).expect_code(0);
+    assert!(done.stdout.ends_with("qemu-6.13.0\nqemu-6.14\n"), "{done:?}");
+    assert_eq!(done.stderr.matches(": no space").count(), 2, "{done:?}");
+    told(&done, &["make room"]);
 }
 
 #[test]

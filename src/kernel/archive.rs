@@ -141,7 +141,7 @@ impl Archive {
     /// Unpacks the file of a package, and removes the file.
     pub(super) fn unpack(&self, file: &Path, into: &Path) -> Result<(), Failure> {
         let mut command = Command::new("dpkg-deb");
-        let done = run(command.arg("-x").arg(file).arg(into), &self.directory)?;
+        let done = run(command.arg("-x").arg(file).arg(into))?;
         if !done.status.success() {
             return Err(self.refused(&done).into());
         }
@@ -159,7 +159,7 @@ impl Archive {
             "Origin: Debian",
             "Label: Debian",
         ]);
-        let targets = run(&mut command, &self.directory)?;
+        let targets = run(&mut command)?;
         if let Some(mirror) = targets.stdout.lines().find(|line| !line.is_empty()) {
             return Ok(mirror.to_owned());
         }
@@ -167,7 +167,7 @@ impl Archive {
         let mut command = Command::new("apt-get");
         let lists = option("Dir::State::lists", &self.directory.join("lists"));
         command.arg("-o").arg(lists).args(["update", "--print-uris"]);
-        let sources = run(&mut command, &self.directory)?;
+        let sources = run(&mut command)?;
         sources.stdout.lines().find_map(mirror_in).ok_or_else(|| {
             Missing::new(
                 "a mirror of Debian",
@@ -203,7 +203,7 @@ impl Archive {
         for (name, value) in settings {
             command.arg("-o").arg(option(name, &value));
         }
-        run(command.args(arguments).current_dir(self.packages()), &self.directory)
+        run(command.args(arguments).current_dir(self.packages()))
     }
 
     /// Why the client refused, by what it printed.

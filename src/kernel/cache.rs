@@ -12,7 +12,8 @@ use std::path::{Component, Path, PathBuf};
 use std::process;
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::release::{compare, is_of};
@@ -185,6 +186,8 @@ impl Cache {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let paths = entries.filter(|e| !e.file_name().as_encoded_bytes().starts_with(b"."));
         let mut all: Vec<_> = paths.map(|entry| open(entry.path())).collect();
+        // Another process may have removed it meanwhile.
+        all.retain(|kernel| !kernel.as_ref().is_err_and(|(gone, _)| !gone.exists()));
         all.sort_by(|a, b| match (a, b) {
             (Ok(a), Ok(b)) => {
                 let (a, b) = (&a.entry, &b.entry);
@@ -246,21 +249,25 @@ impl Cache {
             let Some(lock) = is_staging.then(|| File::open(entry.path()).ok()).flatten() else {
                 continue;
             };
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+            // Its maker may have removed it and made another of its name.
+            if locked && fs::metadata(entry.path()).is_ok_and(|m| m.ino() == ino(&lock)) {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
     }
 
-    /// Removes a kernel, or what is left of one.
+    /// Removes a kernel, or what is left of one. That another process has removed it at the same time is no error.
     ///
     /// # Errors
     /// Where the cache cannot be written.
     pub fn remove(&self, directory: &Path) -> Result<(), Failure> {
         let staging = self.stage()?;
-        fs::rename(directory, staging.path().join("removed"))
-            .and_then(|()| staging.remove())
-            .map_err(|error| Failure::of_file(directory, &error))
+        let removed = match fs::rename(directory, staging.path().join("removed")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.and_then(|()| staging.remove()),
+        };
+        removed.map_err(|error| Failure::of_file(directory, &error))
     }
 }
 
@@ -331,9 +338,17 @@ impl Staging {
         let description = serde_json::to_string_pretty(&entry)? + "\n";
         fs::write(from.join(DESCRIPTION), description)?;
         let to = self.cache.directory.join(entry.directory());
-        // A few times: another process may put the same kernel there at the same time.
+        // A few times: another process may put the same kernel there, or remove it, at the same time.
         for attempt in 0.. {
-            let _ = fs::rename(&to, self.path.join(format!("replaced-{attempt}")));
+            // In one step, so that there is one at every moment; the other goes with this directory.
+            match renameat_with(CWD, from, CWD, &to, RenameFlags::EXCHANGE) {
+                Ok(()) => break,
+                Err(Errno::NOENT) => {}
+                // Not every file system can do that, as NFS.
+                Err(_) => {
+                    let _ = fs::rename(&to, self.path.join(format!("replaced-{attempt}")));
+                }
+            }
             match fs::rename(from, &to) {
                 Ok(()) => break,
                 Err(error) if attempt == 9 => return Err(error),

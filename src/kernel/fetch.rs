@@ -193,7 +193,7 @@ fn starts(kernel: &Kernel, scratch: &Path) -> Result<bool, Failure> {
     }
     let command = kernel.command(scratch);
     let mut command = command.map_err(|error| Failure::of_file(&kernel.file, &error))?;
-    let done = run(command.arg("--version"), scratch)?;
+    let done = run(command.arg("--version"))?;
     Ok(done.status.success() && kernel.release.as_deref() == Some(done.stdout.trim()))
 }
 

@@ -1,15 +1,15 @@
 //! Running a program of the system to its end, with an eye on interrupts.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::Failure;
@@ -40,27 +40,41 @@ impl Done {
 /// How long a program has to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Most bytes that are read of what a program printed.
+const PRINTED: u64 = 64 << 20;
+
 /// Runs a program in a process group of its own: an interrupt ends all of it. What it prints goes
-/// through files in `scratch`.
-pub(super) fn run(command: &mut Command, scratch: &Path) -> Result<Done, Failure> {
-    let [out, err] = ["stdout", "stderr"].map(|name| scratch.join(name));
-    let create = |path: &Path| File::create(path).map_err(|error| Failure::of_file(path, &error));
+/// into memory: where a disk is full, a file on it would lack the message that says so.
+pub(super) fn run(command: &mut Command) -> Result<Done, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
+    let failed = |error: io::Error| Failure::of_program(&name, &error);
+    let create =
+        || -> io::Result<File> { Ok(memfd_create("printed", MemfdFlags::CLOEXEC)?.into()) };
+    let (out, err) = (create().map_err(failed)?, create().map_err(failed)?);
+    let writes = |file: &File| file.try_clone().map_err(failed);
     let child = command
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
-        .stdout(create(&out)?)
-        .stderr(create(&err)?)
+        .stdout(writes(&out)?)
+        .stderr(writes(&err)?)
         .process_group(0)
         .spawn()
-        .map_err(|error| Failure::of_program(&name, &error))?;
-    let status = wait(child).map_err(|error| Failure::of_program(&name, &error))?;
+        .map_err(failed)?;
+    let status = wait(child).map_err(failed)?;
     if sys::interrupted() {
         return Err(Failure::Interrupted);
     }
-    let read = |path: &Path| std::fs::read(path).map(|text| String::from_utf8_lossy(&text).into());
-    let printed = |path: &Path| read(path).map_err(|error| Failure::of_file(path, &error));
-    Ok(Done { status, stdout: printed(&out)?, stderr: printed(&err)? })
+    let printed = |mut file: File| -> io::Result<String> {
+        let mut text = Vec::new();
+        file.rewind()?;
+        file.take(PRINTED).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into())
+    };
+    Ok(Done {
+        status,
+        stdout: printed(out).map_err(failed)?,
+        stderr: printed(err).map_err(failed)?,
+    })
 }
 
 fn wait(mut child: Child) -> io::Result<ExitStatus> {
