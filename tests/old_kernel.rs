@@ -17,12 +17,13 @@ const WRAPPER: &str = r#"
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 int main(int argc, char **argv) {
     struct sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 436, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_JUMP(BPF_JMP | WHICH | BPF_K, CALL, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ANSWER),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog filter = {4, program};
@@ -38,11 +39,17 @@ int main(int argc, char **argv) {
 }
 "#;
 
-/// A place with the wrapper, and what runs the command in it. `None` is a skip.
+/// A place with the wrapper, and what runs the command on a kernel of that age. `None` is a skip.
 fn older(place: &Place) -> Option<impl Fn(&[&str]) -> Done + '_> {
+    filtered(place, ["WHICH=BPF_JGE", "CALL=436", "ANSWER=ENOSYS"])
+}
+
+/// The same with a filter that answers to these calls.
+fn filtered<'p>(place: &'p Place, what: [&str; 3]) -> Option<impl Fn(&[&str]) -> Done + 'p> {
     let source = place.write("old.c", WRAPPER);
     let wrapper = place.path().join("old");
-    let compiled = Command::new("cc").arg("-o").arg(&wrapper).arg(source).status();
+    let defines = what.map(|define| format!("-D{define}"));
+    let compiled = Command::new("cc").args(defines).arg("-o").arg(&wrapper).arg(source).status();
     if !compiled.is_ok_and(|status| status.success()) {
         skip("cc", "there is no C compiler");
         return None;
@@ -80,6 +87,23 @@ fn nothing_breaks_where_younger_system_calls_are_missing() {
         assert!(fine || explained, "{line}");
     }
     assert!(passed > 300, "only {passed} passed:\n{}", done.stdout);
+}
+
+#[test]
+fn a_kernel_without_filters_of_calls_is_asked_without_one() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", common::PASSES);
+    for errno in ["ENOSYS", "EINVAL"] {
+        let answer = format!("ANSWER={errno}");
+        let Some(without) = filtered(&place, ["WHICH=BPF_JEQ", "CALL=SYS_seccomp", &answer]) else {
+            return;
+        };
+        without(&["run"]).expect_code(0);
+    }
+    // Where somebody forbids it nothing is asked, and who does is named.
+    let forbids = filtered(&place, ["WHICH=BPF_JEQ", "CALL=SYS_seccomp", "ANSWER=EPERM"]);
+    let done = forbids.expect("a compiler")(&["run"]).expect_code(4);
+    assert!(done.stdout.contains("a seccomp filter is in force"), "{}", done.stdout);
 }
 
 #[test]

@@ -10,7 +10,11 @@ use crate::scenario::scalar::StepPath;
 operations! {
     Exec;
 
-    /// Runs a program in a child of the actor by execve(2) and waits for it. A model abstains here.
+    /// Runs a program in a child of the actor by execve(2) and waits for it. A model abstains here. What has no part in
+    /// files, mounts and namespaces is refused to it as by a kernel that is built without: keys, bpf(2), perf_event_open(2),
+    /// userfaultfd(2), io_uring and asynchronous I/O, the kernel's log, quotas, memory policies (ENOSYS); sockets but those
+    /// of UNIX, streams and datagrams of the internet and rtnetlink (EAFNOSUPPORT); calls of i386 end it with SIGSYS. With
+    /// `requires: [root]` nothing is.
     Exec = "exec" {
         /// The program, as an entry `program` of the world's tree. `program: credentials` tells the
         /// credentials that it runs with; with the arguments `echo TEXT...`, `exit STATUS` or
