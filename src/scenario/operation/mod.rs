@@ -70,45 +70,87 @@ pub use roots::*;
 
 /// Puts the operations of all families together.
 macro_rules! operation {
-    ($($name:ident)+) => {
+    ($($(#[doc = $doc:literal])+ $family:ident = $of:ident { $($name:ident)+ })+) => {
         /// One operation of one actor.
         #[allow(missing_docs, reason = "what each does stands where its fields are declared")]
         #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum Operation {
-            $($name($name),)+
+            $($($name($name),)+)+
         }
+
+        /// A family of operations, as the documentation and the worker are divided.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Family {
+            $($(#[doc = $doc])+ $family,)+
+        }
+
+        /// An operation by its family. Who takes it apart by this has an arm for each of a family, or the compiler
+        /// says which is left out.
+        #[allow(missing_docs, reason = "each is an operation of the family of this name")]
+        #[derive(Clone, Copy, Debug)]
+        pub enum InFamily<'o> {
+            $($family($of<'o>),)+
+        }
+
+        $(
+            $(#[doc = $doc])+
+            #[allow(missing_docs, reason = "what each does stands where its fields are declared")]
+            #[derive(Clone, Copy, Debug)]
+            pub enum $of<'o> {
+                $($name(&'o $name),)+
+            }
+
+            // It is described as of the family in which it is listed.
+            $(const _: () = assert!($name::DESCRIBED.family as u8 == Family::$family as u8);)+
+        )+
 
         impl Operation {
             /// What the language knows of each operation, in the order of its documentation.
-            pub const ALL: &[Described] = &[$($name::DESCRIBED),+];
+            pub const ALL: &[Described] = &[$($($name::DESCRIBED),+),+];
 
             /// What the language knows of this operation.
             pub fn described(&self) -> &'static Described {
-                match self { $(Self::$name(_) => &$name::DESCRIBED),+ }
+                match self { $($(Self::$name(_) => &$name::DESCRIBED,)+)+ }
+            }
+
+            /// This operation as one of its family.
+            pub fn in_family(&self) -> InFamily<'_> {
+                match self {
+                    $($(Self::$name(operation) => InFamily::$family($of::$name(operation)),)+)+
+                }
             }
         }
     };
 }
 
 operation! {
-    Open Read Write Truncate Close Mkdir Rmdir Unlink Rename Link Symlink Readlink Mknod Chmod Chown
-    Utimes Stat List Getxattr Setxattr Removexattr Listxattr Statfs Access Flock
-
-    Mount Overlay Bind Rbind Move Umount Remount Propagation Mounted Losetup Fuse Fsopen Fsconfig
-    Fsmount OpenTree MoveMount MountSetattr
-
-    Chroot Chdir Fchdir Getcwd PivotRoot
-
-    Unshare Setns OpenNamespace WriteUidMap WriteGidMap WriteSetgroups ReadMaps Fork Exit
-    Sethostname Gethostname
-
-    Setuid Setgid Setresuid Setresgid Setgroups Getcred Capset CapAmbient CapBset Keepcaps
-    NoNewPrivs Umask
-
-    Exec
-
-    Create Start State Kill Delete
+    /// Files, directories and their attributes.
+    Files = FileOperation {
+        Open Read Write Truncate Close Mkdir Rmdir Unlink Rename Link Symlink Readlink Mknod Chmod
+        Chown Utimes Stat List Getxattr Setxattr Removexattr Listxattr Statfs Access Flock
+    }
+    /// The mount table.
+    Mounts = MountOperation {
+        Mount Overlay Bind Rbind Move Umount Remount Propagation Mounted Losetup Fuse Fsopen Fsconfig
+        Fsmount OpenTree MoveMount MountSetattr
+    }
+    /// Root and working directories.
+    Roots = RootOperation { Chroot Chdir Fchdir Getcwd PivotRoot }
+    /// Namespaces and id maps.
+    Namespaces = NamespaceOperation {
+        Unshare Setns OpenNamespace WriteUidMap WriteGidMap WriteSetgroups ReadMaps Fork Exit
+        Sethostname Gethostname
+    }
+    /// Ids, capabilities and process attributes.
+    Credentials = CredentialOperation {
+        Setuid Setgid Setresuid Setresgid Setgroups Getcred Capset CapAmbient CapBset Keepcaps
+        NoNewPrivs Umask
+    }
+    /// Running a program.
+    Exec = ExecOperation { Exec }
+    /// What a container runtime is told to do.
+    Container = ContainerOperation { Create Start State Kill Delete }
 }
 
 impl Operation {
@@ -116,25 +158,6 @@ impl Operation {
     pub fn word(&self) -> &'static str {
         self.described().word
     }
-}
-
-/// A family of operations, as the documentation and the worker are divided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    /// Files, directories and their attributes.
-    Files,
-    /// The mount table.
-    Mounts,
-    /// Root and working directories.
-    Roots,
-    /// Namespaces and id maps.
-    Namespaces,
-    /// Ids, capabilities and process attributes.
-    Credentials,
-    /// Running a program.
-    Exec,
-    /// What a container runtime is told to do.
-    Container,
 }
 
 /// What the language knows of one operation.
