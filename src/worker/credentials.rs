@@ -6,7 +6,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::container::IN_CONTAINER;
 use super::perform::{Named, Performed};
-use crate::scenario::operation::Operation;
+use crate::scenario::operation::CredentialOperation;
 use crate::scenario::scalar::Capability;
 use crate::transcript::{Outcome, Value, Values};
 
@@ -15,24 +15,28 @@ pub const PROGRAM_NAME: &str = "NSHARNESS_PROGRAM";
 /// What a system call takes as "leave it as it is".
 const LEAVE: u32 = u32::MAX;
 
-pub fn perform(operation: &Operation) -> Performed {
+pub fn perform(operation: CredentialOperation<'_>) -> Performed {
     match operation {
-        Operation::Setuid(step) => nix::unistd::setuid(Uid::from_raw(step.uid)).of("setuid")?,
-        Operation::Setgid(step) => nix::unistd::setgid(Gid::from_raw(step.gid)).of("setgid")?,
-        Operation::Setresuid(step) => {
+        CredentialOperation::Setuid(step) => {
+            nix::unistd::setuid(Uid::from_raw(step.uid)).of("setuid")?
+        }
+        CredentialOperation::Setgid(step) => {
+            nix::unistd::setgid(Gid::from_raw(step.gid)).of("setgid")?
+        }
+        CredentialOperation::Setresuid(step) => {
             let id = |id: Option<u32>| Uid::from_raw(id.unwrap_or(LEAVE));
             nix::unistd::setresuid(id(step.ruid), id(step.euid), id(step.suid)).of("setresuid")?;
         }
-        Operation::Setresgid(step) => {
+        CredentialOperation::Setresgid(step) => {
             let id = |id: Option<u32>| Gid::from_raw(id.unwrap_or(LEAVE));
             nix::unistd::setresgid(id(step.rgid), id(step.egid), id(step.sgid)).of("setresgid")?;
         }
-        Operation::Setgroups(step) => {
+        CredentialOperation::Setgroups(step) => {
             let groups: Vec<_> = step.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
             nix::unistd::setgroups(&groups).of("setgroups")?;
         }
-        Operation::Getcred(_) => return Ok(Outcome::Ok(credentials())),
-        Operation::Capset(step) => {
+        CredentialOperation::Getcred(_) => return Ok(Outcome::Ok(credentials())),
+        CredentialOperation::Capset(step) => {
             let now = rustix::thread::capabilities(None).of("capget")?;
             let set = |wanted: &Option<Vec<Capability>>, now| {
                 wanted.as_deref().map_or(now, capability_set)
@@ -44,7 +48,7 @@ pub fn perform(operation: &Operation) -> Performed {
             };
             rustix::thread::set_capabilities(None, sets).of("capset")?;
         }
-        Operation::CapAmbient(step) => {
+        CredentialOperation::CapAmbient(step) => {
             for capability in &step.raise {
                 rustix::thread::configure_capability_in_ambient_set(
                     capability_set(&[*capability]),
@@ -53,22 +57,21 @@ pub fn perform(operation: &Operation) -> Performed {
                 .of("prctl PR_CAP_AMBIENT_RAISE")?;
             }
         }
-        Operation::CapBset(step) => {
+        CredentialOperation::CapBset(step) => {
             for capability in &step.drop {
                 rustix::thread::remove_capability_from_bounding_set(capability_set(&[*capability]))
                     .of("prctl PR_CAPBSET_DROP")?;
             }
         }
-        Operation::Keepcaps(step) => {
+        CredentialOperation::Keepcaps(step) => {
             rustix::thread::set_keep_capabilities(step.keep).of("prctl PR_SET_KEEPCAPS")?
         }
-        Operation::NoNewPrivs(_) => {
+        CredentialOperation::NoNewPrivs(_) => {
             rustix::thread::set_no_new_privs(true).of("prctl PR_SET_NO_NEW_PRIVS")?
         }
-        Operation::Umask(step) => {
+        CredentialOperation::Umask(step) => {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(step.mode.0));
         }
-        _ => unreachable!("not an operation on credentials"),
     }
     Ok(Outcome::done())
 }

@@ -9,15 +9,14 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use super::credentials::PROGRAM_NAME;
 use super::perform::{Named, Performed, c_string, failure};
 use crate::sandbox;
-use crate::scenario::operation::Operation;
+use crate::scenario::operation::Exec;
 use crate::sys;
 use crate::transcript::{Outcome, Value, Values, text};
 
 /// How much of what a program prints is kept.
 const OUTPUT_BYTES: usize = 64 << 10;
 
-pub fn perform(operation: &Operation) -> Performed {
-    let Operation::Exec(step) = operation else { unreachable!("not an operation of exec") };
+pub fn perform(step: &Exec) -> Performed {
     let path = c_string(step.path.as_str(), "execve")?;
     let arguments = std::iter::once(step.path.as_str()).chain(step.args.iter().map(String::as_str));
     let arguments: Vec<CString> =

@@ -12,7 +12,7 @@ use rustix::fs::{
 
 use super::perform::{Failure, Named, Performed, State, failure};
 use crate::scenario::operation::{
-    self as op, AccessPurpose, LockKind, NodeType, OpenFlag, Operation, RenameFlag, XattrFlag,
+    self as op, AccessPurpose, FileOperation, LockKind, NodeType, OpenFlag, RenameFlag, XattrFlag,
 };
 use crate::scenario::scalar::{Name, StepPath, Timestamp};
 use crate::sys;
@@ -21,12 +21,12 @@ use crate::transcript::{Class, Outcome, Value, short_text, text};
 /// The longest value or list of an extended attribute: `XATTR_SIZE_MAX`.
 const XATTR_BYTES: usize = 64 << 10;
 
-pub fn perform(state: &mut State, operation: &Operation) -> Performed {
+pub fn perform(state: &mut State, operation: FileOperation<'_>) -> Performed {
     match operation {
-        Operation::Open(step) => open(state, step),
-        Operation::Read(step) => read(state, step),
-        Operation::Write(step) => write(state, step),
-        Operation::Truncate(step) => {
+        FileOperation::Open(step) => open(state, step),
+        FileOperation::Read(step) => read(state, step),
+        FileOperation::Write(step) => write(state, step),
+        FileOperation::Truncate(step) => {
             match target(state, step.path.as_ref(), step.fd.as_ref(), "ftruncate")? {
                 Target::Fd(fd) => rustix::fs::ftruncate(fd, step.length).of("ftruncate")?,
                 Target::Path(path) => {
@@ -37,22 +37,26 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
             }
             Ok(Outcome::done())
         }
-        Operation::Close(step) => {
+        FileOperation::Close(step) => {
             let fd = state.open.remove(&step.fd).ok_or_else(|| failure("close", Errno::EBADF))?;
             nix::unistd::close(fd).of("close").map(|()| Outcome::done())
         }
-        Operation::Mkdir(step) => {
+        FileOperation::Mkdir(step) => {
             rustix::fs::mkdirat(CWD, step.path.as_str(), mode(step.mode, 0o755))
                 .of("mkdir")
                 .map(|()| Outcome::done())
         }
-        Operation::Rmdir(step) => rustix::fs::unlinkat(CWD, step.path.as_str(), AtFlags::REMOVEDIR)
-            .of("rmdir")
-            .map(|()| Outcome::done()),
-        Operation::Unlink(step) => rustix::fs::unlinkat(CWD, step.path.as_str(), AtFlags::empty())
-            .of("unlink")
-            .map(|()| Outcome::done()),
-        Operation::Rename(step) => {
+        FileOperation::Rmdir(step) => {
+            rustix::fs::unlinkat(CWD, step.path.as_str(), AtFlags::REMOVEDIR)
+                .of("rmdir")
+                .map(|()| Outcome::done())
+        }
+        FileOperation::Unlink(step) => {
+            rustix::fs::unlinkat(CWD, step.path.as_str(), AtFlags::empty())
+                .of("unlink")
+                .map(|()| Outcome::done())
+        }
+        FileOperation::Rename(step) => {
             let flags = step.flags.iter().fold(RenameFlags::empty(), |flags, flag| {
                 flags
                     | match flag {
@@ -65,23 +69,23 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
                 .of("renameat2")
                 .map(|()| Outcome::done())
         }
-        Operation::Link(step) => {
+        FileOperation::Link(step) => {
             let flags = if step.follow { AtFlags::SYMLINK_FOLLOW } else { AtFlags::empty() };
             rustix::fs::linkat(CWD, step.from.as_str(), CWD, step.to.as_str(), flags)
                 .of("linkat")
                 .map(|()| Outcome::done())
         }
-        Operation::Symlink(step) => {
+        FileOperation::Symlink(step) => {
             rustix::fs::symlinkat(step.target.as_str(), CWD, step.path.as_str())
                 .of("symlink")
                 .map(|()| Outcome::done())
         }
-        Operation::Readlink(step) => {
+        FileOperation::Readlink(step) => {
             let target =
                 rustix::fs::readlinkat(CWD, step.path.as_str(), Vec::new()).of("readlink")?;
             Ok(Outcome::values([("target", text(target.as_bytes()).into())]))
         }
-        Operation::Mknod(step) => {
+        FileOperation::Mknod(step) => {
             let kind = match step.kind {
                 NodeType::File => FileType::RegularFile,
                 NodeType::Char => FileType::CharacterDevice,
@@ -94,7 +98,7 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
                 .of("mknod")
                 .map(|()| Outcome::done())
         }
-        Operation::Chmod(step) => {
+        FileOperation::Chmod(step) => {
             let mode = Mode::from_raw_mode(step.mode.0);
             match target(state, step.path.as_ref(), step.fd.as_ref(), "fchmod")? {
                 Target::Fd(fd) => rustix::fs::fchmod(fd, mode).of("fchmod")?,
@@ -104,7 +108,7 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
             }
             Ok(Outcome::done())
         }
-        Operation::Chown(step) => {
+        FileOperation::Chown(step) => {
             let (uid, gid) = (step.uid.map(Uid::from_raw), step.gid.map(Gid::from_raw));
             match target(state, step.path.as_ref(), step.fd.as_ref(), "fchown")? {
                 Target::Fd(fd) => rustix::fs::fchown(fd, uid, gid).of("fchown")?,
@@ -114,10 +118,10 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
             }
             Ok(Outcome::done())
         }
-        Operation::Utimes(step) => utimes(state, step),
-        Operation::Stat(step) => stat(state, step),
-        Operation::List(step) => list(state, step),
-        Operation::Getxattr(step) => {
+        FileOperation::Utimes(step) => utimes(state, step),
+        FileOperation::Stat(step) => stat(state, step),
+        FileOperation::List(step) => list(state, step),
+        FileOperation::Getxattr(step) => {
             let mut value = vec![0; XATTR_BYTES];
             let name = step.name.as_str();
             let length = match target(state, step.path.as_ref(), step.fd.as_ref(), "fgetxattr")? {
@@ -135,8 +139,8 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
             let value = Value::of_mark(name, value).unwrap_or_else(|| text(value).into());
             Ok(Outcome::values([("value", value), ("length", Value::Number(length as i64))]))
         }
-        Operation::Setxattr(step) => setxattr(state, step),
-        Operation::Removexattr(step) => {
+        FileOperation::Setxattr(step) => setxattr(state, step),
+        FileOperation::Removexattr(step) => {
             let name = step.name.as_str();
             match target(state, step.path.as_ref(), step.fd.as_ref(), "fremovexattr")? {
                 Target::Fd(fd) => rustix::fs::fremovexattr(fd, name).of("fremovexattr")?,
@@ -147,7 +151,7 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
             }
             Ok(Outcome::done())
         }
-        Operation::Listxattr(step) => {
+        FileOperation::Listxattr(step) => {
             let mut names = vec![0_u8; XATTR_BYTES];
             let length = match target(state, step.path.as_ref(), step.fd.as_ref(), "flistxattr")? {
                 Target::Fd(fd) => rustix::fs::flistxattr(fd, &mut names[..]).of("flistxattr")?,
@@ -160,8 +164,8 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
             };
             Ok(named(xattr_names(&names[..length])))
         }
-        Operation::Statfs(step) => statfs(step),
-        Operation::Access(step) => {
+        FileOperation::Statfs(step) => statfs(step),
+        FileOperation::Access(step) => {
             let access = step.purposes.iter().fold(Access::empty(), |access, purpose| {
                 access
                     | match purpose {
@@ -181,7 +185,7 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
             };
             answer.of("faccessat2").map(|()| Outcome::done())
         }
-        Operation::Flock(step) => {
+        FileOperation::Flock(step) => {
             let lock = match step.lock {
                 LockKind::Shared => FlockOperation::NonBlockingLockShared,
                 LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
@@ -191,7 +195,6 @@ pub fn perform(state: &mut State, operation: &Operation) -> Performed {
                 .of("flock")
                 .map(|()| Outcome::done())
         }
-        _ => unreachable!("not an operation on files"),
     }
 }
 

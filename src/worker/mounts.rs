@@ -19,8 +19,8 @@ use super::{devices, fuse, overlay};
 use crate::overlays::is_by_program;
 use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::{
-    self as op, FsCommand, IdMaps, MountApi, MountAttribute, MountFlag, OpenTreeFlag, Operation,
-    PropagationType, UmountFlag,
+    self as op, FsCommand, IdMaps, MountApi, MountAttribute, MountFlag, MountOperation,
+    OpenTreeFlag, PropagationType, UmountFlag,
 };
 use crate::sys::{self, MountAttr, Stack};
 use crate::transcript::Outcome;
@@ -31,9 +31,9 @@ const MOVE_MOUNT_BENEATH: u32 = 0x200;
 /// include/uapi/linux/fcntl.h
 const AT_RECURSIVE: u32 = 0x8000;
 
-pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
-    match step.operation {
-        Operation::Mount(step) => {
+pub fn perform(state: &mut State, step: Step<'_>, operation: MountOperation<'_>) -> Performed {
+    match operation {
+        MountOperation::Mount(step) => {
             let source = step.source.as_deref().unwrap_or(&step.kind);
             let options = options(&step.options);
             mount(
@@ -45,16 +45,16 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
             )
             .of("mount")?;
         }
-        Operation::Overlay(overlay) => match step.overlay.filter(|_| is_by_program(overlay)) {
+        MountOperation::Overlay(overlay) => match step.overlay.filter(|_| is_by_program(overlay)) {
             Some(program) => return by_program(state, program, overlay),
             None => by_kernel(overlay)?,
         },
-        Operation::Bind(step) => bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_BIND)?,
-        Operation::Rbind(step) => {
+        MountOperation::Bind(step) => bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_BIND)?,
+        MountOperation::Rbind(step) => {
             bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_BIND | MsFlags::MS_REC)?
         }
-        Operation::Move(step) => bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_MOVE)?,
-        Operation::Umount(step) => {
+        MountOperation::Move(step) => bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_MOVE)?,
+        MountOperation::Umount(step) => {
             let flags = step.flags.iter().fold(MntFlags::empty(), |flags, flag| {
                 flags
                     | match flag {
@@ -66,7 +66,7 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
             });
             umount2(step.at.as_str(), flags).of("umount2")?;
         }
-        Operation::Remount(step) => {
+        MountOperation::Remount(step) => {
             let mut flags = flags(&step.flags) | MsFlags::MS_REMOUNT;
             if step.bind {
                 flags |= MsFlags::MS_BIND;
@@ -80,27 +80,27 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
             )
             .of("mount")?;
         }
-        Operation::Propagation(step) => {
+        MountOperation::Propagation(step) => {
             let mut flags = propagation(step.kind);
             if step.recursive {
                 flags |= MsFlags::MS_REC;
             }
             mount(None::<&str>, step.at.as_str(), None::<&str>, flags, None::<&str>).of("mount")?;
         }
-        Operation::Mounted(step) => {
+        MountOperation::Mounted(step) => {
             let found = statx_of(CWD, step.at.as_str(), AtFlags::empty()).of("statx")?;
             let mounted = mount_root(&found).ok_or_else(|| failure("statx", Errno::EOPNOTSUPP))?;
             return Ok(Outcome::values([("mounted", mounted.into())]));
         }
-        Operation::Fuse(fuse) => fuse::perform(fuse, step)?,
-        Operation::Losetup(step) => devices::losetup(state, step)?,
-        Operation::Fsopen(step) => {
+        MountOperation::Fuse(fuse) => fuse::perform(fuse, step)?,
+        MountOperation::Losetup(step) => devices::losetup(state, step)?,
+        MountOperation::Fsopen(step) => {
             let fd = rustix::mount::fsopen(step.kind.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
                 .of("fsopen")?;
             state.keep(&step.fd, fd);
         }
-        Operation::Fsconfig(step) => fsconfig(state, step)?,
-        Operation::Fsmount(step) => {
+        MountOperation::Fsconfig(step) => fsconfig(state, step)?,
+        MountOperation::Fsmount(step) => {
             let context = state.fd(&step.fd, "fsmount")?;
             let attributes = MountAttrFlags::from_bits_retain(attributes(&step.attributes) as u32);
             let mount = rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
@@ -108,7 +108,7 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
                 .map_err(|e| explained(e, context))?;
             state.keep(&step.mount, mount);
         }
-        Operation::OpenTree(step) => {
+        MountOperation::OpenTree(step) => {
             let flags = step.flags.iter().fold(OpenTreeFlags::OPEN_TREE_CLOEXEC, |flags, flag| {
                 flags
                     | match flag {
@@ -119,9 +119,8 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
             let mount = rustix::mount::open_tree(CWD, step.path.as_str(), flags).of("open_tree")?;
             state.keep(&step.mount, mount);
         }
-        Operation::MoveMount(step) => move_mount(state, step)?,
-        Operation::MountSetattr(set) => mount_setattr(state, set, step.proc)?,
-        _ => unreachable!("not an operation on mounts"),
+        MountOperation::MoveMount(step) => move_mount(state, step)?,
+        MountOperation::MountSetattr(set) => mount_setattr(state, set, step.proc)?,
     }
     Ok(Outcome::done())
 }

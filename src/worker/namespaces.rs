@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::perform::{Failure, Named, Performed, State, Step};
 use crate::sandbox::namespace_flag;
-use crate::scenario::operation::Operation;
+use crate::scenario::operation::NamespaceOperation;
 use crate::transcript::{Outcome, Value, text};
 
 /// Longest map file that is read: 340 lines of at most 34 bytes.
@@ -15,17 +15,17 @@ const MAP_BYTES: usize = 16 << 10;
 /// What is read at once; the kernel gives a page at most.
 const PIECE: usize = 4096;
 
-pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
+pub fn perform(state: &mut State, step: Step<'_>, operation: NamespaceOperation<'_>) -> Performed {
     let process = step.process();
-    match step.operation {
-        Operation::Unshare(unshare) => {
+    match operation {
+        NamespaceOperation::Unshare(unshare) => {
             let flags = unshare
                 .namespaces
                 .iter()
                 .fold(CloneFlags::empty(), |all, kind| all | namespace_flag(*kind));
             nix::sched::unshare(flags).of("unshare")?;
         }
-        Operation::Setns(setns) => {
+        NamespaceOperation::Setns(setns) => {
             let opened: OwnedFd;
             let fd = match (&setns.fd, setns.namespace) {
                 (Some(name), _) => state.fd(name, "setns")?,
@@ -39,21 +39,21 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
             let kind = setns.namespace.map_or(CloneFlags::empty(), namespace_flag);
             nix::sched::setns(fd, kind).of("setns")?;
         }
-        Operation::OpenNamespace(namespace) => {
+        NamespaceOperation::OpenNamespace(namespace) => {
             let path = format!("{process}/ns/{}", namespace.namespace.file());
             let fd = open(step.proc, &path, OFlags::RDONLY)?;
             state.keep(&namespace.fd, fd);
         }
-        Operation::WriteUidMap(map) => {
+        NamespaceOperation::WriteUidMap(map) => {
             write(step.proc, &format!("{process}/uid_map"), &map.text, map.then.as_deref())?
         }
-        Operation::WriteGidMap(map) => {
+        NamespaceOperation::WriteGidMap(map) => {
             write(step.proc, &format!("{process}/gid_map"), &map.text, map.then.as_deref())?
         }
-        Operation::WriteSetgroups(map) => {
+        NamespaceOperation::WriteSetgroups(map) => {
             write(step.proc, &format!("{process}/setgroups"), &map.text, None)?
         }
-        Operation::ReadMaps(_) => {
+        NamespaceOperation::ReadMaps(_) => {
             let (uid_map, gid_map, setgroups) = read_maps(step.proc, &process)?;
             return Ok(Outcome::values([
                 ("uid_map", uid_map),
@@ -61,12 +61,16 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Performed {
                 ("setgroups", setgroups),
             ]));
         }
-        Operation::Sethostname(host) => nix::unistd::sethostname(&host.name).of("sethostname")?,
-        Operation::Gethostname(_) => {
+        NamespaceOperation::Sethostname(host) => {
+            nix::unistd::sethostname(&host.name).of("sethostname")?
+        }
+        NamespaceOperation::Gethostname(_) => {
             let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
             return Ok(Outcome::values([("name", name.into())]));
         }
-        _ => unreachable!("not an operation on namespaces"),
+        NamespaceOperation::Fork(_) | NamespaceOperation::Exit(_) => {
+            unreachable!("an actor forks and ends by itself")
+        }
     }
     Ok(Outcome::done())
 }

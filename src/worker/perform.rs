@@ -10,7 +10,7 @@ use rustix::fs::CWD;
 use super::nfs::Mounted;
 use super::{credentials, exec, files, mounts, namespaces, overlay, roots};
 use crate::scenario::implementation::Implementation;
-use crate::scenario::operation::Operation;
+use crate::scenario::operation::{ExecOperation, InFamily, Operation};
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
 use crate::transcript::{Breakage, Message, Outcome};
 
@@ -116,16 +116,15 @@ impl State {
 
 /// Performs one operation in this process.
 pub fn perform(state: &mut State, step: Step<'_>) -> Outcome {
-    use crate::scenario::operation::Family;
-    let performed = match step.operation.described().family {
-        Family::Files => files::perform(state, step.operation),
-        Family::Mounts => mounts::perform(state, step),
-        Family::Roots => roots::perform(state, step.operation),
-        Family::Namespaces => namespaces::perform(state, step),
-        Family::Credentials => credentials::perform(step.operation),
-        Family::Exec => exec::perform(step.operation),
+    let performed = match step.operation.in_family() {
+        InFamily::Files(operation) => files::perform(state, operation),
+        InFamily::Mounts(operation) => mounts::perform(state, step, operation),
+        InFamily::Roots(operation) => roots::perform(state, operation),
+        InFamily::Namespaces(operation) => namespaces::perform(state, step, operation),
+        InFamily::Credentials(operation) => credentials::perform(operation),
+        InFamily::Exec(ExecOperation::Exec(exec)) => exec::perform(exec),
         // The first process of the sandbox takes these steps: see `conduct`.
-        Family::Container => Err(failure("", Errno::ENOSYS)),
+        InFamily::Container(_) => Err(failure("", Errno::ENOSYS)),
     };
     performed.unwrap_or_else(|failure| Outcome::Failed {
         errno: ErrnoName(failure.errno as i32),

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use super::{Failure, Named, Performed, Step};
-use crate::model::halt::{Halt, Res};
+use super::{Named, Performed};
+use crate::model::halt::Res;
 use crate::model::ids::{IdKind, all_capabilities, cap};
 use crate::model::machine::{Cred, Kid, Machine, ProcId};
 use crate::model::rules::cred as rules;
-use crate::scenario::operation::Operation;
+use crate::scenario::operation::CredentialOperation;
 use crate::scenario::scalar::{Capability, Errno};
 use crate::transcript::{Outcome, Value, Values};
 
@@ -24,20 +24,25 @@ pub struct CapSets {
 
 impl Machine<'_> {
     /// Takes a step of this family.
-    pub fn credential_step(&mut self, step: Step<'_>) -> Performed {
-        let who = step.who;
-        match step.operation {
-            Operation::Setuid(step) => self.setuid(who, step.uid).of("setuid")?,
-            Operation::Setgid(step) => self.setgid(who, step.gid).of("setgid")?,
-            Operation::Setresuid(step) => {
+    pub fn credential_step(
+        &mut self,
+        who: ProcId,
+        operation: CredentialOperation<'_>,
+    ) -> Performed {
+        match operation {
+            CredentialOperation::Setuid(step) => self.setuid(who, step.uid).of("setuid")?,
+            CredentialOperation::Setgid(step) => self.setgid(who, step.gid).of("setgid")?,
+            CredentialOperation::Setresuid(step) => {
                 self.setresuid(who, [step.ruid, step.euid, step.suid]).of("setresuid")?;
             }
-            Operation::Setresgid(step) => {
+            CredentialOperation::Setresgid(step) => {
                 self.setresgid(who, [step.rgid, step.egid, step.sgid]).of("setresgid")?;
             }
-            Operation::Setgroups(step) => self.setgroups(who, &step.groups).of("setgroups")?,
-            Operation::Getcred(_) => return Ok(Outcome::Ok(self.credentials(who))),
-            Operation::Capset(step) => {
+            CredentialOperation::Setgroups(step) => {
+                self.setgroups(who, &step.groups).of("setgroups")?
+            }
+            CredentialOperation::Getcred(_) => return Ok(Outcome::Ok(self.credentials(who))),
+            CredentialOperation::Capset(step) => {
                 let now = &self.processes[who].cred;
                 let set = |wanted: &Option<Vec<Capability>>, now| {
                     wanted.as_deref().map_or(now, capability_set)
@@ -49,23 +54,19 @@ impl Machine<'_> {
                 };
                 self.capset(who, sets).of("capset")?;
             }
-            Operation::CapAmbient(step) => {
+            CredentialOperation::CapAmbient(step) => {
                 for capability in &step.raise {
                     self.raise_ambient(who, *capability).of("prctl PR_CAP_AMBIENT_RAISE")?;
                 }
             }
-            Operation::CapBset(step) => {
+            CredentialOperation::CapBset(step) => {
                 for capability in &step.drop {
                     self.drop_bounding(who, *capability).of("prctl PR_CAPBSET_DROP")?;
                 }
             }
-            Operation::Keepcaps(step) => self.cred_mut(who).keepcaps = step.keep,
-            Operation::NoNewPrivs(_) => self.cred_mut(who).no_new_privs = true,
-            Operation::Umask(step) => self.processes[who].umask = step.mode.0 & 0o777,
-            _ => {
-                let halt = Halt::Unknown("not an operation on credentials");
-                return Err(Failure { halt, syscall: "none" });
-            }
+            CredentialOperation::Keepcaps(step) => self.cred_mut(who).keepcaps = step.keep,
+            CredentialOperation::NoNewPrivs(_) => self.cred_mut(who).no_new_privs = true,
+            CredentialOperation::Umask(step) => self.processes[who].umask = step.mode.0 & 0o777,
         }
         Ok(Outcome::done())
     }

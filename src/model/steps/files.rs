@@ -4,28 +4,27 @@ use std::rc::Rc;
 
 use compact_str::{ToCompactString, format_compact};
 
-use super::{Failure, Named, Performed, Step};
+use super::{Failure, Named, Performed};
 use crate::model::halt::Halt;
 use crate::model::ids::IdKind;
 use crate::model::machine::{Atime, FileId, FsType, Lock, Machine, Place, ProcId, Time};
 use crate::model::rules::files as rules;
 use crate::model::vfs::{Access, Attr, How, NewKind, RenameHow, Walk};
 use crate::scenario::operation::{
-    self as op, AccessPurpose, LockKind, NodeType, Operation, RenameFlag, XattrFlag,
+    self as op, AccessPurpose, FileOperation, LockKind, NodeType, RenameFlag, XattrFlag,
 };
 use crate::scenario::scalar::{Errno, Name, StepPath, Timestamp};
 use crate::transcript::{Class, Outcome, Value, Values, text};
 
 impl Machine<'_> {
     /// Takes a step of this family.
-    pub fn file_step(&mut self, step: Step<'_>) -> Performed {
-        let who = step.who;
-        match step.operation {
-            Operation::Open(open) => self.step_open(who, open),
-            Operation::Read(read) => self.step_read(who, read),
-            Operation::Write(write) => self.step_write(who, write),
-            Operation::Truncate(truncate) => self.step_truncate(who, truncate),
-            Operation::Close(close) => {
+    pub fn file_step(&mut self, who: ProcId, operation: FileOperation<'_>) -> Performed {
+        match operation {
+            FileOperation::Open(open) => self.step_open(who, open),
+            FileOperation::Read(read) => self.step_read(who, read),
+            FileOperation::Write(write) => self.step_write(who, write),
+            FileOperation::Truncate(truncate) => self.step_truncate(who, truncate),
+            FileOperation::Close(close) => {
                 let file = self.processes[who].fds.remove(&close.fd);
                 match file {
                     Some(file) => self.close(file),
@@ -33,15 +32,17 @@ impl Machine<'_> {
                 }
                 Ok(Outcome::done())
             }
-            Operation::Mkdir(mkdir) => {
+            FileOperation::Mkdir(mkdir) => {
                 let mode = mkdir.mode.map_or(0o755, |mode| mode.0);
                 done(self.sys_mkdir(who, mkdir.path.as_str(), mode).of("mkdir"))
             }
-            Operation::Rmdir(rmdir) => done(self.sys_rmdir(who, rmdir.path.as_str()).of("rmdir")),
-            Operation::Unlink(unlink) => {
+            FileOperation::Rmdir(rmdir) => {
+                done(self.sys_rmdir(who, rmdir.path.as_str()).of("rmdir"))
+            }
+            FileOperation::Unlink(unlink) => {
                 done(self.sys_unlink(who, unlink.path.as_str()).of("unlink"))
             }
-            Operation::Rename(rename) => {
+            FileOperation::Rename(rename) => {
                 let how = RenameHow {
                     noreplace: rename.flags.contains(&RenameFlag::Noreplace),
                     exchange: rename.flags.contains(&RenameFlag::Exchange),
@@ -51,16 +52,16 @@ impl Machine<'_> {
                 let renamed = self.sys_rename(who, rename.from.as_str(), rename.to.as_str(), how);
                 done(renamed.of("renameat2"))
             }
-            Operation::Link(link) => {
+            FileOperation::Link(link) => {
                 let (from, to) = (link.from.as_str(), link.to.as_str());
                 done(self.sys_link(who, from, to, link.follow).of("linkat"))
             }
-            Operation::Symlink(link) => {
+            FileOperation::Symlink(link) => {
                 done(self.sys_symlink(who, &link.target, link.path.as_str()).of("symlink"))
             }
-            Operation::Readlink(link) => self.step_readlink(who, link),
-            Operation::Mknod(mknod) => self.step_mknod(who, mknod),
-            Operation::Chmod(chmod) => {
+            FileOperation::Readlink(link) => self.step_readlink(who, link),
+            FileOperation::Mknod(mknod) => self.step_mknod(who, mknod),
+            FileOperation::Chmod(chmod) => {
                 let (place, call) = self.target(
                     who,
                     chmod.path.as_ref(),
@@ -71,7 +72,7 @@ impl Machine<'_> {
                 let cred = Rc::clone(&self.processes[who].cred);
                 done(self.vfs_chmod(&cred, place, chmod.mode.0).of(call))
             }
-            Operation::Chown(chown) => {
+            FileOperation::Chown(chown) => {
                 let walk = Walk { follow: chown.follow, ..Walk::default() };
                 let calls = ["fchownat", "fchown"];
                 let (place, call) =
@@ -79,7 +80,7 @@ impl Machine<'_> {
                 let cred = Rc::clone(&self.processes[who].cred);
                 done(self.vfs_chown(&cred, place, chown.uid, chown.gid).of(call))
             }
-            Operation::Utimes(utimes) => {
+            FileOperation::Utimes(utimes) => {
                 let omitted = |time| matches!(time, None | Some(Timestamp::Omit));
                 if omitted(utimes.atime) && omitted(utimes.mtime) && self.by(&rules::UTIMES_OMIT) {
                     return Ok(Outcome::done());
@@ -91,9 +92,9 @@ impl Machine<'_> {
                 let cred = Rc::clone(&self.processes[who].cred);
                 done(self.vfs_utimes(&cred, place, utimes.atime, utimes.mtime).of(call))
             }
-            Operation::Stat(stat) => self.step_stat(who, stat),
-            Operation::List(list) => self.step_list(who, list),
-            Operation::Getxattr(get) => {
+            FileOperation::Stat(stat) => self.step_stat(who, stat),
+            FileOperation::List(list) => self.step_list(who, list),
+            FileOperation::Getxattr(get) => {
                 let (place, call) = self.xattr_target(
                     who,
                     get.path.as_ref(),
@@ -108,8 +109,8 @@ impl Machine<'_> {
                 let value = mark.unwrap_or_else(|| text(&value).into());
                 Ok(Outcome::values([("value", value), length]))
             }
-            Operation::Setxattr(set) => self.step_setxattr(who, set),
-            Operation::Removexattr(remove) => {
+            FileOperation::Setxattr(set) => self.step_setxattr(who, set),
+            FileOperation::Removexattr(remove) => {
                 let (place, call) = self.xattr_target(
                     who,
                     remove.path.as_ref(),
@@ -120,7 +121,7 @@ impl Machine<'_> {
                 let cred = Rc::clone(&self.processes[who].cred);
                 done(self.vfs_removexattr(&cred, place, &remove.name).of(call))
             }
-            Operation::Listxattr(list) => {
+            FileOperation::Listxattr(list) => {
                 let (place, call) = self.xattr_target(
                     who,
                     list.path.as_ref(),
@@ -133,9 +134,9 @@ impl Machine<'_> {
                 names.sort();
                 Ok(named(&names))
             }
-            Operation::Statfs(statfs) => self.step_statfs(who, statfs),
-            Operation::Access(access) => self.step_access(who, access),
-            Operation::Flock(flock) => {
+            FileOperation::Statfs(statfs) => self.step_statfs(who, statfs),
+            FileOperation::Access(access) => self.step_access(who, access),
+            FileOperation::Flock(flock) => {
                 let file = self.open_fd(who, &flock.fd).of("flock")?;
                 let lock = match flock.lock {
                     LockKind::Shared => Some(Lock::Shared),
@@ -144,7 +145,6 @@ impl Machine<'_> {
                 };
                 done(self.lock_file(file, lock).of("flock"))
             }
-            _ => Err(Failure { halt: Halt::Unknown("not an operation on files"), syscall: "none" }),
         }
     }
 

@@ -8,7 +8,7 @@ pub mod roots;
 
 use super::halt::{Halt, Res};
 use super::machine::{FsType, Machine, ProcId};
-use crate::scenario::operation::{Family, Operation};
+use crate::scenario::operation::{InFamily, Operation};
 use crate::transcript::Outcome;
 
 /// An operation that did not go on, with the system call that says so.
@@ -64,14 +64,14 @@ impl Machine<'_> {
         if let Some(why) = self.lost {
             return Outcome::Abstained(why.to_owned());
         }
-        let performed: Performed = match step.operation.described().family {
-            Family::Files => self.file_step(step),
-            Family::Mounts => self.mount_step(step),
-            Family::Roots => self.root_step(step),
-            Family::Namespaces => self.namespace_step(step),
-            Family::Credentials => self.credential_step(step),
-            Family::Exec => Err(Failure { halt: self.of_exec(), syscall: "execve" }),
-            Family::Container => Err(Failure { halt: Halt::Lost(OF_RUNTIMES), syscall: "" }),
+        let performed: Performed = match step.operation.in_family() {
+            InFamily::Files(operation) => self.file_step(step.who, operation),
+            InFamily::Mounts(operation) => self.mount_step(step.who, operation),
+            InFamily::Roots(operation) => self.root_step(step.who, operation),
+            InFamily::Namespaces(operation) => self.namespace_step(step.who, step.of, operation),
+            InFamily::Credentials(operation) => self.credential_step(step.who, operation),
+            InFamily::Exec(_) => Err(Failure { halt: self.of_exec(), syscall: "execve" }),
+            InFamily::Container(_) => Err(Failure { halt: Halt::Lost(OF_RUNTIMES), syscall: "" }),
         };
         if let Err(Failure { halt: Halt::Lost(why), .. }) = performed {
             self.lost = Some(why);

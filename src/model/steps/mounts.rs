@@ -1,12 +1,12 @@
 //! Steps of the family mounts.
 
-use super::{Failure, Named, Performed, Step};
-use crate::model::halt::{Halt, Res};
+use super::{Failure, Named, Performed};
+use crate::model::halt::Res;
 use crate::model::machine::{FileId, Machine, Place, ProcId};
 use crate::model::mounts::{Config, Given, MountCall};
 use crate::model::vfs::Walk;
 use crate::scenario::operation::{
-    self as op, FsCommand, MountApi, MountAttribute, MountFlag, Operation, PropagationType,
+    self as op, FsCommand, MountApi, MountAttribute, MountFlag, MountOperation, PropagationType,
 };
 use crate::scenario::scalar::{Name, StepPath};
 use crate::transcript::Outcome;
@@ -16,10 +16,9 @@ const MAX_OPTIONS: usize = 4095;
 
 impl Machine<'_> {
     /// Takes a step of this family.
-    pub fn mount_step(&mut self, step: Step<'_>) -> Performed {
-        let who = step.who;
-        match step.operation {
-            Operation::Mount(step) => {
+    pub fn mount_step(&mut self, who: ProcId, operation: MountOperation<'_>) -> Performed {
+        match operation {
+            MountOperation::Mount(step) => {
                 let options = joined(&step.options);
                 let call = MountCall {
                     kind: &step.kind,
@@ -29,21 +28,21 @@ impl Machine<'_> {
                 };
                 self.sys_mount(who, step.at.as_str(), call).of("mount")?;
             }
-            Operation::Overlay(step) => self.step_overlay(who, step)?,
-            Operation::Bind(step) => self.step_bind(who, &step.from, &step.at, false)?,
-            Operation::Rbind(step) => self.step_bind(who, &step.from, &step.at, true)?,
-            Operation::Move(step) => {
+            MountOperation::Overlay(step) => self.step_overlay(who, step)?,
+            MountOperation::Bind(step) => self.step_bind(who, &step.from, &step.at, false)?,
+            MountOperation::Rbind(step) => self.step_bind(who, &step.from, &step.at, true)?,
+            MountOperation::Move(step) => {
                 self.sys_move(who, step.from.as_str(), step.at.as_str()).of("mount")?;
             }
-            Operation::Umount(step) => {
+            MountOperation::Umount(step) => {
                 self.sys_umount(who, step.at.as_str(), &step.flags).of("umount2")?;
             }
-            Operation::Remount(step) => {
+            MountOperation::Remount(step) => {
                 let options = joined(&step.options);
                 self.sys_remount(who, step.at.as_str(), step.bind, &step.flags, &options)
                     .of("mount")?;
             }
-            Operation::Propagation(step) => {
+            MountOperation::Propagation(step) => {
                 let mut flags = vec![flag_of(step.kind)];
                 if step.recursive {
                     flags.push(MountFlag::Rec);
@@ -51,24 +50,24 @@ impl Machine<'_> {
                 let call = MountCall { kind: "", source: "", flags: &flags, options: "" };
                 self.sys_mount(who, step.at.as_str(), call).of("mount")?;
             }
-            Operation::Mounted(step) => {
+            MountOperation::Mounted(step) => {
                 let place = self.walk(who, None, step.at.as_str(), Walk::default()).of("statx")?;
                 let mounted = self.is_mount_root(place);
                 return Ok(Outcome::values([("mounted", mounted.into())]));
             }
-            Operation::Fuse(step) => self.step_fuse(who, step)?,
-            Operation::Losetup(step) => self.step_losetup(who, step)?,
-            Operation::Fsopen(step) => {
+            MountOperation::Fuse(step) => self.step_fuse(who, step)?,
+            MountOperation::Losetup(step) => self.step_losetup(who, step)?,
+            MountOperation::Fsopen(step) => {
                 let file = self.sys_fsopen(who, &step.kind).of("fsopen")?;
                 self.keep(who, &step.fd, file);
             }
-            Operation::Fsconfig(step) => self.step_fsconfig(who, step).of("fsconfig")?,
-            Operation::Fsmount(step) => {
+            MountOperation::Fsconfig(step) => self.step_fsconfig(who, step).of("fsconfig")?,
+            MountOperation::Fsmount(step) => {
                 let fd = |this: &Self| this.open_fd(who, &step.fd);
                 let file = self.sys_fsmount(who, fd, &step.attributes).of("fsmount")?;
                 self.keep(who, &step.mount, file);
             }
-            Operation::OpenTree(step) => {
+            MountOperation::OpenTree(step) => {
                 let has = |flag| step.flags.contains(&flag);
                 let (clone, recursive) =
                     (has(op::OpenTreeFlag::Clone), has(op::OpenTreeFlag::Recursive));
@@ -77,12 +76,8 @@ impl Machine<'_> {
                     .of("open_tree")?;
                 self.keep(who, &step.mount, file);
             }
-            Operation::MoveMount(step) => self.step_move_mount(who, step).of("move_mount")?,
-            Operation::MountSetattr(step) => self.step_mount_setattr(who, step)?,
-            _ => {
-                let halt = Halt::Unknown("not an operation on mounts");
-                return Err(Failure { halt, syscall: "none" });
-            }
+            MountOperation::MoveMount(step) => self.step_move_mount(who, step).of("move_mount")?,
+            MountOperation::MountSetattr(step) => self.step_mount_setattr(who, step)?,
         }
         Ok(Outcome::done())
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Failure, Named, Performed, Step};
+use super::{Failure, Named, Performed};
 use crate::model::halt::{Halt, Res, refuse};
 use crate::model::ids::{IdKind, all_capabilities, cap, map_out, map_range_out};
 use crate::model::machine::{
@@ -11,7 +11,7 @@ use crate::model::machine::{
 };
 use crate::model::mounts::AnyNs;
 use crate::model::rules::{cred as cred_rules, userns as rules};
-use crate::scenario::operation::{IdMaps, Namespace, Operation, Setns};
+use crate::scenario::operation::{IdMaps, Namespace, NamespaceOperation, Setns};
 use crate::scenario::scalar::{Errno, Name};
 use crate::transcript::{Outcome, Value, Values};
 
@@ -46,39 +46,41 @@ struct MapFile<'a> {
 
 impl Machine<'_> {
     /// Takes a step of this family.
-    pub fn namespace_step(&mut self, step: Step<'_>) -> Performed {
-        let Step { who, of, .. } = step;
-        match step.operation {
-            Operation::Unshare(step) => self.unshare(who, &step.namespaces).of("unshare")?,
-            Operation::Setns(step) => self.setns_step(who, of, step)?,
-            Operation::OpenNamespace(step) => {
+    pub fn namespace_step(
+        &mut self,
+        who: ProcId,
+        of: ProcId,
+        operation: NamespaceOperation<'_>,
+    ) -> Performed {
+        match operation {
+            NamespaceOperation::Unshare(step) => {
+                self.unshare(who, &step.namespaces).of("unshare")?
+            }
+            NamespaceOperation::Setns(step) => self.setns_step(who, of, step)?,
+            NamespaceOperation::OpenNamespace(step) => {
                 let target = self.open_namespace(who, of, step.namespace).of("open")?;
                 self.keep_namespace(who, &step.fd, target);
             }
-            Operation::WriteUidMap(map) => {
+            NamespaceOperation::WriteUidMap(map) => {
                 let then = map.then.as_deref();
                 self.write_map(who, of, MapFile { kind: IdKind::User, text: &map.text, then })?;
             }
-            Operation::WriteGidMap(map) => {
+            NamespaceOperation::WriteGidMap(map) => {
                 let then = map.then.as_deref();
                 self.write_map(who, of, MapFile { kind: IdKind::Group, text: &map.text, then })?;
             }
-            Operation::WriteSetgroups(map) => self.write_setgroups(who, of, &map.text)?,
-            Operation::ReadMaps(_) => {
+            NamespaceOperation::WriteSetgroups(map) => self.write_setgroups(who, of, &map.text)?,
+            NamespaceOperation::ReadMaps(_) => {
                 let reader = self.processes[who].cred.userns;
                 let userns = self.processes[of].cred.userns;
                 return Ok(Outcome::Ok(self.shown_maps(reader, userns)));
             }
-            Operation::Fork(step) => self.fork(who, &step.child),
-            Operation::Exit(_) => self.exit(who),
-            Operation::Sethostname(step) => {
+            NamespaceOperation::Fork(step) => self.fork(who, &step.child),
+            NamespaceOperation::Exit(_) => self.exit(who),
+            NamespaceOperation::Sethostname(step) => {
                 self.sethostname(who, &step.name).of("sethostname")?;
             }
-            Operation::Gethostname(_) => return Ok(self.gethostname(who)),
-            _ => {
-                let halt = Halt::Unknown("not an operation on namespaces");
-                return Err(Failure { halt, syscall: "none" });
-            }
+            NamespaceOperation::Gethostname(_) => return Ok(self.gethostname(who)),
         }
         Ok(Outcome::done())
     }

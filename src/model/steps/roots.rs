@@ -2,41 +2,36 @@
 
 use std::rc::Rc;
 
-use super::{Failure, Named, Performed, Step};
-use crate::model::halt::{Halt, Res, refuse};
+use super::{Named, Performed};
+use crate::model::halt::{Res, refuse};
 use crate::model::ids::cap;
 use crate::model::machine::{Machine, Place, ProcId};
 use crate::model::rules::{files, roots as rules};
 use crate::model::vfs::{Access, Walk};
-use crate::scenario::operation::Operation;
+use crate::scenario::operation::RootOperation;
 use crate::scenario::scalar::Errno;
 use crate::transcript::Outcome;
 
 impl Machine<'_> {
     /// Takes a step of this family.
-    pub fn root_step(&mut self, step: Step<'_>) -> Performed {
-        let who = step.who;
-        match step.operation {
-            Operation::Chroot(step) => self.sys_chroot(who, step.path.as_str()).of("chroot")?,
-            Operation::Chdir(step) => self.sys_chdir(who, step.path.as_str()).of("chdir")?,
-            Operation::Fchdir(step) => {
+    pub fn root_step(&mut self, who: ProcId, operation: RootOperation<'_>) -> Performed {
+        match operation {
+            RootOperation::Chroot(step) => self.sys_chroot(who, step.path.as_str()).of("chroot")?,
+            RootOperation::Chdir(step) => self.sys_chdir(who, step.path.as_str()).of("chdir")?,
+            RootOperation::Fchdir(step) => {
                 let place = self.fd_place(who, &step.fd).of("fchdir")?;
                 let file = !self.is_dir(place.dentry);
                 self.deny(file, &files::NOT_A_DIRECTORY, Errno::ENOTDIR).of("fchdir")?;
                 self.may_enter(who, place).of("fchdir")?;
                 self.processes[who].cwd = place;
             }
-            Operation::Getcwd(_) => {
+            RootOperation::Getcwd(_) => {
                 let path = self.sys_getcwd(who).of("getcwd")?;
                 return Ok(Outcome::values([("path", path.into())]));
             }
-            Operation::PivotRoot(step) => self
+            RootOperation::PivotRoot(step) => self
                 .sys_pivot_root(who, step.new_root.as_str(), step.put_old.as_str())
                 .of("pivot_root")?,
-            _ => {
-                let halt = Halt::Unknown("not an operation on roots");
-                return Err(Failure { halt, syscall: "none" });
-            }
         }
         Ok(Outcome::done())
     }
