@@ -26,176 +26,43 @@ pub fn perform(state: &mut State, operation: FileOperation<'_>) -> Performed {
         FileOperation::Open(step) => open(state, step),
         FileOperation::Read(step) => read(state, step),
         FileOperation::Write(step) => write(state, step),
-        FileOperation::Truncate(step) => {
-            match target(state, step.path.as_ref(), step.fd.as_ref(), "ftruncate")? {
-                Target::Fd(fd) => rustix::fs::ftruncate(fd, step.length).of("ftruncate")?,
-                Target::Path(path) => {
-                    let length = i64::try_from(step.length)
-                        .map_err(|_| failure("truncate", Errno::EINVAL))?;
-                    nix::unistd::truncate(path, length).of("truncate")?;
-                }
-            }
-            Ok(Outcome::done())
-        }
-        FileOperation::Close(step) => {
-            let fd = state.open.remove(&step.fd).ok_or_else(|| failure("close", Errno::EBADF))?;
-            nix::unistd::close(fd).of("close").map(|()| Outcome::done())
-        }
+        FileOperation::Truncate(step) => truncate(state, step),
+        FileOperation::Close(step) => close(state, step),
         FileOperation::Mkdir(step) => {
-            rustix::fs::mkdirat(CWD, step.path.as_str(), mode(step.mode, 0o755))
-                .of("mkdir")
-                .map(|()| Outcome::done())
+            done(rustix::fs::mkdirat(CWD, step.path.as_str(), mode(step.mode, 0o755)).of("mkdir"))
         }
         FileOperation::Rmdir(step) => {
-            rustix::fs::unlinkat(CWD, step.path.as_str(), AtFlags::REMOVEDIR)
-                .of("rmdir")
-                .map(|()| Outcome::done())
+            done(rustix::fs::unlinkat(CWD, step.path.as_str(), AtFlags::REMOVEDIR).of("rmdir"))
         }
         FileOperation::Unlink(step) => {
-            rustix::fs::unlinkat(CWD, step.path.as_str(), AtFlags::empty())
-                .of("unlink")
-                .map(|()| Outcome::done())
+            done(rustix::fs::unlinkat(CWD, step.path.as_str(), AtFlags::empty()).of("unlink"))
         }
-        FileOperation::Rename(step) => {
-            let flags = step.flags.iter().fold(RenameFlags::empty(), |flags, flag| {
-                flags
-                    | match flag {
-                        RenameFlag::Noreplace => RenameFlags::NOREPLACE,
-                        RenameFlag::Exchange => RenameFlags::EXCHANGE,
-                        RenameFlag::Whiteout => RenameFlags::WHITEOUT,
-                    }
-            });
-            rustix::fs::renameat_with(CWD, step.from.as_str(), CWD, step.to.as_str(), flags)
-                .of("renameat2")
-                .map(|()| Outcome::done())
-        }
-        FileOperation::Link(step) => {
-            let flags = if step.follow { AtFlags::SYMLINK_FOLLOW } else { AtFlags::empty() };
-            rustix::fs::linkat(CWD, step.from.as_str(), CWD, step.to.as_str(), flags)
-                .of("linkat")
-                .map(|()| Outcome::done())
-        }
+        FileOperation::Rename(step) => rename(step),
+        FileOperation::Link(step) => link(step),
         FileOperation::Symlink(step) => {
-            rustix::fs::symlinkat(step.target.as_str(), CWD, step.path.as_str())
-                .of("symlink")
-                .map(|()| Outcome::done())
+            let (target, path) = (step.target.as_str(), step.path.as_str());
+            done(rustix::fs::symlinkat(target, CWD, path).of("symlink"))
         }
-        FileOperation::Readlink(step) => {
-            let target =
-                rustix::fs::readlinkat(CWD, step.path.as_str(), Vec::new()).of("readlink")?;
-            Ok(Outcome::values([("target", text(target.as_bytes()).into())]))
-        }
-        FileOperation::Mknod(step) => {
-            let kind = match step.kind {
-                NodeType::File => FileType::RegularFile,
-                NodeType::Char => FileType::CharacterDevice,
-                NodeType::Block => FileType::BlockDevice,
-                NodeType::Fifo => FileType::Fifo,
-                NodeType::Socket => FileType::Socket,
-            };
-            let device = step.rdev.map_or(0, |rdev| makedev(rdev.major, rdev.minor));
-            rustix::fs::mknodat(CWD, step.path.as_str(), kind, mode(step.mode, 0o644), device)
-                .of("mknod")
-                .map(|()| Outcome::done())
-        }
-        FileOperation::Chmod(step) => {
-            let mode = Mode::from_raw_mode(step.mode.0);
-            match target(state, step.path.as_ref(), step.fd.as_ref(), "fchmod")? {
-                Target::Fd(fd) => rustix::fs::fchmod(fd, mode).of("fchmod")?,
-                Target::Path(path) => {
-                    rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()).of("chmod")?
-                }
-            }
-            Ok(Outcome::done())
-        }
-        FileOperation::Chown(step) => {
-            let (uid, gid) = (step.uid.map(Uid::from_raw), step.gid.map(Gid::from_raw));
-            match target(state, step.path.as_ref(), step.fd.as_ref(), "fchown")? {
-                Target::Fd(fd) => rustix::fs::fchown(fd, uid, gid).of("fchown")?,
-                Target::Path(path) => {
-                    rustix::fs::chownat(CWD, path, uid, gid, follow(step.follow)).of("fchownat")?
-                }
-            }
-            Ok(Outcome::done())
-        }
+        FileOperation::Readlink(step) => readlink(step),
+        FileOperation::Mknod(step) => mknod(step),
+        FileOperation::Chmod(step) => chmod(state, step),
+        FileOperation::Chown(step) => chown(state, step),
         FileOperation::Utimes(step) => utimes(state, step),
         FileOperation::Stat(step) => stat(state, step),
         FileOperation::List(step) => list(state, step),
-        FileOperation::Getxattr(step) => {
-            let mut value = vec![0; XATTR_BYTES];
-            let name = step.name.as_str();
-            let length = match target(state, step.path.as_ref(), step.fd.as_ref(), "fgetxattr")? {
-                Target::Fd(fd) => {
-                    rustix::fs::fgetxattr(fd, name, &mut value[..]).of("fgetxattr")?
-                }
-                Target::Path(path) if step.follow => {
-                    rustix::fs::getxattr(path, name, &mut value[..]).of("getxattr")?
-                }
-                Target::Path(path) => {
-                    rustix::fs::lgetxattr(path, name, &mut value[..]).of("lgetxattr")?
-                }
-            };
-            let value = &value[..length];
-            let value = Value::of_mark(name, value).unwrap_or_else(|| text(value).into());
-            Ok(Outcome::values([("value", value), ("length", Value::Number(length as i64))]))
-        }
+        FileOperation::Getxattr(step) => getxattr(state, step),
         FileOperation::Setxattr(step) => setxattr(state, step),
-        FileOperation::Removexattr(step) => {
-            let name = step.name.as_str();
-            match target(state, step.path.as_ref(), step.fd.as_ref(), "fremovexattr")? {
-                Target::Fd(fd) => rustix::fs::fremovexattr(fd, name).of("fremovexattr")?,
-                Target::Path(path) if step.follow => {
-                    rustix::fs::removexattr(path, name).of("removexattr")?
-                }
-                Target::Path(path) => rustix::fs::lremovexattr(path, name).of("lremovexattr")?,
-            }
-            Ok(Outcome::done())
-        }
-        FileOperation::Listxattr(step) => {
-            let mut names = vec![0_u8; XATTR_BYTES];
-            let length = match target(state, step.path.as_ref(), step.fd.as_ref(), "flistxattr")? {
-                Target::Fd(fd) => rustix::fs::flistxattr(fd, &mut names[..]).of("flistxattr")?,
-                Target::Path(path) if step.follow => {
-                    rustix::fs::listxattr(path, &mut names[..]).of("listxattr")?
-                }
-                Target::Path(path) => {
-                    rustix::fs::llistxattr(path, &mut names[..]).of("llistxattr")?
-                }
-            };
-            Ok(named(xattr_names(&names[..length])))
-        }
+        FileOperation::Removexattr(step) => removexattr(state, step),
+        FileOperation::Listxattr(step) => listxattr(state, step),
         FileOperation::Statfs(step) => statfs(step),
-        FileOperation::Access(step) => {
-            let access = step.purposes.iter().fold(Access::empty(), |access, purpose| {
-                access
-                    | match purpose {
-                        AccessPurpose::Read => Access::READ_OK,
-                        AccessPurpose::Write => Access::WRITE_OK,
-                        AccessPurpose::Execute => Access::EXEC_OK,
-                    }
-            });
-            let access = if access.is_empty() { Access::EXISTS } else { access };
-            let path = step.path.as_str();
-            let answer = match sys::effective_access(path, access) {
-                Err(nix::errno::Errno::ENOSYS) if real_ids_tell_the_same() => {
-                    rustix::fs::accessat(CWD, path, access, AtFlags::empty())
-                        .map_err(|errno| nix::errno::Errno::from_raw(errno.raw_os_error()))
-                }
-                answer => answer,
-            };
-            answer.of("faccessat2").map(|()| Outcome::done())
-        }
-        FileOperation::Flock(step) => {
-            let lock = match step.lock {
-                LockKind::Shared => FlockOperation::NonBlockingLockShared,
-                LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
-                LockKind::Unlock => FlockOperation::NonBlockingUnlock,
-            };
-            rustix::fs::flock(state.fd(&step.fd, "flock")?, lock)
-                .of("flock")
-                .map(|()| Outcome::done())
-        }
+        FileOperation::Access(step) => access(step),
+        FileOperation::Flock(step) => flock(state, step),
     }
+}
+
+/// What a step without values gives.
+fn done(result: Result<(), Failure>) -> Performed {
+    result.map(|()| Outcome::done())
 }
 
 enum Target<'a> {
@@ -310,6 +177,83 @@ fn write(state: &State, step: &op::Write) -> Performed {
         None => rustix::io::write(fd, step.data.as_bytes()).of("write")?,
     };
     Ok(Outcome::values([("length", Value::Number(written as i64))]))
+}
+
+fn truncate(state: &State, step: &op::Truncate) -> Performed {
+    match target(state, step.path.as_ref(), step.fd.as_ref(), "ftruncate")? {
+        Target::Fd(fd) => rustix::fs::ftruncate(fd, step.length).of("ftruncate")?,
+        Target::Path(path) => {
+            let length =
+                i64::try_from(step.length).map_err(|_| failure("truncate", Errno::EINVAL))?;
+            nix::unistd::truncate(path, length).of("truncate")?;
+        }
+    }
+    Ok(Outcome::done())
+}
+
+fn close(state: &mut State, step: &op::Close) -> Performed {
+    let fd = state.open.remove(&step.fd).ok_or_else(|| failure("close", Errno::EBADF))?;
+    nix::unistd::close(fd).of("close").map(|()| Outcome::done())
+}
+
+fn rename(step: &op::Rename) -> Performed {
+    let flags = step.flags.iter().fold(RenameFlags::empty(), |flags, flag| {
+        flags
+            | match flag {
+                RenameFlag::Noreplace => RenameFlags::NOREPLACE,
+                RenameFlag::Exchange => RenameFlags::EXCHANGE,
+                RenameFlag::Whiteout => RenameFlags::WHITEOUT,
+            }
+    });
+    rustix::fs::renameat_with(CWD, step.from.as_str(), CWD, step.to.as_str(), flags)
+        .of("renameat2")
+        .map(|()| Outcome::done())
+}
+
+fn link(step: &op::Link) -> Performed {
+    let flags = if step.follow { AtFlags::SYMLINK_FOLLOW } else { AtFlags::empty() };
+    rustix::fs::linkat(CWD, step.from.as_str(), CWD, step.to.as_str(), flags)
+        .of("linkat")
+        .map(|()| Outcome::done())
+}
+
+fn readlink(step: &op::Readlink) -> Performed {
+    let target = rustix::fs::readlinkat(CWD, step.path.as_str(), Vec::new()).of("readlink")?;
+    Ok(Outcome::values([("target", text(target.as_bytes()).into())]))
+}
+
+fn mknod(step: &op::Mknod) -> Performed {
+    let kind = match step.kind {
+        NodeType::File => FileType::RegularFile,
+        NodeType::Char => FileType::CharacterDevice,
+        NodeType::Block => FileType::BlockDevice,
+        NodeType::Fifo => FileType::Fifo,
+        NodeType::Socket => FileType::Socket,
+    };
+    let device = step.rdev.map_or(0, |rdev| makedev(rdev.major, rdev.minor));
+    rustix::fs::mknodat(CWD, step.path.as_str(), kind, mode(step.mode, 0o644), device)
+        .of("mknod")
+        .map(|()| Outcome::done())
+}
+
+fn chmod(state: &State, step: &op::Chmod) -> Performed {
+    let mode = Mode::from_raw_mode(step.mode.0);
+    match target(state, step.path.as_ref(), step.fd.as_ref(), "fchmod")? {
+        Target::Fd(fd) => rustix::fs::fchmod(fd, mode).of("fchmod")?,
+        Target::Path(path) => rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()).of("chmod")?,
+    }
+    Ok(Outcome::done())
+}
+
+fn chown(state: &State, step: &op::Chown) -> Performed {
+    let (uid, gid) = (step.uid.map(Uid::from_raw), step.gid.map(Gid::from_raw));
+    match target(state, step.path.as_ref(), step.fd.as_ref(), "fchown")? {
+        Target::Fd(fd) => rustix::fs::fchown(fd, uid, gid).of("fchown")?,
+        Target::Path(path) => {
+            rustix::fs::chownat(CWD, path, uid, gid, follow(step.follow)).of("fchownat")?
+        }
+    }
+    Ok(Outcome::done())
 }
 
 fn utimes(state: &State, step: &op::Utimes) -> Performed {
@@ -469,6 +413,21 @@ pub fn xattr_names(list: &[u8]) -> Vec<CompactString> {
     names
 }
 
+fn getxattr(state: &State, step: &op::Getxattr) -> Performed {
+    let mut value = vec![0; XATTR_BYTES];
+    let name = step.name.as_str();
+    let length = match target(state, step.path.as_ref(), step.fd.as_ref(), "fgetxattr")? {
+        Target::Fd(fd) => rustix::fs::fgetxattr(fd, name, &mut value[..]).of("fgetxattr")?,
+        Target::Path(path) if step.follow => {
+            rustix::fs::getxattr(path, name, &mut value[..]).of("getxattr")?
+        }
+        Target::Path(path) => rustix::fs::lgetxattr(path, name, &mut value[..]).of("lgetxattr")?,
+    };
+    let value = &value[..length];
+    let value = Value::of_mark(name, value).unwrap_or_else(|| text(value).into());
+    Ok(Outcome::values([("value", value), ("length", Value::Number(length as i64))]))
+}
+
 fn setxattr(state: &State, step: &op::Setxattr) -> Performed {
     let value = step.bytes();
     let value = value.as_slice();
@@ -486,6 +445,30 @@ fn setxattr(state: &State, step: &op::Setxattr) -> Performed {
         Target::Path(path) => rustix::fs::lsetxattr(path, name, value, flags).of("lsetxattr")?,
     }
     Ok(Outcome::done())
+}
+
+fn removexattr(state: &State, step: &op::Removexattr) -> Performed {
+    let name = step.name.as_str();
+    match target(state, step.path.as_ref(), step.fd.as_ref(), "fremovexattr")? {
+        Target::Fd(fd) => rustix::fs::fremovexattr(fd, name).of("fremovexattr")?,
+        Target::Path(path) if step.follow => {
+            rustix::fs::removexattr(path, name).of("removexattr")?
+        }
+        Target::Path(path) => rustix::fs::lremovexattr(path, name).of("lremovexattr")?,
+    }
+    Ok(Outcome::done())
+}
+
+fn listxattr(state: &State, step: &op::Listxattr) -> Performed {
+    let mut names = vec![0_u8; XATTR_BYTES];
+    let length = match target(state, step.path.as_ref(), step.fd.as_ref(), "flistxattr")? {
+        Target::Fd(fd) => rustix::fs::flistxattr(fd, &mut names[..]).of("flistxattr")?,
+        Target::Path(path) if step.follow => {
+            rustix::fs::listxattr(path, &mut names[..]).of("listxattr")?
+        }
+        Target::Path(path) => rustix::fs::llistxattr(path, &mut names[..]).of("llistxattr")?,
+    };
+    Ok(named(xattr_names(&names[..length])))
 }
 
 fn statfs(step: &op::Statfs) -> Performed {
@@ -523,6 +506,27 @@ fn statfs(step: &op::Statfs) -> Performed {
     Ok(Outcome::values([("type", kind.into()), ("flags", Value::List(flags.collect()))]))
 }
 
+fn access(step: &op::Access) -> Performed {
+    let access = step.purposes.iter().fold(Access::empty(), |access, purpose| {
+        access
+            | match purpose {
+                AccessPurpose::Read => Access::READ_OK,
+                AccessPurpose::Write => Access::WRITE_OK,
+                AccessPurpose::Execute => Access::EXEC_OK,
+            }
+    });
+    let access = if access.is_empty() { Access::EXISTS } else { access };
+    let path = step.path.as_str();
+    let answer = match sys::effective_access(path, access) {
+        Err(nix::errno::Errno::ENOSYS) if real_ids_tell_the_same() => {
+            rustix::fs::accessat(CWD, path, access, AtFlags::empty())
+                .map_err(|errno| nix::errno::Errno::from_raw(errno.raw_os_error()))
+        }
+        answer => answer,
+    };
+    answer.of("faccessat2").map(|()| Outcome::done())
+}
+
 /// Whether faccessat(2), which asks for the real ids and the capabilities that they would have, answers as faccessat2(2)
 /// does for the effective ones (fs/open.c access_override_creds()). Kernels before 5.8 have only the former.
 fn real_ids_tell_the_same() -> bool {
@@ -533,4 +537,13 @@ fn real_ids_tell_the_same() -> bool {
         false => rustix::thread::CapabilitySet::empty(),
     };
     getuid() == geteuid() && getgid() == getegid() && capabilities.effective == as_real
+}
+
+fn flock(state: &State, step: &op::Flock) -> Performed {
+    let lock = match step.lock {
+        LockKind::Shared => FlockOperation::NonBlockingLockShared,
+        LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,
+        LockKind::Unlock => FlockOperation::NonBlockingUnlock,
+    };
+    rustix::fs::flock(state.fd(&step.fd, "flock")?, lock).of("flock").map(|()| Outcome::done())
 }
