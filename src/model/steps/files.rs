@@ -24,14 +24,7 @@ impl Machine<'_> {
             FileOperation::Read(read) => self.step_read(who, read),
             FileOperation::Write(write) => self.step_write(who, write),
             FileOperation::Truncate(truncate) => self.step_truncate(who, truncate),
-            FileOperation::Close(close) => {
-                let file = self.processes[who].fds.remove(&close.fd);
-                match file {
-                    Some(file) => self.close(file),
-                    None => return self.bad_fd("close"),
-                }
-                Ok(Outcome::done())
-            }
+            FileOperation::Close(close) => self.step_close(who, close),
             FileOperation::Mkdir(mkdir) => {
                 let mode = mkdir.mode.map_or(0o755, |mode| mode.0);
                 done(self.sys_mkdir(who, mkdir.path.as_str(), mode).of("mkdir"))
@@ -42,16 +35,7 @@ impl Machine<'_> {
             FileOperation::Unlink(unlink) => {
                 done(self.sys_unlink(who, unlink.path.as_str()).of("unlink"))
             }
-            FileOperation::Rename(rename) => {
-                let how = RenameHow {
-                    noreplace: rename.flags.contains(&RenameFlag::Noreplace),
-                    exchange: rename.flags.contains(&RenameFlag::Exchange),
-                    whiteout: rename.flags.contains(&RenameFlag::Whiteout),
-                    mount: None,
-                };
-                let renamed = self.sys_rename(who, rename.from.as_str(), rename.to.as_str(), how);
-                done(renamed.of("renameat2"))
-            }
+            FileOperation::Rename(rename) => self.step_rename(who, rename),
             FileOperation::Link(link) => {
                 let (from, to) = (link.from.as_str(), link.to.as_str());
                 done(self.sys_link(who, from, to, link.follow).of("linkat"))
@@ -61,90 +45,18 @@ impl Machine<'_> {
             }
             FileOperation::Readlink(link) => self.step_readlink(who, link),
             FileOperation::Mknod(mknod) => self.step_mknod(who, mknod),
-            FileOperation::Chmod(chmod) => {
-                let (place, call) = self.target(
-                    who,
-                    chmod.path.as_ref(),
-                    chmod.fd.as_ref(),
-                    Walk::default(),
-                    ["chmod", "fchmod"],
-                )?;
-                let cred = Rc::clone(&self.processes[who].cred);
-                done(self.vfs_chmod(&cred, place, chmod.mode.0).of(call))
-            }
-            FileOperation::Chown(chown) => {
-                let walk = Walk { follow: chown.follow, ..Walk::default() };
-                let calls = ["fchownat", "fchown"];
-                let (place, call) =
-                    self.target(who, chown.path.as_ref(), chown.fd.as_ref(), walk, calls)?;
-                let cred = Rc::clone(&self.processes[who].cred);
-                done(self.vfs_chown(&cred, place, chown.uid, chown.gid).of(call))
-            }
-            FileOperation::Utimes(utimes) => {
-                let omitted = |time| matches!(time, None | Some(Timestamp::Omit));
-                if omitted(utimes.atime) && omitted(utimes.mtime) && self.by(&rules::UTIMES_OMIT) {
-                    return Ok(Outcome::done());
-                }
-                let walk = Walk { follow: utimes.follow, ..Walk::default() };
-                let calls = ["utimensat", "futimens"];
-                let (place, call) =
-                    self.target(who, utimes.path.as_ref(), utimes.fd.as_ref(), walk, calls)?;
-                let cred = Rc::clone(&self.processes[who].cred);
-                done(self.vfs_utimes(&cred, place, utimes.atime, utimes.mtime).of(call))
-            }
+            FileOperation::Chmod(chmod) => self.step_chmod(who, chmod),
+            FileOperation::Chown(chown) => self.step_chown(who, chown),
+            FileOperation::Utimes(utimes) => self.step_utimes(who, utimes),
             FileOperation::Stat(stat) => self.step_stat(who, stat),
             FileOperation::List(list) => self.step_list(who, list),
-            FileOperation::Getxattr(get) => {
-                let (place, call) = self.xattr_target(
-                    who,
-                    get.path.as_ref(),
-                    get.fd.as_ref(),
-                    get.follow,
-                    ["getxattr", "lgetxattr", "fgetxattr"],
-                )?;
-                let cred = Rc::clone(&self.processes[who].cred);
-                let value = self.vfs_getxattr(&cred, place, &get.name).of(call)?;
-                let length = ("length", Value::Number(value.len() as i64));
-                let mark = Value::of_mark(&get.name, &value);
-                let value = mark.unwrap_or_else(|| text(&value).into());
-                Ok(Outcome::values([("value", value), length]))
-            }
+            FileOperation::Getxattr(get) => self.step_getxattr(who, get),
             FileOperation::Setxattr(set) => self.step_setxattr(who, set),
-            FileOperation::Removexattr(remove) => {
-                let (place, call) = self.xattr_target(
-                    who,
-                    remove.path.as_ref(),
-                    remove.fd.as_ref(),
-                    remove.follow,
-                    ["removexattr", "lremovexattr", "fremovexattr"],
-                )?;
-                let cred = Rc::clone(&self.processes[who].cred);
-                done(self.vfs_removexattr(&cred, place, &remove.name).of(call))
-            }
-            FileOperation::Listxattr(list) => {
-                let (place, call) = self.xattr_target(
-                    who,
-                    list.path.as_ref(),
-                    list.fd.as_ref(),
-                    list.follow,
-                    ["listxattr", "llistxattr", "flistxattr"],
-                )?;
-                let cred = Rc::clone(&self.processes[who].cred);
-                let mut names = self.vfs_listxattr(&cred, place).of(call)?;
-                names.sort();
-                Ok(named(&names))
-            }
+            FileOperation::Removexattr(remove) => self.step_removexattr(who, remove),
+            FileOperation::Listxattr(list) => self.step_listxattr(who, list),
             FileOperation::Statfs(statfs) => self.step_statfs(who, statfs),
             FileOperation::Access(access) => self.step_access(who, access),
-            FileOperation::Flock(flock) => {
-                let file = self.open_fd(who, &flock.fd).of("flock")?;
-                let lock = match flock.lock {
-                    LockKind::Shared => Some(Lock::Shared),
-                    LockKind::Exclusive => Some(Lock::Exclusive),
-                    LockKind::Unlock => None,
-                };
-                done(self.lock_file(file, lock).of("flock"))
-            }
+            FileOperation::Flock(flock) => self.step_flock(who, flock),
         }
     }
 
@@ -288,6 +200,26 @@ impl Machine<'_> {
         done(self.vfs_truncate(&cred, place, step.length).of("truncate"))
     }
 
+    fn step_close(&mut self, who: ProcId, step: &op::Close) -> Performed {
+        let file = self.processes[who].fds.remove(&step.fd);
+        match file {
+            Some(file) => self.close(file),
+            None => return self.bad_fd("close"),
+        }
+        Ok(Outcome::done())
+    }
+
+    fn step_rename(&mut self, who: ProcId, step: &op::Rename) -> Performed {
+        let how = RenameHow {
+            noreplace: step.flags.contains(&RenameFlag::Noreplace),
+            exchange: step.flags.contains(&RenameFlag::Exchange),
+            whiteout: step.flags.contains(&RenameFlag::Whiteout),
+            mount: None,
+        };
+        let renamed = self.sys_rename(who, step.from.as_str(), step.to.as_str(), how);
+        done(renamed.of("renameat2"))
+    }
+
     fn step_readlink(&mut self, who: ProcId, step: &op::Readlink) -> Performed {
         let place = self.walk(who, None, step.path.as_str(), Walk::NO_FOLLOW).of("readlink")?;
         let is_link =
@@ -311,6 +243,38 @@ impl Machine<'_> {
         };
         let mode = step.mode.map_or(0o644, |mode| mode.0);
         done(self.sys_mknod(who, step.path.as_str(), kind, mode).of("mknod"))
+    }
+
+    fn step_chmod(&mut self, who: ProcId, step: &op::Chmod) -> Performed {
+        let (place, call) = self.target(
+            who,
+            step.path.as_ref(),
+            step.fd.as_ref(),
+            Walk::default(),
+            ["chmod", "fchmod"],
+        )?;
+        let cred = Rc::clone(&self.processes[who].cred);
+        done(self.vfs_chmod(&cred, place, step.mode.0).of(call))
+    }
+
+    fn step_chown(&mut self, who: ProcId, step: &op::Chown) -> Performed {
+        let walk = Walk { follow: step.follow, ..Walk::default() };
+        let calls = ["fchownat", "fchown"];
+        let (place, call) = self.target(who, step.path.as_ref(), step.fd.as_ref(), walk, calls)?;
+        let cred = Rc::clone(&self.processes[who].cred);
+        done(self.vfs_chown(&cred, place, step.uid, step.gid).of(call))
+    }
+
+    fn step_utimes(&mut self, who: ProcId, step: &op::Utimes) -> Performed {
+        let omitted = |time| matches!(time, None | Some(Timestamp::Omit));
+        if omitted(step.atime) && omitted(step.mtime) && self.by(&rules::UTIMES_OMIT) {
+            return Ok(Outcome::done());
+        }
+        let walk = Walk { follow: step.follow, ..Walk::default() };
+        let calls = ["utimensat", "futimens"];
+        let (place, call) = self.target(who, step.path.as_ref(), step.fd.as_ref(), walk, calls)?;
+        let cred = Rc::clone(&self.processes[who].cred);
+        done(self.vfs_utimes(&cred, place, step.atime, step.mtime).of(call))
     }
 
     fn step_stat(&mut self, who: ProcId, step: &op::Stat) -> Performed {
@@ -398,6 +362,22 @@ impl Machine<'_> {
         Ok(named(&names))
     }
 
+    fn step_getxattr(&mut self, who: ProcId, step: &op::Getxattr) -> Performed {
+        let (place, call) = self.xattr_target(
+            who,
+            step.path.as_ref(),
+            step.fd.as_ref(),
+            step.follow,
+            ["getxattr", "lgetxattr", "fgetxattr"],
+        )?;
+        let cred = Rc::clone(&self.processes[who].cred);
+        let value = self.vfs_getxattr(&cred, place, &step.name).of(call)?;
+        let length = ("length", Value::Number(value.len() as i64));
+        let mark = Value::of_mark(&step.name, &value);
+        let value = mark.unwrap_or_else(|| text(&value).into());
+        Ok(Outcome::values([("value", value), length]))
+    }
+
     fn step_setxattr(&mut self, who: ProcId, step: &op::Setxattr) -> Performed {
         let (place, call) = self.xattr_target(
             who,
@@ -411,6 +391,32 @@ impl Machine<'_> {
         let replace = step.flag == Some(XattrFlag::Replace);
         let cred = Rc::clone(&self.processes[who].cred);
         done(self.vfs_setxattr(&cred, place, &step.name, &value, create, replace).of(call))
+    }
+
+    fn step_removexattr(&mut self, who: ProcId, step: &op::Removexattr) -> Performed {
+        let (place, call) = self.xattr_target(
+            who,
+            step.path.as_ref(),
+            step.fd.as_ref(),
+            step.follow,
+            ["removexattr", "lremovexattr", "fremovexattr"],
+        )?;
+        let cred = Rc::clone(&self.processes[who].cred);
+        done(self.vfs_removexattr(&cred, place, &step.name).of(call))
+    }
+
+    fn step_listxattr(&mut self, who: ProcId, step: &op::Listxattr) -> Performed {
+        let (place, call) = self.xattr_target(
+            who,
+            step.path.as_ref(),
+            step.fd.as_ref(),
+            step.follow,
+            ["listxattr", "llistxattr", "flistxattr"],
+        )?;
+        let cred = Rc::clone(&self.processes[who].cred);
+        let mut names = self.vfs_listxattr(&cred, place).of(call)?;
+        names.sort();
+        Ok(named(&names))
     }
 
     fn step_statfs(&mut self, who: ProcId, step: &op::Statfs) -> Performed {
@@ -455,6 +461,16 @@ impl Machine<'_> {
         };
         let place = self.walk(who, None, step.path.as_str(), Walk::default()).of("faccessat2")?;
         done(self.may_access(who, place, access).of("faccessat2"))
+    }
+
+    fn step_flock(&mut self, who: ProcId, step: &op::Flock) -> Performed {
+        let file = self.open_fd(who, &step.fd).of("flock")?;
+        let lock = match step.lock {
+            LockKind::Shared => Some(Lock::Shared),
+            LockKind::Exclusive => Some(Lock::Exclusive),
+            LockKind::Unlock => None,
+        };
+        done(self.lock_file(file, lock).of("flock"))
     }
 
     fn may_access(&mut self, who: ProcId, place: Place, access: Access) -> Result<(), Halt> {
