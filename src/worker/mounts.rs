@@ -33,18 +33,7 @@ const AT_RECURSIVE: u32 = 0x8000;
 
 pub fn perform(state: &mut State, step: Step<'_>, operation: MountOperation<'_>) -> Performed {
     match operation {
-        MountOperation::Mount(step) => {
-            let source = step.source.as_deref().unwrap_or(&step.kind);
-            let options = options(&step.options);
-            mount(
-                Some(source),
-                step.at.as_str(),
-                Some(step.kind.as_str()),
-                flags(&step.flags),
-                options.as_deref(),
-            )
-            .of("mount")?;
-        }
+        MountOperation::Mount(step) => mount_file_system(step)?,
         MountOperation::Overlay(overlay) => match step.overlay.filter(|_| is_by_program(overlay)) {
             Some(program) => return by_program(state, program, overlay),
             None => by_kernel(overlay)?,
@@ -54,39 +43,9 @@ pub fn perform(state: &mut State, step: Step<'_>, operation: MountOperation<'_>)
             bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_BIND | MsFlags::MS_REC)?
         }
         MountOperation::Move(step) => bind(step.from.as_str(), step.at.as_str(), MsFlags::MS_MOVE)?,
-        MountOperation::Umount(step) => {
-            let flags = step.flags.iter().fold(MntFlags::empty(), |flags, flag| {
-                flags
-                    | match flag {
-                        UmountFlag::Detach => MntFlags::MNT_DETACH,
-                        UmountFlag::Force => MntFlags::MNT_FORCE,
-                        UmountFlag::Expire => MntFlags::MNT_EXPIRE,
-                        UmountFlag::Nofollow => MntFlags::UMOUNT_NOFOLLOW,
-                    }
-            });
-            umount2(step.at.as_str(), flags).of("umount2")?;
-        }
-        MountOperation::Remount(step) => {
-            let mut flags = flags(&step.flags) | MsFlags::MS_REMOUNT;
-            if step.bind {
-                flags |= MsFlags::MS_BIND;
-            }
-            mount(
-                None::<&str>,
-                step.at.as_str(),
-                None::<&str>,
-                flags,
-                options(&step.options).as_deref(),
-            )
-            .of("mount")?;
-        }
-        MountOperation::Propagation(step) => {
-            let mut flags = propagation(step.kind);
-            if step.recursive {
-                flags |= MsFlags::MS_REC;
-            }
-            mount(None::<&str>, step.at.as_str(), None::<&str>, flags, None::<&str>).of("mount")?;
-        }
+        MountOperation::Umount(step) => umount(step)?,
+        MountOperation::Remount(step) => remount(step)?,
+        MountOperation::Propagation(step) => change_propagation(step)?,
         MountOperation::Mounted(step) => {
             let found = statx_of(CWD, step.at.as_str(), AtFlags::empty()).of("statx")?;
             let mounted = mount_root(&found).ok_or_else(|| failure("statx", Errno::EOPNOTSUPP))?;
@@ -100,33 +59,59 @@ pub fn perform(state: &mut State, step: Step<'_>, operation: MountOperation<'_>)
             state.keep(&step.fd, fd);
         }
         MountOperation::Fsconfig(step) => fsconfig(state, step)?,
-        MountOperation::Fsmount(step) => {
-            let context = state.fd(&step.fd, "fsmount")?;
-            let attributes = MountAttrFlags::from_bits_retain(attributes(&step.attributes) as u32);
-            let mount = rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-                .of("fsmount")
-                .map_err(|e| explained(e, context))?;
-            state.keep(&step.mount, mount);
-        }
-        MountOperation::OpenTree(step) => {
-            let flags = step.flags.iter().fold(OpenTreeFlags::OPEN_TREE_CLOEXEC, |flags, flag| {
-                flags
-                    | match flag {
-                        OpenTreeFlag::Clone => OpenTreeFlags::OPEN_TREE_CLONE,
-                        OpenTreeFlag::Recursive => OpenTreeFlags::AT_RECURSIVE,
-                    }
-            });
-            let mount = rustix::mount::open_tree(CWD, step.path.as_str(), flags).of("open_tree")?;
-            state.keep(&step.mount, mount);
-        }
+        MountOperation::Fsmount(step) => fsmount(state, step)?,
+        MountOperation::OpenTree(step) => open_tree(state, step)?,
         MountOperation::MoveMount(step) => move_mount(state, step)?,
         MountOperation::MountSetattr(set) => mount_setattr(state, set, step.proc)?,
     }
     Ok(Outcome::done())
 }
 
+fn mount_file_system(step: &op::Mount) -> Result<(), Failure> {
+    let source = step.source.as_deref().unwrap_or(&step.kind);
+    let options = options(&step.options);
+    mount(
+        Some(source),
+        step.at.as_str(),
+        Some(step.kind.as_str()),
+        flags(&step.flags),
+        options.as_deref(),
+    )
+    .of("mount")
+}
+
 fn bind(from: &str, at: &str, flags: MsFlags) -> Result<(), Failure> {
     mount(Some(from), at, None::<&str>, flags, None::<&str>).of("mount")
+}
+
+fn umount(step: &op::Umount) -> Result<(), Failure> {
+    let flags = step.flags.iter().fold(MntFlags::empty(), |flags, flag| {
+        flags
+            | match flag {
+                UmountFlag::Detach => MntFlags::MNT_DETACH,
+                UmountFlag::Force => MntFlags::MNT_FORCE,
+                UmountFlag::Expire => MntFlags::MNT_EXPIRE,
+                UmountFlag::Nofollow => MntFlags::UMOUNT_NOFOLLOW,
+            }
+    });
+    umount2(step.at.as_str(), flags).of("umount2")
+}
+
+fn remount(step: &op::Remount) -> Result<(), Failure> {
+    let mut flags = flags(&step.flags) | MsFlags::MS_REMOUNT;
+    if step.bind {
+        flags |= MsFlags::MS_BIND;
+    }
+    mount(None::<&str>, step.at.as_str(), None::<&str>, flags, options(&step.options).as_deref())
+        .of("mount")
+}
+
+fn change_propagation(step: &op::Propagation) -> Result<(), Failure> {
+    let mut flags = propagation(step.kind);
+    if step.recursive {
+        flags |= MsFlags::MS_REC;
+    }
+    mount(None::<&str>, step.at.as_str(), None::<&str>, flags, None::<&str>).of("mount")
 }
 
 fn options(options: &[String]) -> Option<String> {
@@ -302,6 +287,29 @@ fn fsconfig(state: &State, step: &op::Fsconfig) -> Result<(), Failure> {
         (None, None, None) => rustix::mount::fsconfig_set_flag(context, key),
     };
     result.of("fsconfig").map_err(|e| explained(e, context))
+}
+
+fn fsmount(state: &mut State, step: &op::Fsmount) -> Result<(), Failure> {
+    let context = state.fd(&step.fd, "fsmount")?;
+    let attributes = MountAttrFlags::from_bits_retain(attributes(&step.attributes) as u32);
+    let mount = rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .of("fsmount")
+        .map_err(|e| explained(e, context))?;
+    state.keep(&step.mount, mount);
+    Ok(())
+}
+
+fn open_tree(state: &mut State, step: &op::OpenTree) -> Result<(), Failure> {
+    let flags = step.flags.iter().fold(OpenTreeFlags::OPEN_TREE_CLOEXEC, |flags, flag| {
+        flags
+            | match flag {
+                OpenTreeFlag::Clone => OpenTreeFlags::OPEN_TREE_CLONE,
+                OpenTreeFlag::Recursive => OpenTreeFlags::AT_RECURSIVE,
+            }
+    });
+    let mount = rustix::mount::open_tree(CWD, step.path.as_str(), flags).of("open_tree")?;
+    state.keep(&step.mount, mount);
+    Ok(())
 }
 
 fn move_mount(state: &State, step: &op::MoveMount) -> Result<(), Failure> {

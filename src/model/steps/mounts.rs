@@ -18,16 +18,7 @@ impl Machine<'_> {
     /// Takes a step of this family.
     pub fn mount_step(&mut self, who: ProcId, operation: MountOperation<'_>) -> Performed {
         match operation {
-            MountOperation::Mount(step) => {
-                let options = joined(&step.options);
-                let call = MountCall {
-                    kind: &step.kind,
-                    source: step.source.as_deref().unwrap_or(&step.kind),
-                    flags: &step.flags,
-                    options: &options,
-                };
-                self.sys_mount(who, step.at.as_str(), call).of("mount")?;
-            }
+            MountOperation::Mount(step) => self.step_mount(who, step)?,
             MountOperation::Overlay(step) => self.step_overlay(who, step)?,
             MountOperation::Bind(step) => self.step_bind(who, &step.from, &step.at, false)?,
             MountOperation::Rbind(step) => self.step_bind(who, &step.from, &step.at, true)?,
@@ -37,19 +28,8 @@ impl Machine<'_> {
             MountOperation::Umount(step) => {
                 self.sys_umount(who, step.at.as_str(), &step.flags).of("umount2")?;
             }
-            MountOperation::Remount(step) => {
-                let options = joined(&step.options);
-                self.sys_remount(who, step.at.as_str(), step.bind, &step.flags, &options)
-                    .of("mount")?;
-            }
-            MountOperation::Propagation(step) => {
-                let mut flags = vec![flag_of(step.kind)];
-                if step.recursive {
-                    flags.push(MountFlag::Rec);
-                }
-                let call = MountCall { kind: "", source: "", flags: &flags, options: "" };
-                self.sys_mount(who, step.at.as_str(), call).of("mount")?;
-            }
+            MountOperation::Remount(step) => self.step_remount(who, step)?,
+            MountOperation::Propagation(step) => self.step_propagation(who, step)?,
             MountOperation::Mounted(step) => {
                 let place = self.walk(who, None, step.at.as_str(), Walk::default()).of("statx")?;
                 let mounted = self.is_mount_root(place);
@@ -62,24 +42,23 @@ impl Machine<'_> {
                 self.keep(who, &step.fd, file);
             }
             MountOperation::Fsconfig(step) => self.step_fsconfig(who, step).of("fsconfig")?,
-            MountOperation::Fsmount(step) => {
-                let fd = |this: &Self| this.open_fd(who, &step.fd);
-                let file = self.sys_fsmount(who, fd, &step.attributes).of("fsmount")?;
-                self.keep(who, &step.mount, file);
-            }
-            MountOperation::OpenTree(step) => {
-                let has = |flag| step.flags.contains(&flag);
-                let (clone, recursive) =
-                    (has(op::OpenTreeFlag::Clone), has(op::OpenTreeFlag::Recursive));
-                let file = self
-                    .sys_open_tree(who, step.path.as_str(), clone, recursive)
-                    .of("open_tree")?;
-                self.keep(who, &step.mount, file);
-            }
+            MountOperation::Fsmount(step) => self.step_fsmount(who, step)?,
+            MountOperation::OpenTree(step) => self.step_open_tree(who, step)?,
             MountOperation::MoveMount(step) => self.step_move_mount(who, step).of("move_mount")?,
             MountOperation::MountSetattr(step) => self.step_mount_setattr(who, step)?,
         }
         Ok(Outcome::done())
+    }
+
+    fn step_mount(&mut self, who: ProcId, step: &op::Mount) -> Result<(), Failure> {
+        let options = joined(&step.options);
+        let call = MountCall {
+            kind: &step.kind,
+            source: step.source.as_deref().unwrap_or(&step.kind),
+            flags: &step.flags,
+            options: &options,
+        };
+        self.sys_mount(who, step.at.as_str(), call).of("mount")
     }
 
     fn step_bind(
@@ -95,6 +74,20 @@ impl Machine<'_> {
         self.sys_mount(who, at.as_str(), call).of("mount")
     }
 
+    fn step_remount(&mut self, who: ProcId, step: &op::Remount) -> Result<(), Failure> {
+        let options = joined(&step.options);
+        self.sys_remount(who, step.at.as_str(), step.bind, &step.flags, &options).of("mount")
+    }
+
+    fn step_propagation(&mut self, who: ProcId, step: &op::Propagation) -> Result<(), Failure> {
+        let mut flags = vec![flag_of(step.kind)];
+        if step.recursive {
+            flags.push(MountFlag::Rec);
+        }
+        let call = MountCall { kind: "", source: "", flags: &flags, options: "" };
+        self.sys_mount(who, step.at.as_str(), call).of("mount")
+    }
+
     fn step_fsconfig(&mut self, who: ProcId, step: &op::Fsconfig) -> Res<()> {
         let file = self.open_fd(who, &step.fd)?;
         let key = step.key.as_deref().unwrap_or_default();
@@ -105,6 +98,21 @@ impl Machine<'_> {
             (None, None, None) => Config::Set(key, Given::Flag),
         };
         self.sys_fsconfig(who, file, config)
+    }
+
+    fn step_fsmount(&mut self, who: ProcId, step: &op::Fsmount) -> Result<(), Failure> {
+        let fd = |this: &Self| this.open_fd(who, &step.fd);
+        let file = self.sys_fsmount(who, fd, &step.attributes).of("fsmount")?;
+        self.keep(who, &step.mount, file);
+        Ok(())
+    }
+
+    fn step_open_tree(&mut self, who: ProcId, step: &op::OpenTree) -> Result<(), Failure> {
+        let has = |flag| step.flags.contains(&flag);
+        let (clone, recursive) = (has(op::OpenTreeFlag::Clone), has(op::OpenTreeFlag::Recursive));
+        let file = self.sys_open_tree(who, step.path.as_str(), clone, recursive).of("open_tree")?;
+        self.keep(who, &step.mount, file);
+        Ok(())
     }
 
     fn step_move_mount(&mut self, who: ProcId, step: &op::MoveMount) -> Res<()> {
