@@ -5,8 +5,6 @@
 
 pub mod c;
 pub mod sh;
-mod steps;
-mod words;
 
 use crate::scenario::implementation::Implementation;
 use crate::scenario::observe::{Observe, ObserveTree};

@@ -1,10 +1,13 @@
 //! A reproduction in C: plain system calls, one file, no library but the C library.
 
+mod steps;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::steps::{self, Context, capabilities, literal, told};
-use super::words::shown;
-use super::{About, Expected, Refusal, expected, is_within_reach, refuse, words};
+use self::steps::{Context, capabilities, literal, told};
+use self::words::shown;
+use super::{About, Expected, Refusal, expected, is_within_reach, refuse};
 use crate::report::sentence::sentence;
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::Plan;
