@@ -9,7 +9,7 @@ use super::decode::Errors;
 use super::observe::Observe;
 use super::operation::{Described, Family, MAX_READ, MountApi, Operation};
 use super::scalar::{Name, StepPath};
-use super::world::MAX_ACTORS;
+use super::world::{Actor, MAX_ACTORS, World};
 use super::yaml::Node;
 
 /// What the steps so far have made known.
@@ -22,11 +22,45 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// What is known before the first step.
+    pub fn of(world: &World) -> Self {
+        let seen = |actor: &Actor| {
+            let moved = actor.cwd.is_some() || actor.root.is_some();
+            SeenActor { moved, ..SeenActor::default() }
+        };
+        let actors = world.actors.iter().map(|(name, actor)| (name.clone(), seen(actor)));
+        let has_container = world.container.is_some();
+        Self { actors: actors.collect(), labels: BTreeMap::new(), has_container }
+    }
+
     /// The process of the container takes steps from here on.
     pub fn begin_container(&mut self) {
         if let Ok(name) = CONTAINER.parse() {
             // To climb is how one would get out of it.
             self.actors.insert(name, SeenActor { moved: true, ..SeenActor::default() });
+        }
+    }
+
+    /// What a step changes for those behind it.
+    fn note(&mut self, operation: &Operation, actor: &Name) {
+        match operation {
+            Operation::Start(_) => self.begin_container(),
+            Operation::Exit(_) => {
+                if let Some(state) = self.actors.get_mut(actor) {
+                    state.ended = true;
+                }
+            }
+            Operation::Chdir(_)
+            | Operation::Fchdir(_)
+            | Operation::Chroot(_)
+            | Operation::PivotRoot(_)
+            | Operation::Setns(_) => {
+                // From here on `..` may be meant: it is how one climbs out of a chroot.
+                if let Some(state) = self.actors.get_mut(actor) {
+                    state.moved = true;
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -79,13 +113,30 @@ impl Checker<'_> {
     /// What cannot be said by types alone: fields that exclude each other, names of open files,
     /// paths that leave the sandbox.
     pub fn check_step(&self, operation: &Operation, body: &Node, actor: &Name, known: &mut Seen) {
-        let errors = self.errors;
-        let word = operation.word();
+        self.check_alternatives(operation, body);
+        if operation.described().family == Family::Container {
+            self.check_container(operation, body, actor, known);
+        }
+        self.check_values(operation, body);
+        known.note(operation, actor);
+        self.check_paths(body, actor, known);
+        self.check_files(operation, body, actor, known);
+        if let Some(node) = body.get("of") {
+            self.actor(node, known);
+        }
+        if let (Operation::Fork(fork), Some(node)) = (operation, body.get("child")) {
+            self.check_child(&fork.child, node, actor, known);
+        }
+    }
+
+    /// Fields of which a step has exactly one.
+    fn check_alternatives(&self, operation: &Operation, body: &Node) {
         let has = |key: &str| body.get(key).is_some();
         let exactly_one = |a: &str, b: &str| {
             if has(a) == has(b) {
                 let both = if has(a) { "not both" } else { "one of them" };
-                errors.at(&body.span, format!("`{word}` needs `{a}` or `{b}`, {both}"));
+                let word = operation.word();
+                self.errors.at(&body.span, format!("`{word}` needs `{a}` or `{b}`, {both}"));
             }
         };
         match operation {
@@ -98,39 +149,46 @@ impl Checker<'_> {
             | Operation::Stat(_)
             | Operation::List(_)
             | Operation::Getxattr(_)
-            | Operation::Setxattr(_)
             | Operation::Removexattr(_)
             | Operation::Listxattr(_) => exactly_one("path", "fd"),
+            Operation::Setxattr(_) => {
+                exactly_one("path", "fd");
+                exactly_one("value", "hex");
+            }
             Operation::MoveMount(_) => exactly_one("mount", "from"),
             Operation::MountSetattr(_) => exactly_one("at", "mount"),
             Operation::Setns(_) => {
                 exactly_one("of", "fd");
                 if has("of") && !has("namespace") {
-                    errors.at(&body.span, "`namespace` is missing").label("needs `namespace:`");
+                    self.errors
+                        .at(&body.span, "`namespace` is missing")
+                        .label("needs `namespace:`");
                 }
             }
             Operation::Fsconfig(_) => exactly_one("key", "command"),
             _ => {}
         }
-        if operation.described().family == Family::Container {
-            if !known.has_container {
-                errors
-                    .at(&body.span, format!("`{word}`, and the world has no container"))
-                    .hint("describe it in `container:` of the world");
-            }
-            if actor.as_str() != "main" {
-                errors
-                    .at(&body.span, format!("`{word}` is taken by `main`"))
-                    .hint("leave `as` out");
-            }
+    }
+
+    /// What a container runtime is told takes a container, and is told by `main`.
+    fn check_container(&self, operation: &Operation, body: &Node, actor: &Name, known: &Seen) {
+        let word = operation.word();
+        if !known.has_container {
+            self.errors
+                .at(&body.span, format!("`{word}`, and the world has no container"))
+                .hint("describe it in `container:` of the world");
         }
+        if actor.as_str() != "main" {
+            self.errors
+                .at(&body.span, format!("`{word}` is taken by `main`"))
+                .hint("leave `as` out");
+        }
+    }
+
+    /// Values that are wrong beside the others of the step.
+    fn check_values(&self, operation: &Operation, body: &Node) {
+        let errors = self.errors;
         match operation {
-            Operation::Start(_) => known.begin_container(),
-            Operation::Exit(_) => {
-                if let Some(state) = known.actors.get_mut(actor) {
-                    state.ended = true;
-                }
-            }
             Operation::Overlay(overlay) if overlay.api == MountApi::New => {
                 let lost = overlay.flags.iter().zip(body.get("flags").map_or(&[][..], Node::items));
                 for (_, node) in lost.filter(|(flag, _)| flag.attribute().is_none()) {
@@ -159,7 +217,6 @@ impl Checker<'_> {
                 }
             }
             Operation::Setxattr(set) => {
-                exactly_one("value", "hex");
                 let digits = |h: &String| {
                     h.len().is_multiple_of(2) && h.bytes().all(|b| b.is_ascii_hexdigit())
                 };
@@ -178,31 +235,18 @@ impl Checker<'_> {
                     errors.at(&body.span, text).hint("as in `rdev: \"0:0\"`");
                 }
             }
-            Operation::Chdir(_)
-            | Operation::Fchdir(_)
-            | Operation::Chroot(_)
-            | Operation::PivotRoot(_)
-            | Operation::Setns(_) => {
-                // From here on `..` may be meant: it is how one climbs out of a chroot.
-                if let Some(state) = known.actors.get_mut(actor) {
-                    state.moved = true;
-                }
-            }
             _ => {}
         }
-        self.check_paths(body, actor, known);
-        self.check_files(operation, body, actor, known);
-        if let Some(node) = body.get("of") {
-            self.actor(node, known);
-        }
-        if let (Operation::Fork(fork), Some(node)) = (operation, body.get("child")) {
-            if known.actors.contains_key(&fork.child) {
-                errors.at(&node.span, format!("there is an actor `{}` already", fork.child));
-            } else if known.actors.len() >= MAX_ACTORS {
-                errors.at(&node.span, format!("more than {MAX_ACTORS} actors"));
-            } else if let Some(parent) = known.actors.get(actor).cloned() {
-                known.actors.insert(fork.child.clone(), parent);
-            }
+    }
+
+    /// An actor that is forked has a name of its own, and begins with what its parent has.
+    fn check_child(&self, child: &Name, node: &Node, actor: &Name, known: &mut Seen) {
+        if known.actors.contains_key(child) {
+            self.errors.at(&node.span, format!("there is an actor `{child}` already"));
+        } else if known.actors.len() >= MAX_ACTORS {
+            self.errors.at(&node.span, format!("more than {MAX_ACTORS} actors"));
+        } else if let Some(parent) = known.actors.get(actor).cloned() {
+            known.actors.insert(child.clone(), parent);
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cases::{case_table, substitute, without_cases};
-use super::check::{Checker, Seen, SeenActor};
+use super::check::{Checker, Seen};
 use super::condition::{CONDITION_KEYS, Condition};
 use super::container::Level;
 use super::decode::Errors;
@@ -194,52 +194,13 @@ impl Resolver<'_> {
         let tags = self.texts(root, "tags");
         let world = world::decode(root.get("world"), errors);
         let requires = self.requires(root);
-        let mut variants = Vec::new();
-        for (key, value) in
-            errors.mapping(root.get("variants"), "a mapping from names to conditions")
-        {
-            errors.known_keys(value, CONDITION_KEYS);
-            let none = BTreeMap::new();
-            let condition = self.scope(&Operation::ALL[0], &none).condition(value, errors);
-            if let Some(name) = errors.decode::<Name>(key) {
-                variants.push((name.to_string(), condition));
-            }
-        }
+        let variants = self.variants(root);
         if world.actors.len() > MAX_ACTORS {
             let span = root.get("world").map_or(0..0, |w| w.span.clone());
             errors.at(&span, format!("more than {MAX_ACTORS} actors"));
         }
-        let mut known = Seen {
-            actors: world
-                .actors
-                .iter()
-                .map(|(name, actor)| {
-                    let moved = actor.cwd.is_some() || actor.root.is_some();
-                    (name.clone(), SeenActor { moved, ..SeenActor::default() })
-                })
-                .collect(),
-            labels: BTreeMap::new(),
-            has_container: world.container.is_some(),
-        };
-        let step_nodes = errors.list(root.get("steps"), "a list of steps");
-        if root.get("steps").is_none() {
-            errors.at(&root.span, "`steps` is missing").label("needs `steps:`");
-        } else if step_nodes.is_empty() && root.get("observe").is_none_or(|o| o.items().is_empty())
-        {
-            let span = root.get("steps").map_or(0..0, |s| s.span.clone());
-            errors
-                .at(&span, "no steps and nothing to observe")
-                .hint("a scenario that asks nothing proves nothing");
-        }
-        if step_nodes.len() > MAX_STEPS {
-            errors
-                .at(
-                    &step_nodes[MAX_STEPS].span,
-                    format!("{} steps, at most {MAX_STEPS} are allowed", step_nodes.len()),
-                )
-                .hint("divide the scenario, or use `cases`");
-            return None;
-        }
+        let mut known = Seen::of(&world);
+        let step_nodes = self.step_nodes(root)?;
         let (mut steps, mut infos) = self.first_steps(root, &world, &mut known);
         let mut needs = Needs::default();
         for node in step_nodes {
@@ -249,21 +210,7 @@ impl Resolver<'_> {
                 infos.push(info);
             }
         }
-        let mut observe = Vec::new();
-        let observations = errors.list(root.get("observe"), "a list of observations");
-        if let Some(node) = observations.get(MAX_OBSERVATIONS) {
-            let count = observations.len();
-            errors.at(
-                &node.span,
-                format!("{count} observations, at most {MAX_OBSERVATIONS} are allowed"),
-            );
-        }
-        for node in observations.iter().take(MAX_OBSERVATIONS) {
-            if let Some(item) = errors.decode::<Observe>(node) {
-                self.checker().check_observe(&item, node, &known);
-                observe.push(item);
-            }
-        }
+        let observe = self.observations(root, &known);
         let known = self.known(root, &steps, &mut infos, observe.len(), &known.labels);
         needs::of_world(&world, &mut needs);
         needs.privileged |= needs.probes.contains("root")
@@ -300,6 +247,66 @@ impl Resolver<'_> {
             known,
             id,
         })
+    }
+
+    fn variants(&self, root: &Node) -> Vec<(String, Condition)> {
+        let errors = self.errors;
+        let mut variants = Vec::new();
+        for (key, value) in
+            errors.mapping(root.get("variants"), "a mapping from names to conditions")
+        {
+            errors.known_keys(value, CONDITION_KEYS);
+            let none = BTreeMap::new();
+            let condition = self.scope(&Operation::ALL[0], &none).condition(value, errors);
+            if let Some(name) = errors.decode::<Name>(key) {
+                variants.push((name.to_string(), condition));
+            }
+        }
+        variants
+    }
+
+    /// The steps as they are written; `None` where they are too many to look at.
+    fn step_nodes<'n>(&self, root: &'n Node) -> Option<&'n [Node]> {
+        let errors = self.errors;
+        let nodes = errors.list(root.get("steps"), "a list of steps");
+        if root.get("steps").is_none() {
+            errors.at(&root.span, "`steps` is missing").label("needs `steps:`");
+        } else if nodes.is_empty() && root.get("observe").is_none_or(|o| o.items().is_empty()) {
+            let span = root.get("steps").map_or(0..0, |s| s.span.clone());
+            errors
+                .at(&span, "no steps and nothing to observe")
+                .hint("a scenario that asks nothing proves nothing");
+        }
+        if nodes.len() > MAX_STEPS {
+            errors
+                .at(
+                    &nodes[MAX_STEPS].span,
+                    format!("{} steps, at most {MAX_STEPS} are allowed", nodes.len()),
+                )
+                .hint("divide the scenario, or use `cases`");
+            return None;
+        }
+        Some(nodes)
+    }
+
+    fn observations(&self, root: &Node, known: &Seen) -> Vec<Observe> {
+        let errors = self.errors;
+        let mut observe = Vec::new();
+        let nodes = errors.list(root.get("observe"), "a list of observations");
+        if let Some(node) = nodes.get(MAX_OBSERVATIONS) {
+            let count = nodes.len();
+            errors.at(
+                &node.span,
+                format!("{count} observations, at most {MAX_OBSERVATIONS} are allowed"),
+            );
+        }
+        for node in nodes.iter().take(MAX_OBSERVATIONS) {
+            if let Some(item) = errors.decode::<Observe>(node) {
+                self.checker().check_observe(&item, node, known);
+                observe.push(item);
+            }
+        }
+        observe
     }
 
     /// What a scenario with a container begins with, unless it says itself how that is made.
