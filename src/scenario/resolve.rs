@@ -157,6 +157,13 @@ struct Resolver<'a> {
     case: Option<&'a str>,
 }
 
+/// The fields of a step's operation, without those that all steps share.
+fn own_fields(body: &Node) -> Node {
+    let is_own = |key: &Node| !STEP_KEYS.contains(&key.text().unwrap_or_default());
+    let own: Vec<_> = body.entries().iter().filter(|(key, _)| is_own(key)).cloned().collect();
+    Node { span: body.span.clone(), kind: Kind::Mapping(own) }
+}
+
 fn root_has_no_container(root: &Node) -> bool {
     root.get("world").and_then(|world| world.get("container")).is_none()
 }
@@ -185,12 +192,7 @@ impl Resolver<'_> {
         let title = self.title(root);
         let refs = self.texts(root, "refs");
         let level = root.get("level").and_then(|node| errors.decode(node));
-        let plain = self.texts(root, "plain");
-        if let Some(node) = root.get("plain").filter(|_| root_has_no_container(root)) {
-            errors
-                .at(&node.span, "`plain`, and the world has no container")
-                .hint("it is said of a scenario that asks a runtime");
-        }
+        let plain = self.plain(root);
         let tags = self.texts(root, "tags");
         let world = world::decode(root.get("world"), errors);
         let requires = self.requires(root);
@@ -200,16 +202,8 @@ impl Resolver<'_> {
             errors.at(&span, format!("more than {MAX_ACTORS} actors"));
         }
         let mut known = Seen::of(&world);
-        let step_nodes = self.step_nodes(root)?;
-        let (mut steps, mut infos) = self.first_steps(root, &world, &mut known);
         let mut needs = Needs::default();
-        for node in step_nodes {
-            if let Some((step, info, body)) = self.step(node, &mut known) {
-                needs::of_step(&step.operation, body, &mut needs);
-                steps.push(step);
-                infos.push(info);
-            }
-        }
+        let (steps, mut infos) = self.steps(root, &world, &mut known, &mut needs)?;
         let observe = self.observations(root, &known);
         let known = self.known(root, &steps, &mut infos, observe.len(), &known.labels);
         needs::of_world(&world, &mut needs);
@@ -249,6 +243,15 @@ impl Resolver<'_> {
         })
     }
 
+    fn plain(&self, root: &Node) -> Vec<String> {
+        if let Some(node) = root.get("plain").filter(|_| root_has_no_container(root)) {
+            self.errors
+                .at(&node.span, "`plain`, and the world has no container")
+                .hint("it is said of a scenario that asks a runtime");
+        }
+        self.texts(root, "plain")
+    }
+
     fn variants(&self, root: &Node) -> Vec<(String, Condition)> {
         let errors = self.errors;
         let mut variants = Vec::new();
@@ -263,6 +266,26 @@ impl Resolver<'_> {
             }
         }
         variants
+    }
+
+    /// All steps, with what the author says of each; `None` where they are too many.
+    fn steps(
+        &self,
+        root: &Node,
+        world: &World,
+        known: &mut Seen,
+        needs: &mut Needs,
+    ) -> Option<(Vec<PlanStep>, Vec<StepInfo>)> {
+        let nodes = self.step_nodes(root)?;
+        let (mut steps, mut infos) = self.first_steps(root, world, known);
+        for node in nodes {
+            if let Some((step, info, body)) = self.step(node, known) {
+                needs::of_step(&step.operation, body, needs);
+                steps.push(step);
+                infos.push(info);
+            }
+        }
+        Some((steps, infos))
     }
 
     /// The steps as they are written; `None` where they are too many to look at.
@@ -431,15 +454,6 @@ impl Resolver<'_> {
     ) -> Vec<(usize, Known)> {
         let errors = self.errors;
         let mut found = Vec::new();
-        let number = |node: &Node, count: usize, what: &str| {
-            let number: usize = errors.decode(node)?;
-            let known = (1..=count).contains(&number);
-            if !known {
-                let text = format!("there is no {what} {number}");
-                errors.at(&node.span, text).hint(format!("they are counted from 1 to {count}"));
-            }
-            known.then(|| number - 1)
-        };
         let nodes = errors.list(root.get("known"), "a list of mappings");
         for node in nodes {
             if !matches!(node.kind, Kind::Mapping(_)) {
@@ -449,19 +463,11 @@ impl Resolver<'_> {
                 continue;
             }
             errors.known_keys(node, DEVIATION_KEYS);
-            let cases: Option<Vec<String>> = node.get("cases").and_then(|node| errors.decode(node));
-            for name in cases.iter().flatten().filter(|name| !self.case_names.contains(name)) {
-                errors
-                    .at(&node.span, format!("unknown case `{}`", name.escape_debug()))
-                    .choices(name, self.case_names.iter().map(String::as_str));
-            }
-            let is_meant = cases.is_none_or(|cases| {
-                self.case.is_some_and(|case| cases.iter().any(|name| name == case))
-            });
+            let is_meant = self.is_meant(node);
             let scope = self.scope(&Operation::ALL[0], labels);
             let Some(known) = scope.deviation(node, errors) else { continue };
             for (key, value) in errors.mapping(node.get("steps"), "outcomes by numbers of steps") {
-                let Some(index) = number(key, steps.len(), "step") else { continue };
+                let Some(index) = self.number(key, steps.len(), "step") else { continue };
                 let scope = self.scope(steps[index].operation.described(), labels);
                 if let Some(outcome) = scope.expect(value, errors)
                     && is_meant
@@ -470,7 +476,7 @@ impl Resolver<'_> {
                 }
             }
             for node in errors.list(node.get("observe"), "a list of numbers") {
-                if let Some(index) = number(node, observations, "observation")
+                if let Some(index) = self.number(node, observations, "observation")
                     && is_meant
                 {
                     found.push((index, known.clone()));
@@ -485,9 +491,33 @@ impl Resolver<'_> {
         found
     }
 
-    fn step<'n>(&self, node: &'n Node, known: &mut Seen) -> Option<(PlanStep, StepInfo, &'n Node)> {
+    /// Whether what is known deviates in this case.
+    fn is_meant(&self, node: &Node) -> bool {
+        let cases: Option<Vec<String>> =
+            node.get("cases").and_then(|node| self.errors.decode(node));
+        for name in cases.iter().flatten().filter(|name| !self.case_names.contains(name)) {
+            self.errors
+                .at(&node.span, format!("unknown case `{}`", name.escape_debug()))
+                .choices(name, self.case_names.iter().map(String::as_str));
+        }
+        cases
+            .is_none_or(|cases| self.case.is_some_and(|case| cases.iter().any(|name| name == case)))
+    }
+
+    /// The index of what is counted from one.
+    fn number(&self, node: &Node, count: usize, what: &str) -> Option<usize> {
+        let number: usize = self.errors.decode(node)?;
+        let known = (1..=count).contains(&number);
+        if !known {
+            let text = format!("there is no {what} {number}");
+            self.errors.at(&node.span, text).hint(format!("they are counted from 1 to {count}"));
+        }
+        known.then(|| number - 1)
+    }
+
+    /// The one key of a step, its fields, and what the language knows of its operation.
+    fn described<'n>(&self, node: &'n Node) -> Option<(&'n Node, &'n Node, &'static Described)> {
         let errors = self.errors;
-        let words: Vec<_> = Operation::ALL.iter().map(|d| d.word).collect();
         let [(key, body)] = node.entries() else {
             errors
                 .at(&node.span, "a step is a mapping with one key: its operation")
@@ -499,7 +529,8 @@ impl Resolver<'_> {
         let Some(described) = Operation::ALL.iter().find(|d| d.word == word) else {
             let error = errors.at(&key.span, format!("unknown step `{}`", word.escape_debug()));
             let meant = SHELL_WORDS.iter().find(|(shell, _)| *shell == word).map(|(_, step)| *step);
-            match meant.or_else(|| crate::diag::did_you_mean(word, words.iter().copied())) {
+            let words = Operation::ALL.iter().map(|described| described.word);
+            match meant.or_else(|| crate::diag::did_you_mean(word, words)) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint("docs/scenario-format.md lists all steps"),
             };
@@ -511,15 +542,16 @@ impl Resolver<'_> {
                 .label(format!("this is {}", body.describe()));
             return None;
         }
-        // The fields that all steps share are taken out before the operation is decoded.
-        let own: Vec<_> = body
-            .entries()
-            .iter()
-            .filter(|(k, _)| !STEP_KEYS.contains(&k.text().unwrap_or_default()))
-            .cloned()
-            .collect();
-        let own = Node { span: body.span.clone(), kind: Kind::Mapping(own) };
-        let step = Node { span: node.span.clone(), kind: Kind::Mapping(vec![(key.clone(), own)]) };
+        Some((key, body, described))
+    }
+
+    fn step<'n>(&self, node: &'n Node, known: &mut Seen) -> Option<(PlanStep, StepInfo, &'n Node)> {
+        let errors = self.errors;
+        let (key, body, described) = self.described(node)?;
+        let step = Node {
+            span: node.span.clone(),
+            kind: Kind::Mapping(vec![(key.clone(), own_fields(body))]),
+        };
         let operation: Option<Operation> = errors.decode_step(&step, STEP_KEYS);
 
         let actor = match body.get("as") {
