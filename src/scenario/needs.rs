@@ -1,9 +1,9 @@
 //! What a plan needs of the place where it runs: ids, namespaces, /proc, probes.
 
-use super::container::IdMapping;
+use super::container::{Container, IdMapping};
 use super::operation::{Mounter, Namespace, Operation, Overlay};
 use super::plan::{COMMON_IDS, Needs};
-use super::world::{EntryKind, Setup, World};
+use super::world::{Actor, EntryKind, Setup, World};
 use super::yaml::Node;
 
 /// Adds what a step needs; `body` is the step as it was written.
@@ -64,66 +64,10 @@ pub fn of_step(operation: &Operation, body: &Node, needs: &mut Needs) {
 
 /// Adds what a world needs, and puts the ids into order.
 pub fn of_world(world: &World, needs: &mut Needs) {
-    for actor in world.actors.values() {
-        need_id(needs, actor.uid);
-        need_id(needs, actor.gid);
-        if !actor.groups.is_empty() {
-            needs.ids.push(COMMON_IDS);
-        }
-        actor.groups.iter().for_each(|gid| need_id(needs, Some(*gid)));
-        needs.namespaces.extend(reachable(&actor.unshare));
-        if let Some(userns) = &actor.userns {
-            for map in userns.uid_map.iter().chain(&userns.gid_map) {
-                need_maps(needs, &map.0);
-            }
-        }
-    }
-    for setup in &world.setup {
-        match setup {
-            Setup::Tree(tree) => {
-                for (path, entry) in tree {
-                    need_id(needs, entry.uid);
-                    need_id(needs, entry.gid);
-                    if let EntryKind::Image(image) = entry.kind {
-                        needs.probes.insert(image.file_system().into());
-                    }
-                    if !matches!(entry.kind, EntryKind::Symlink(_)) {
-                        need_path(needs, path.as_str());
-                    }
-                }
-            }
-            Setup::Mount { operation: Operation::Mount(mount), .. } => {
-                need_mount(needs, &mount.kind);
-            }
-            Setup::Mount { operation: Operation::Overlay(step), .. } => {
-                need_mounter(needs, step);
-                if step.by != Some(Mounter::Program) {
-                    needs.probes.insert("overlay".into());
-                }
-            }
-            Setup::Mount { operation: Operation::Fuse(fuse), .. } => {
-                needs.probes.insert("fuse".into());
-                if fuse.device.is_none() {
-                    needs.probes.insert("root".into());
-                }
-            }
-            Setup::Mount { operation: Operation::Losetup(_), .. } => {
-                needs.probes.extend(["root", "loop"].map(str::to_owned));
-            }
-            Setup::Mount { .. } => {}
-        }
-    }
+    world.actors.values().for_each(|actor| of_actor(actor, needs));
+    world.setup.iter().for_each(|setup| of_setup(setup, needs));
     if let Some(container) = &world.container {
-        needs.proc = true;
-        needs.dev = true;
-        needs.probes.extend(["cgroup2", "runtime"].map(str::to_owned));
-        needs.namespaces.extend([Namespace::Ipc, Namespace::Uts, Namespace::Cgroup]);
-        let mapped = |map: &IdMapping| (map.container_id, map.host_id, map.size);
-        need_maps(needs, &container.id_mappings().map(mapped).collect::<Vec<_>>());
-        if let Some(user) = container.process.as_ref().and_then(|process| process.user.as_ref()) {
-            let ids = [user.uid, user.gid].into_iter().chain(user.additional_gids.iter().copied());
-            ids.for_each(|id| need_id(needs, Some(id)));
-        }
+        of_container(container, needs);
     }
     if !world.nfs.is_empty() {
         // A server is made by real root alone, as is a client.
@@ -140,6 +84,70 @@ pub fn of_world(world: &World, needs: &mut Needs) {
     needs.ids.sort_unstable();
     needs.ids.dedup();
     merge(&mut needs.ids);
+}
+
+fn of_actor(actor: &Actor, needs: &mut Needs) {
+    need_id(needs, actor.uid);
+    need_id(needs, actor.gid);
+    if !actor.groups.is_empty() {
+        needs.ids.push(COMMON_IDS);
+    }
+    actor.groups.iter().for_each(|gid| need_id(needs, Some(*gid)));
+    needs.namespaces.extend(reachable(&actor.unshare));
+    if let Some(userns) = &actor.userns {
+        for map in userns.uid_map.iter().chain(&userns.gid_map) {
+            need_maps(needs, &map.0);
+        }
+    }
+}
+
+fn of_setup(setup: &Setup, needs: &mut Needs) {
+    match setup {
+        Setup::Tree(tree) => {
+            for (path, entry) in tree {
+                need_id(needs, entry.uid);
+                need_id(needs, entry.gid);
+                if let EntryKind::Image(image) = entry.kind {
+                    needs.probes.insert(image.file_system().into());
+                }
+                if !matches!(entry.kind, EntryKind::Symlink(_)) {
+                    need_path(needs, path.as_str());
+                }
+            }
+        }
+        Setup::Mount { operation: Operation::Mount(mount), .. } => {
+            need_mount(needs, &mount.kind);
+        }
+        Setup::Mount { operation: Operation::Overlay(step), .. } => {
+            need_mounter(needs, step);
+            if step.by != Some(Mounter::Program) {
+                needs.probes.insert("overlay".into());
+            }
+        }
+        Setup::Mount { operation: Operation::Fuse(fuse), .. } => {
+            needs.probes.insert("fuse".into());
+            if fuse.device.is_none() {
+                needs.probes.insert("root".into());
+            }
+        }
+        Setup::Mount { operation: Operation::Losetup(_), .. } => {
+            needs.probes.extend(["root", "loop"].map(str::to_owned));
+        }
+        Setup::Mount { .. } => {}
+    }
+}
+
+fn of_container(container: &Container, needs: &mut Needs) {
+    needs.proc = true;
+    needs.dev = true;
+    needs.probes.extend(["cgroup2", "runtime"].map(str::to_owned));
+    needs.namespaces.extend([Namespace::Ipc, Namespace::Uts, Namespace::Cgroup]);
+    let mapped = |map: &IdMapping| (map.container_id, map.host_id, map.size);
+    need_maps(needs, &container.id_mappings().map(mapped).collect::<Vec<_>>());
+    if let Some(user) = container.process.as_ref().and_then(|process| process.user.as_ref()) {
+        let ids = [user.uid, user.gid].into_iter().chain(user.additional_gids.iter().copied());
+        ids.for_each(|id| need_id(needs, Some(id)));
+    }
 }
 
 /// Namespaces that a sandbox has anyway are not among those that a plan asks for.
