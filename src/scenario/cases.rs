@@ -119,35 +119,34 @@ fn substitute_scalar(
                     }
                 }
                 None => {
-                    errors
-                        .at(
-                            &node.span,
-                            format!("the case variable `{name}` is {}", value.describe()),
-                        )
-                        .hint("only a single value can stand inside a text");
+                    let what = format!("the case variable `{name}` is {}", value.describe());
+                    errors.at(&node.span, what).hint("only a single value can stand inside a text");
                     errors.spoil(&node.span);
                 }
             },
-            None => {
-                let known: Vec<String> = case.map_or_else(Vec::new, |case| {
-                    case.entries()
-                        .iter()
-                        .filter_map(|(k, _)| Some(format!("${{case.{}}}", k.text()?)))
-                        .collect()
-                });
-                let written = format!("${{{reference}}}");
-                let error = errors
-                    .at(&node.span, format!("unknown case variable `{}`", written.escape_debug()));
-                if known.is_empty() {
-                    error.hint("the scenario has no `cases:` that define it");
-                } else {
-                    error.choices(&written, known.iter().map(String::as_str));
-                }
-                errors.spoil(&node.span);
-            }
+            None => unknown_variable(node, reference, case, errors),
         }
         rest = &rest[start + length + 1..];
     }
     result.push_str(rest);
     Node { span: node.span.clone(), kind: Kind::Scalar { text: result, plain } }
+}
+
+/// Tells of a variable that the case does not have, with those that it has.
+fn unknown_variable(node: &Node, reference: &str, case: Option<&Node>, errors: &Errors) {
+    let known: Vec<String> = case.map_or_else(Vec::new, |case| {
+        case.entries()
+            .iter()
+            .filter_map(|(k, _)| Some(format!("${{case.{}}}", k.text()?)))
+            .collect()
+    });
+    let written = format!("${{{reference}}}");
+    let error =
+        errors.at(&node.span, format!("unknown case variable `{}`", written.escape_debug()));
+    if known.is_empty() {
+        error.hint("the scenario has no `cases:` that define it");
+    } else {
+        error.choices(&written, known.iter().map(String::as_str));
+    }
+    errors.spoil(&node.span);
 }
