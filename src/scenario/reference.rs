@@ -53,70 +53,12 @@ pub fn reference(
     probes: &[(&str, &str)],
 ) -> String {
     let mut page = Page { schema, examples, text: START.to_owned() };
-    page.heading(2, "A whole scenario");
-    page.example("scenario");
-    page.heading(2, "Keys of a scenario");
-    page.table(schema);
-    page.heading(3, "cases");
-    page.say("`${case.x}` stands for the value of `x` in the case at hand, in any text, key or value. Each case runs by itself; its id is `file@case`.");
-    page.example("cases");
-    page.heading(3, "requires and variants");
-    page.say("What must be there for the scenario to be asked, and which snapshot counts where kernels legitimately differ. A probe is preferred to a version: distributions backport.");
-    page.example("requires");
-    page.heading(2, "world");
-    let world = &schema["properties"]["world"];
-    page.table(world);
-    page.heading(3, "Entries of a tree");
-    page.say("One of the words `dir`, `file`, `fifo`, `socket`, or a mapping:");
-    page.table(&schema["$defs"]["Entry"]);
-    page.example("tree");
-    page.heading(3, "mounts");
-    page.say("The steps `mount`, `overlay`, `bind`, `rbind`, `move`, `remount` and `propagation` without their shared fields, and `tree` for files on what was mounted before.");
-    page.example("world-mounts");
-    page.heading(3, "actors");
-    page.table(&schema["$defs"]["Actor"]);
-    page.say("`userns` holds:");
-    page.table(&schema["$defs"]["Userns"]);
-    page.example("actors");
-    page.heading(3, "nfs");
-    page.say("One export or a list of them, set up after the trees and mounts and before the actors. A kernel NFS server and its clients run in a network namespace of their own; each export has a client of its own, whose address is `127.0.0.1`, `127.0.0.2` and so on, and sees the exported directory as the root of the server. The clients keep no attributes and no names (`actimeo=0,lookupcache=none`). It takes real root, so such a scenario runs in a guest kernel, or on a host with `--privileged`.");
-    page.table(&schema["$defs"]["Nfs"]);
-    page.example("nfs");
-    page.heading(3, "container");
-    page.say("A container that a runtime makes, as `nsharness run --runtime runc,crun` names it; without one the scenario is skipped. The keys are those of the [OCI runtime specification](https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md), with its own words for values, so that what it forbids can be said too. What stands here is merged upon what every container has: `mounts` behind /proc and a tmpfs at /dev, all else in the place of what was there. The programs `bwrap` and `unshare` read no `config.json`: they are asked where they have options for what a scenario says, and the rest is a skip that names it. The runtime runs in the sandbox, as its root; the bundle is the directory `bundle` of the sandbox, with the root file system `bundle/rootfs`, into which `tree` may put files. Unless the scenario has a step `create`, it begins with `create` and `start`; from then on the actor `container` takes steps in the container. The model says nothing of such scenarios: steps without `expect` must succeed.");
-    page.table(&schema["$defs"]["Container"]);
-    for (key, of) in [
-        ("root", "Root"),
-        ("mounts", "Mount"),
-        ("process", "Process"),
-        ("process.user", "User"),
-        ("linux", "Linux"),
-    ] {
-        page.say(&format!("`{key}` holds:"));
-        page.table(&schema["$defs"][of]);
-    }
-    page.example("container");
-    page.heading(2, "Fields that all steps share");
-    page.say("| field | type | meaning |\n|---|---|---|\n| `as` | name | the actor that takes the step; `main` if left out |\n| `id` | name | a name by which later steps refer to the values of this one |\n| `expect` | outcome | what the step gives |\n| `known` | mapping, or a list of them | an expected failure: `outcome`, `reason`, `ref`, and `when` it applies |");
-    page.heading(3, "expect");
-    page.say("| form | meaning |\n|---|---|\n| `ok` | it succeeds |\n| `ENOENT` | it fails with this errno |\n| `true`, `false` | of `mounted` |\n| `refused` | of a container runtime, or of a program that mounts an overlay: it does not do it |\n| `{ refused: { contains: x } }` | the same, with a message in which this stands; or `lacks` |\n| `{ type: dir, mode: 0755 }` | it succeeds with these values |\n| `[EPERM, EACCES]` | one of several outcomes that the rules leave open |\n| `{ local: ok, remote: EPERM }` | an outcome for each case |\n| `{ when: [ { kernel: \">=6.6\", then: ok }, { then: EINVAL } ] }` | the first branch whose condition holds |\n\nA value is compared with a word, a list, or one of `{ not: x }`, `{ contains: [x] }`, `{ lacks: [x] }`, `{ same_as: STEP }`, `{ differs_from: STEP }`, where `STEP` is the `id` of an earlier step, or `STEP.VALUE`.");
-    page.example("expect");
-    page.heading(3, "known");
-    page.say("A strict expected failure: the outcome that is named counts as `xfail`, success as `xpass`, which is a failure, and any other outcome as `fail`. Values that the outcome does not name must be as `expect` has them. Of a list the first whose `when` holds counts. After a `create` that is refused as known there is no container, and the steps behind it are not judged.");
-    page.example("known");
-    page.say("What a program that mounts overlays does otherwise is told at the top of the scenario, in a list: the steps and observations by their numbers, and why. An entry of this kind counts where its condition on `overlay` holds, and one without such a condition speaks of the kernel. Several outcomes of which one is the expected leave it open.");
-    page.table(&schema["$defs"]["Deviation"]);
-    page.example("deviation");
+    page.of_scenario();
+    page.of_world();
+    page.of_every_step();
     page.steps();
-    page.heading(2, "observe");
-    page.say("What is recorded after the steps and held against the snapshot in `snapshots/`. Inodes, devices, peer groups, namespaces and times are renumbered in the order in which they appear, so that equality survives.");
-    page.observations();
-    page.heading(2, "Probes");
-    page.say("Names for `requires:` and for conditions; `nsharness doctor` shows the answers of this machine.");
-    page.text.push_str("\n| probe | question |\n|---|---|\n");
-    for (name, question) in probes {
-        let _ = writeln!(page.text, "| `{name}` | {question} |");
-    }
+    page.of_observations();
+    page.of_probes(probes);
     page.text
 }
 
@@ -127,6 +69,89 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// The keys at the top.
+    fn of_scenario(&mut self) {
+        self.heading(2, "A whole scenario");
+        self.example("scenario");
+        self.heading(2, "Keys of a scenario");
+        self.table(self.schema);
+        self.heading(3, "cases");
+        self.say("`${case.x}` stands for the value of `x` in the case at hand, in any text, key or value. Each case runs by itself; its id is `file@case`.");
+        self.example("cases");
+        self.heading(3, "requires and variants");
+        self.say("What must be there for the scenario to be asked, and which snapshot counts where kernels legitimately differ. A probe is preferred to a version: distributions backport.");
+        self.example("requires");
+    }
+
+    /// The state before the first step.
+    fn of_world(&mut self) {
+        self.heading(2, "world");
+        let world = &self.schema["properties"]["world"];
+        self.table(world);
+        self.heading(3, "Entries of a tree");
+        self.say("One of the words `dir`, `file`, `fifo`, `socket`, or a mapping:");
+        self.table(&self.schema["$defs"]["Entry"]);
+        self.example("tree");
+        self.heading(3, "mounts");
+        self.say("The steps `mount`, `overlay`, `bind`, `rbind`, `move`, `remount` and `propagation` without their shared fields, and `tree` for files on what was mounted before.");
+        self.example("world-mounts");
+        self.heading(3, "actors");
+        self.table(&self.schema["$defs"]["Actor"]);
+        self.say("`userns` holds:");
+        self.table(&self.schema["$defs"]["Userns"]);
+        self.example("actors");
+        self.heading(3, "nfs");
+        self.say("One export or a list of them, set up after the trees and mounts and before the actors. A kernel NFS server and its clients run in a network namespace of their own; each export has a client of its own, whose address is `127.0.0.1`, `127.0.0.2` and so on, and sees the exported directory as the root of the server. The clients keep no attributes and no names (`actimeo=0,lookupcache=none`). It takes real root, so such a scenario runs in a guest kernel, or on a host with `--privileged`.");
+        self.table(&self.schema["$defs"]["Nfs"]);
+        self.example("nfs");
+        self.heading(3, "container");
+        self.say("A container that a runtime makes, as `nsharness run --runtime runc,crun` names it; without one the scenario is skipped. The keys are those of the [OCI runtime specification](https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md), with its own words for values, so that what it forbids can be said too. What stands here is merged upon what every container has: `mounts` behind /proc and a tmpfs at /dev, all else in the place of what was there. The programs `bwrap` and `unshare` read no `config.json`: they are asked where they have options for what a scenario says, and the rest is a skip that names it. The runtime runs in the sandbox, as its root; the bundle is the directory `bundle` of the sandbox, with the root file system `bundle/rootfs`, into which `tree` may put files. Unless the scenario has a step `create`, it begins with `create` and `start`; from then on the actor `container` takes steps in the container. The model says nothing of such scenarios: steps without `expect` must succeed.");
+        self.table(&self.schema["$defs"]["Container"]);
+        for (key, of) in [
+            ("root", "Root"),
+            ("mounts", "Mount"),
+            ("process", "Process"),
+            ("process.user", "User"),
+            ("linux", "Linux"),
+        ] {
+            self.say(&format!("`{key}` holds:"));
+            self.table(&self.schema["$defs"][of]);
+        }
+        self.example("container");
+    }
+
+    /// What may stand in any step.
+    fn of_every_step(&mut self) {
+        self.heading(2, "Fields that all steps share");
+        self.say("| field | type | meaning |\n|---|---|---|\n| `as` | name | the actor that takes the step; `main` if left out |\n| `id` | name | a name by which later steps refer to the values of this one |\n| `expect` | outcome | what the step gives |\n| `known` | mapping, or a list of them | an expected failure: `outcome`, `reason`, `ref`, and `when` it applies |");
+        self.heading(3, "expect");
+        self.say("| form | meaning |\n|---|---|\n| `ok` | it succeeds |\n| `ENOENT` | it fails with this errno |\n| `true`, `false` | of `mounted` |\n| `refused` | of a container runtime, or of a program that mounts an overlay: it does not do it |\n| `{ refused: { contains: x } }` | the same, with a message in which this stands; or `lacks` |\n| `{ type: dir, mode: 0755 }` | it succeeds with these values |\n| `[EPERM, EACCES]` | one of several outcomes that the rules leave open |\n| `{ local: ok, remote: EPERM }` | an outcome for each case |\n| `{ when: [ { kernel: \">=6.6\", then: ok }, { then: EINVAL } ] }` | the first branch whose condition holds |\n\nA value is compared with a word, a list, or one of `{ not: x }`, `{ contains: [x] }`, `{ lacks: [x] }`, `{ same_as: STEP }`, `{ differs_from: STEP }`, where `STEP` is the `id` of an earlier step, or `STEP.VALUE`.");
+        self.example("expect");
+        self.heading(3, "known");
+        self.say("A strict expected failure: the outcome that is named counts as `xfail`, success as `xpass`, which is a failure, and any other outcome as `fail`. Values that the outcome does not name must be as `expect` has them. Of a list the first whose `when` holds counts. After a `create` that is refused as known there is no container, and the steps behind it are not judged.");
+        self.example("known");
+        self.say("What a program that mounts overlays does otherwise is told at the top of the scenario, in a list: the steps and observations by their numbers, and why. An entry of this kind counts where its condition on `overlay` holds, and one without such a condition speaks of the kernel. Several outcomes of which one is the expected leave it open.");
+        self.table(&self.schema["$defs"]["Deviation"]);
+        self.example("deviation");
+    }
+
+    /// What is recorded.
+    fn of_observations(&mut self) {
+        self.heading(2, "observe");
+        self.say("What is recorded after the steps and held against the snapshot in `snapshots/`. Inodes, devices, peer groups, namespaces and times are renumbered in the order in which they appear, so that equality survives.");
+        self.observations();
+    }
+
+    /// The names that conditions may have.
+    fn of_probes(&mut self, probes: &[(&str, &str)]) {
+        self.heading(2, "Probes");
+        self.say("Names for `requires:` and for conditions; `nsharness doctor` shows the answers of this machine.");
+        self.text.push_str("\n| probe | question |\n|---|---|\n");
+        for (name, question) in probes {
+            let _ = writeln!(self.text, "| `{name}` | {question} |");
+        }
+    }
+
     fn heading(&mut self, level: usize, title: &str) {
         let _ = write!(self.text, "\n{} {title}\n", "#".repeat(level));
     }
