@@ -1,7 +1,7 @@
 //! The JSON schema of a scenario file, made from the types.
 
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::condition::{Condition, ImplementationRange, KernelRange};
@@ -75,46 +75,17 @@ fn or_case(schema: &mut Value) {
 
 /// The schema as the documentation shows it.
 pub fn plain(probes: &[&str]) -> Value {
-    let settings = SchemaSettings::draft2020_12();
-    let mut generator = settings.into_generator();
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
     let steps = steps(&mut generator);
-    let mounts: Vec<Value> = steps
-        .iter()
-        .filter(|(word, _)| WORLD_MOUNTS.contains(&word.as_str()))
-        .map(|(_, s)| bare(s))
-        .collect();
-    let steps: Vec<Value> = steps.into_iter().map(|(_, schema)| schema).collect();
+    // The definitions stand in the order in which they are asked for.
     let entry = generator.subschema_for::<EntryKeys>();
     let observe = generator.subschema_for::<Observe>();
-    let actor = generator.subschema_for::<Actor>();
-    let nfs = generator.subschema_for::<Nfs>();
-    let several_nfs = json!({ "type": "array", "items": nfs, "maxItems": MAX_EXPORTS });
+    let (actor, nfs) = (generator.subschema_for::<Actor>(), generator.subschema_for::<Nfs>());
     let condition = generator.subschema_for::<Condition>();
     let container = generator.subschema_for::<Container>();
+    let world = world(&steps, actor, nfs, container);
+    let steps: Vec<Value> = steps.into_iter().map(|(_, schema)| schema).collect();
     let level = generator.subschema_for::<Level>();
-    generator.subschema_for::<KernelRange>();
-    generator.subschema_for::<ImplementationRange>();
-    generator.subschema_for::<Name>();
-    generator.subschema_for::<WorldPath>();
-    let mut definitions = generator.take_definitions(true);
-    definitions.insert("Expect".into(), expect::schema());
-    definitions.insert("Matcher".into(), expect::matcher_schema());
-    definitions.insert("Known".into(), known());
-    definitions.insert("KnownOutcome".into(), known_outcome());
-    definitions.insert("Deviation".into(), deviation());
-    definitions.insert(
-        "Tree".into(),
-        json!({
-            "description": "Files and directories by path; parents are made where they are missing.",
-            "type": "object",
-            "additionalProperties": { "anyOf": [{ "enum": ENTRY_WORDS }, entry] }
-        }),
-    );
-    let mut mounts = mounts;
-    mounts.push(json!({
-        "type": "object", "required": ["tree"], "additionalProperties": false,
-        "properties": { "tree": { "$ref": "#/$defs/Tree" } }
-    }));
     let texts = |description: &str| json!({ "description": description, "type": "array", "items": { "type": "string" } });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -154,33 +125,68 @@ pub fn plain(probes: &[&str]) -> Value {
                 "description": "What a program that mounts overlays is known to do otherwise, told of the whole scenario.",
                 "type": "array", "items": { "$ref": "#/$defs/Deviation" }
             },
-            "world": {
-                "description": "The state before the first step.",
-                "type": "object",
-                "additionalProperties": false,
-                "properties": {
-                    "tree": { "$ref": "#/$defs/Tree" },
-                    "mounts": {
-                        "description": "Mounts, in order, behind the tree; `tree` puts files into what was mounted before it.",
-                        "type": "array", "items": { "anyOf": mounts }
-                    },
-                    "actors": {
-                        "description": "The processes by name. `main` is always there: root of the sandbox.",
-                        "type": "object",
-                        "additionalProperties": actor
-                    },
-                    "nfs": {
-                        "description": "A directory exported over NFS and mounted back, or several of them.",
-                        "anyOf": [nfs, several_nfs]
-                    },
-                    "container": container
-                }
-            },
+            "world": world,
             "steps": { "description": "What happens, in order.", "type": "array", "items": { "anyOf": steps } },
             "observe": { "description": "What is recorded after the steps and held against the snapshot.", "type": "array", "items": observe }
         },
-        "$defs": definitions
+        "$defs": definitions(generator, entry)
     })
+}
+
+/// The schema of the state before the first step.
+fn world(steps: &[(String, Value)], actor: Schema, nfs: Schema, container: Schema) -> Value {
+    let mounts = steps.iter().filter(|(word, _)| WORLD_MOUNTS.contains(&word.as_str()));
+    let mut mounts: Vec<Value> = mounts.map(|(_, step)| bare(step)).collect();
+    mounts.push(json!({
+        "type": "object", "required": ["tree"], "additionalProperties": false,
+        "properties": { "tree": { "$ref": "#/$defs/Tree" } }
+    }));
+    let several_nfs = json!({ "type": "array", "items": nfs, "maxItems": MAX_EXPORTS });
+    json!({
+        "description": "The state before the first step.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "tree": { "$ref": "#/$defs/Tree" },
+            "mounts": {
+                "description": "Mounts, in order, behind the tree; `tree` puts files into what was mounted before it.",
+                "type": "array", "items": { "anyOf": mounts }
+            },
+            "actors": {
+                "description": "The processes by name. `main` is always there: root of the sandbox.",
+                "type": "object",
+                "additionalProperties": actor
+            },
+            "nfs": {
+                "description": "A directory exported over NFS and mounted back, or several of them.",
+                "anyOf": [nfs, several_nfs]
+            },
+            "container": container
+        }
+    })
+}
+
+/// What other parts of the schema refer to by name.
+fn definitions(mut generator: SchemaGenerator, entry: Schema) -> Map<String, Value> {
+    generator.subschema_for::<KernelRange>();
+    generator.subschema_for::<ImplementationRange>();
+    generator.subschema_for::<Name>();
+    generator.subschema_for::<WorldPath>();
+    let mut definitions = generator.take_definitions(true);
+    definitions.insert("Expect".into(), expect::schema());
+    definitions.insert("Matcher".into(), expect::matcher_schema());
+    definitions.insert("Known".into(), known());
+    definitions.insert("KnownOutcome".into(), known_outcome());
+    definitions.insert("Deviation".into(), deviation());
+    definitions.insert(
+        "Tree".into(),
+        json!({
+            "description": "Files and directories by path; parents are made where they are missing.",
+            "type": "object",
+            "additionalProperties": { "anyOf": [{ "enum": ENTRY_WORDS }, entry] }
+        }),
+    );
+    definitions
 }
 
 fn known() -> Value {
