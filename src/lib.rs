@@ -40,5 +40,6 @@ pub mod trace;
 pub mod transcript;
 pub mod variables;
 pub mod verdict;
+pub mod visit;
 mod whole;
 pub mod worker;
