@@ -38,6 +38,11 @@ impl Search {
         (self.redirect.is_some() && !fs.follows_redirects())
             || (self.metacopy && !fs.config.metacopy)
     }
+
+    /// Whether what was found leads to a path from the overlay's root.
+    fn is_led_to_root(&self) -> bool {
+        self.redirect.as_ref().is_some_and(|path| path.starts_with('/'))
+    }
 }
 
 impl Machine<'_> {
@@ -84,10 +89,9 @@ impl Machine<'_> {
         let parent = self.node(dir)?;
         let (upper_dir, mut parents) = (parent.upper, parent.lower.clone());
         let root = self.supers[self.dentries[dir].sb].root;
-        let has_data_layers = fs.lower.len() > fs.merged;
         // Where data-only layers may be led to, redirects are read though none between others is followed.
         let reads_redirects = fs.follows_redirects()
-            || (has_data_layers && self.by(&rules::REDIRECT_CHECKED_FOR_DATA));
+            || (fs.has_data_layers() && self.by(&rules::REDIRECT_CHECKED_FOR_DATA));
         let mut search = Search {
             name: name.into(),
             is_dir: false,
@@ -100,22 +104,55 @@ impl Machine<'_> {
             absolute: false,
         };
         let mut node = Node::default();
-        let mut metacopy_below = false;
         if let Some(upper_dir) = upper_dir {
-            node.upper = self.look_in_layer(fs, None, upper_dir, &mut search)?;
-            node.named = node.upper.is_some();
-            node.metacopy = node.upper.is_some() && !search.is_dir && search.metacopy;
-            metacopy_below = node.metacopy;
-            node.redirect.clone_from(&search.redirect);
-            if search.redirect.as_ref().is_some_and(|path| path.starts_with('/')) {
+            self.look_in_upper(fs, upper_dir, &mut search, &mut node)?;
+            if search.is_led_to_root() {
                 parents.clone_from(&self.node(root)?.lower);
             }
-            node.opaque = search.opaque;
         }
+        self.look_below(fs, (dir, root), parents, reads_redirects, &mut search, &mut node)?;
+        self.look_for_data(fs, &mut search, &mut node)?;
+        if node.upper.is_none() && node.lower.is_empty() {
+            return Ok(Err(node.opaque));
+        }
+        if let (Some(upper), false, true) = (node.upper, search.is_dir, node.lower.is_empty()) {
+            node.lower.extend(self.origin_of(fs, upper)?);
+        }
+        node.xwhiteouts = search.xwhiteouts;
+        self.finish_node(fs, &mut node, search.is_dir)?;
+        Ok(Ok(node))
+    }
+
+    fn look_in_upper(
+        &mut self,
+        fs: &Overlay,
+        dir: DentryId,
+        search: &mut Search,
+        node: &mut Node,
+    ) -> Res<()> {
+        node.upper = self.look_in_layer(fs, None, dir, search)?;
+        node.named = node.upper.is_some();
+        node.metacopy = node.upper.is_some() && !search.is_dir && search.metacopy;
+        node.redirect.clone_from(&search.redirect);
+        node.opaque = search.opaque;
+        Ok(())
+    }
+
+    /// Looks in one lower layer after the other, from the parents that the directory has there.
+    fn look_below(
+        &mut self,
+        fs: &Overlay,
+        (dir, root): (DentryId, DentryId),
+        mut parents: Vec<(usize, DentryId)>,
+        reads_redirects: bool,
+        search: &mut Search,
+        node: &mut Node,
+    ) -> Res<()> {
+        let has_data_layers = fs.has_data_layers();
         let mut at_root = dir == root;
         let mut index = 0;
         while !search.stop && index < parents.len() {
-            self.may_go_on(fs, &search)?;
+            self.may_go_on(fs, search)?;
             let (layer, base) = parents[index];
             if !reads_redirects {
                 search.last = index == parents.len() - 1;
@@ -123,7 +160,7 @@ impl Machine<'_> {
                 search.last = layer + 1 == fs.merged;
             }
             index += 1;
-            let Some(found) = self.look_in_layer(fs, Some(layer), base, &mut search)? else {
+            let Some(found) = self.look_in_layer(fs, Some(layer), base, search)? else {
                 continue;
             };
             let metacopy = (node.metacopy || search.metacopy) && !fs.config.metacopy;
@@ -146,35 +183,29 @@ impl Machine<'_> {
             }
             let redirected = search.redirect.is_some() && !fs.follows_redirects();
             self.deny_of_old(redirected, &rules::REDIRECT_REFUSED)?;
-            let absolute = search.redirect.as_ref().is_some_and(|path| path.starts_with('/'));
-            if absolute && !at_root {
+            if search.is_led_to_root() && !at_root {
                 parents.clone_from(&self.node(root)?.lower);
                 at_root = true;
                 index = layer + 1;
             }
         }
+        Ok(())
+    }
+
+    /// A file without data of its own has it in a layer below, or in one that holds data only.
+    fn look_for_data(&mut self, fs: &Overlay, search: &mut Search, node: &mut Node) -> Res<()> {
         let leads_to_data =
-            search.metacopy && !node.lower.is_empty() && has_data_layers && search.absolute;
+            search.metacopy && !node.lower.is_empty() && fs.has_data_layers() && search.absolute;
         let allowed = (fs.follows_redirects() && fs.config.metacopy)
             || (leads_to_data && self.by(&rules::DATA_REDIRECT));
         if leads_to_data && allowed {
             search.metacopy = false;
-            metacopy_below = false;
             node.data_redirect.clone_from(&search.redirect);
-        } else {
-            self.may_go_on(fs, &search)?;
+            return Ok(());
         }
-        let no_data = search.metacopy || (metacopy_below && node.lower.is_empty());
-        self.deny(no_data, &rules::METACOPY_NO_DATA, Errno::EIO)?;
-        if node.upper.is_none() && node.lower.is_empty() {
-            return Ok(Err(node.opaque));
-        }
-        if let (Some(upper), false, true) = (node.upper, search.is_dir, node.lower.is_empty()) {
-            node.lower.extend(self.origin_of(fs, upper)?);
-        }
-        node.xwhiteouts = search.xwhiteouts;
-        self.finish_node(fs, &mut node, search.is_dir)?;
-        Ok(Ok(node))
+        self.may_go_on(fs, search)?;
+        let no_data = search.metacopy || (node.metacopy && node.lower.is_empty());
+        self.deny(no_data, &rules::METACOPY_NO_DATA, Errno::EIO)
     }
 
     /// Whether the layers below may be looked at.
@@ -373,30 +404,43 @@ impl Machine<'_> {
             if !search.metacopy || search.last {
                 return Ok(Some(found));
             }
-        } else {
-            let trapped = fs.traps.contains(&self.inode(found));
-            self.deny(trapped, &rules::LAYER_INSIDE_LAYER, Errno::ELOOP)?;
-            search.is_dir |= is_last;
-            if search.last {
-                return Ok(Some(found));
-            }
-            match self.mark_byte(fs, place, Mark::Opaque) {
-                Some(b'y') if self.by(&rules::OPAQUE) => {
-                    search.stop = true;
-                    search.opaque |= is_last;
-                    return Ok(Some(found));
-                }
-                Some(b'x') if is_last => {
-                    if let Some(layer) = layer.and_then(|layer| fs.lower.get(layer)) {
-                        search.xwhiteouts = true;
-                        layer.xwhiteouts.set(true);
-                    }
-                }
-                _ => {}
-            }
+        } else if self.is_end_in_dir(fs, layer, place, search, is_last)? {
+            return Ok(Some(found));
         }
         self.redirect_search(fs, place, search, (path, start, end))?;
         Ok(Some(found))
+    }
+
+    /// Whether a directory ends the search: it is the last that is asked for, or opaque.
+    fn is_end_in_dir(
+        &mut self,
+        fs: &Overlay,
+        layer: Option<usize>,
+        place: Place,
+        search: &mut Search,
+        is_last: bool,
+    ) -> Res<bool> {
+        let trapped = fs.traps.contains(&self.inode(place.dentry));
+        self.deny(trapped, &rules::LAYER_INSIDE_LAYER, Errno::ELOOP)?;
+        search.is_dir |= is_last;
+        if search.last {
+            return Ok(true);
+        }
+        match self.mark_byte(fs, place, Mark::Opaque) {
+            Some(b'y') if self.by(&rules::OPAQUE) => {
+                search.stop = true;
+                search.opaque |= is_last;
+                return Ok(true);
+            }
+            Some(b'x') if is_last => {
+                if let Some(layer) = layer.and_then(|layer| fs.lower.get(layer)) {
+                    search.xwhiteouts = true;
+                    layer.xwhiteouts.set(true);
+                }
+            }
+            _ => {}
+        }
+        Ok(false)
     }
 
     /// A redirect changes what the layers below are asked for (`ovl_check_redirect`).
@@ -408,7 +452,7 @@ impl Machine<'_> {
         (path, start, end): (&str, usize, usize),
     ) -> Res<()> {
         let Some(redirect) = self.redirect_mark(fs, place)? else {
-            if search.absolute && search.metacopy && fs.lower.len() > fs.merged {
+            if search.absolute && search.metacopy && fs.has_data_layers() {
                 search.absolute = !self.by(&rules::DATA_PATH_FORGOTTEN);
             }
             return Ok(());

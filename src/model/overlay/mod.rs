@@ -183,6 +183,11 @@ impl Overlay {
         self.config.redirect != Redirect::NoFollow
     }
 
+    /// Whether it has layers that hold nothing but data, behind those that are merged.
+    fn has_data_layers(&self) -> bool {
+        self.lower.len() > self.merged
+    }
+
     /// The mounts of its layers, which nobody sees.
     pub fn mounts(&self) -> impl Iterator<Item = MountId> {
         self.upper.iter().chain(&self.lower).map(|layer| layer.mount)
