@@ -46,24 +46,15 @@ impl Machine<'_> {
         if let Some(other) = exchanged {
             self.ovl_may_move(&fs, other)?;
         }
-        let mut whiteouts = Vec::new();
-        if let Some(Side { dentry, is_dir: true, .. }) = replaced
-            && !self.node(dentry)?.is_pure_upper()
-        {
-            whiteouts = self.whiteouts_in_empty(&fs, dentry)?;
-        }
+        let whiteouts = match replaced {
+            Some(Side { dentry, is_dir: true, .. }) if !self.node(dentry)?.is_pure_upper() => {
+                self.whiteouts_in_empty(&fs, dentry)?
+            }
+            _ => Vec::new(),
+        };
         let over_whiteout = self.name_of(new_dir, new_name)? == Child::Missing { whiteout: true };
         let hides = exchanged.is_none() && self.is_lower_positive(&fs, old)?;
-        self.copy_up(old, Need::Metadata)?;
-        self.copy_up(new_dir, Need::Metadata)?;
-        if let Some(other) = exchanged {
-            self.copy_up(other.dentry, Need::Metadata)?;
-        } else if let Some(other) = replaced {
-            if self.needs_index(&fs, other.dentry)? {
-                self.copy_up(other.dentry, Need::Metadata)?;
-            }
-            self.store_nlink(&fs, other.dentry)?;
-        }
+        self.copy_up_for_rename(&fs, old, new_dir, exchanged, replaced)?;
         self.ovl_want_write(&fs)?;
         let cleared = match replaced {
             Some(other) if !whiteouts.is_empty() => {
@@ -73,13 +64,9 @@ impl Machine<'_> {
         };
         let same_dir = old_dir == new_dir;
         if !same_dir {
-            if self.node(old)?.has_origin() {
-                self.set_impure(&fs, new_dir)?;
-            }
-            if let Some(other) = exchanged
-                && self.node(other.dentry)?.has_origin()
-            {
-                self.set_impure(&fs, old_dir)?;
+            self.set_impure_by(&fs, old, new_dir)?;
+            if let Some(other) = exchanged {
+                self.set_impure_by(&fs, other.dentry, old_dir)?;
             }
         }
         let swaps = exchanged.is_some() || (over_whiteout && (hides || from.is_dir));
@@ -102,21 +89,65 @@ impl Machine<'_> {
                 over_whiteout,
             },
         );
-        match marked {
-            Some(Mark::Opaque) if renamed.is_err() && !self.by(&rules::RENAME_OPAQUE_FIRST) => {
-                self.remove_mark(&fs, old_upper, Mark::Opaque)?;
-                self.node_mut(old)?.opaque = false;
-            }
-            Some(Mark::Redirect) if renamed.is_err() && !self.by(&rules::RENAME_REDIRECT_FIRST) => {
-                self.remove_mark(&fs, old_upper, Mark::Redirect)?;
-                self.node_mut(old)?.redirect = None;
-            }
-            _ => {}
+        if renamed.is_err() {
+            self.take_back(&fs, marked, old, old_upper)?;
         }
         renamed?;
         let moved = [Some(old), target, Some(old_dir), Some(new_dir)];
         moved.into_iter().flatten().for_each(|dentry| self.read_guard(self.inode(dentry)));
         self.move_names(&fs, from, new_dir, new_name, to, how.exchange)
+    }
+
+    /// Has in the upper layer what a rename changes there.
+    fn copy_up_for_rename(
+        &mut self,
+        fs: &Overlay,
+        old: DentryId,
+        new_dir: DentryId,
+        exchanged: Option<Side>,
+        replaced: Option<Side>,
+    ) -> Res<()> {
+        self.copy_up(old, Need::Metadata)?;
+        self.copy_up(new_dir, Need::Metadata)?;
+        if let Some(other) = exchanged {
+            self.copy_up(other.dentry, Need::Metadata)?;
+        } else if let Some(other) = replaced {
+            if self.needs_index(fs, other.dentry)? {
+                self.copy_up(other.dentry, Need::Metadata)?;
+            }
+            self.store_nlink(fs, other.dentry)?;
+        }
+        Ok(())
+    }
+
+    /// A directory into which something is moved that has an origin is impure.
+    fn set_impure_by(&mut self, fs: &Overlay, moved: DentryId, dir: DentryId) -> Res<()> {
+        if self.node(moved)?.has_origin() {
+            self.set_impure(fs, dir)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the mark of a move back that did not happen, where the mark is set behind it.
+    fn take_back(
+        &mut self,
+        fs: &Overlay,
+        marked: Option<Mark>,
+        old: DentryId,
+        upper: DentryId,
+    ) -> Res<()> {
+        match marked {
+            Some(Mark::Opaque) if !self.by(&rules::RENAME_OPAQUE_FIRST) => {
+                self.remove_mark(fs, upper, Mark::Opaque)?;
+                self.node_mut(old)?.opaque = false;
+            }
+            Some(Mark::Redirect) if !self.by(&rules::RENAME_REDIRECT_FIRST) => {
+                self.remove_mark(fs, upper, Mark::Redirect)?;
+                self.node_mut(old)?.redirect = None;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Whether a directory may get another name (`ovl_can_move`).
