@@ -101,6 +101,12 @@ fn plant(tree: &BTreeMap<WorldPath, Entry>, sandbox: &Sandbox) -> Result<(), Bre
 }
 
 fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
+    make_parents(path)?;
+    let default_mode = make_kind(path, &entry.kind, sandbox)?;
+    set_attributes(path, entry, default_mode)
+}
+
+fn make_parents(path: &str) -> Result<(), Failure> {
     let parents: Vec<_> =
         Path::new(path).ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
     if parents.first().is_some_and(|parent| !parent.is_dir()) {
@@ -111,7 +117,12 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
             }
         }
     }
-    let default_mode = match &entry.kind {
+    Ok(())
+}
+
+/// Makes what an entry is, and gives the mode that this has by itself; 0 where it is another's.
+fn make_kind(path: &str, kind: &EntryKind, sandbox: &Sandbox) -> Result<u32, Failure> {
+    Ok(match kind {
         EntryKind::Dir => {
             match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
                 Err(rustix::io::Errno::EXIST) if Path::new(path).is_dir() => {}
@@ -161,7 +172,11 @@ fn make(path: &str, entry: &Entry, sandbox: &Sandbox) -> Result<(), Failure> {
         EntryKind::Socket => node(path, FileType::Socket, 0)?,
         EntryKind::Char(n) => node(path, FileType::CharacterDevice, makedev(n.major, n.minor))?,
         EntryKind::Block(n) => node(path, FileType::BlockDevice, makedev(n.major, n.minor))?,
-    };
+    })
+}
+
+/// Gives what was made its owner, its mode and its extended attributes.
+fn set_attributes(path: &str, entry: &Entry, default_mode: u32) -> Result<(), Failure> {
     if entry.uid.is_some() || entry.gid.is_some() {
         let (uid, gid) = (entry.uid.map(Uid::from_raw), entry.gid.map(Gid::from_raw));
         rustix::fs::chownat(CWD, path, uid, gid, AtFlags::SYMLINK_NOFOLLOW).of("fchownat")?;
