@@ -50,31 +50,59 @@ pub fn restrictions(breakage: &Breakage) -> Vec<Missing> {
     explain(breakage, &Host::look())
 }
 
+/// What a sandbox was refused, where and by which errno.
+struct Refused<'b> {
+    stage: &'b str,
+    errno: Option<Errno>,
+}
+
+impl Refused<'_> {
+    fn is(&self, errno: i32) -> bool {
+        self.errno == Some(Errno(errno))
+    }
+
+    fn is_denied(&self) -> bool {
+        self.is(libc::EPERM) || self.is(libc::EACCES)
+    }
+
+    fn at(&self, stage: &str, errno: i32) -> bool {
+        self.stage == stage && self.is(errno)
+    }
+}
+
 fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
-    let is = |errno: i32| breakage.errno == Some(Errno(errno));
     // Only the making of the sandbox is explained: what fails in a world failed by itself.
     let Some(stage) = breakage.stage.strip_prefix("sandbox: ") else { return Vec::new() };
-    let denied = is(libc::EPERM) || is(libc::EACCES);
+    let refused = Refused { stage, errno: breakage.errno };
+    let mut found = of_user_namespaces(&refused, host);
+    found.extend(of_file_systems(&refused, host));
+    if found.is_empty() {
+        found.extend(of_what_cannot_be_seen(&refused, host));
+    }
+    found
+}
+
+/// What keeps user namespaces from being made, or from being worth something.
+fn of_user_namespaces(refused: &Refused<'_>, host: &Host) -> Vec<Missing> {
     let set_to = |name: &str, value: &str| (host.sysctl)(name).as_deref() == Some(value);
     let mut found = Vec::new();
     let mut add =
         |what: &str, why: String, remedy: &str| found.push(Missing::new(what, why, remedy));
-
-    if stage == "clone" && is(libc::EPERM) && host.chrooted {
+    if refused.at("clone", libc::EPERM) && host.chrooted {
         add(
             "user namespaces",
             "this process is in a chroot, where the kernel refuses to make one (user_namespaces(7))".into(),
             "run outside of the chroot, or enter it by pivot_root",
         );
     }
-    if stage == "clone" && is(libc::EPERM) && set_to(DEBIAN, "0") {
+    if refused.at("clone", libc::EPERM) && set_to(DEBIAN, "0") {
         add(
             "user namespaces",
             format!("{DEBIAN} is 0"),
             "sysctl kernel.unprivileged_userns_clone=1, or run as root",
         );
     }
-    if stage == "clone" && is(libc::ENOSPC) {
+    if refused.at("clone", libc::ENOSPC) {
         let limit = (host.sysctl)(LIMIT).unwrap_or_else(|| "unknown".into());
         add(
             "user namespaces",
@@ -82,10 +110,10 @@ fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
             "sysctl user.max_user_namespaces=10000",
         );
     }
-    if stage == "clone" && is(libc::EINVAL) {
+    if refused.at("clone", libc::EINVAL) {
         add("user namespaces", "this kernel is built without them".into(), "use another kernel");
     }
-    if denied && set_to(APPARMOR, "1") {
+    if refused.is_denied() && set_to(APPARMOR, "1") {
         add(
             "unrestricted user namespaces",
             format!(
@@ -94,22 +122,32 @@ fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
             "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,` for nsharness",
         );
     }
-    if ["fsconfig proc", "fsmount proc", "mount proc"].contains(&stage) && is(libc::EPERM) {
+    found
+}
+
+/// What keeps the file systems of a sandbox from being mounted.
+fn of_file_systems(refused: &Refused<'_>, host: &Host) -> Vec<Missing> {
+    let mut found = Vec::new();
+    let mut add =
+        |what: &str, why: String, remedy: &str| found.push(Missing::new(what, why, remedy));
+    if ["fsconfig proc", "fsmount proc", "mount proc"].contains(&refused.stage)
+        && refused.is(libc::EPERM)
+    {
         add(
             "a whole /proc",
             "parts of /proc are covered here, as container engines do, so the kernel refuses a new one (mount_too_revealing)".into(),
             "run the container with --security-opt systempaths=unconfined, or outside of it",
         );
     }
-    if stage == "mount sysfs" && is(libc::EPERM) {
+    if refused.at("mount sysfs", libc::EPERM) {
         add(
             "a whole /sys",
             "parts of /sys are covered here, as container engines do, so the kernel refuses a new one (mount_too_revealing)".into(),
             "run the container with --security-opt systempaths=unconfined, or outside of it",
         );
     }
-    if stage == "open /dev/fuse" {
-        let (why, remedy) = match denied {
+    if refused.stage == "open /dev/fuse" {
+        let (why, remedy) = match refused.is_denied() {
             true => (
                 "it cannot be opened in a user namespace: only its owner may",
                 "chmod 0666 /dev/fuse, as the rules of udev have it",
@@ -118,29 +156,33 @@ fn explain(breakage: &Breakage, host: &Host) -> Vec<Missing> {
         };
         add("/dev/fuse", why.into(), remedy);
     }
-    if host.blind && is(libc::ENOENT) {
+    if host.blind && refused.is(libc::ENOENT) {
         add(
             "/proc",
             "it is not mounted here, and id maps are written there (user_namespaces(7))".into(),
             "mount -t proc proc /proc",
         );
     }
-    // A filter says nothing of what it forbids: it is named where nothing else explains the refusal.
-    if found.is_empty() && host.filtered && (is(libc::EPERM) || is(libc::ENOSYS)) {
-        found.push(Missing::new(
+    found
+}
+
+/// What is likely where nothing else explains the refusal.
+fn of_what_cannot_be_seen(refused: &Refused<'_>, host: &Host) -> Option<Missing> {
+    // A filter says nothing of what it forbids.
+    if host.filtered && (refused.is(libc::EPERM) || refused.is(libc::ENOSYS)) {
+        return Some(Missing::new(
             "user namespaces",
             "a seccomp filter is in force, as container engines set it by default",
             "run the container with --security-opt seccomp=unconfined",
         ));
     }
-    if found.is_empty() && host.blind && stage == "clone" && is(libc::EPERM) {
-        found.push(Missing::new(
+    (host.blind && refused.at("clone", libc::EPERM)).then(|| {
+        Missing::new(
             "user namespaces",
             "the kernel refuses to make one, and without /proc it cannot be seen why: in a chroot it always does",
             "run outside of the chroot, or mount /proc to see more",
-        ));
-    }
-    found
+        )
+    })
 }
 
 #[cfg(test)]
