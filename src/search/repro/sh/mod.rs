@@ -9,7 +9,8 @@ use crate::overlays::{self, is_by_program};
 use crate::report::sentence::sentence;
 use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::{
-    Family, MountApi, MountFlag, NodeType, Operation, Overlay, PropagationType, UmountFlag,
+    self as op, Family, MountApi, MountFlag, NodeType, Operation, Overlay, PropagationType,
+    UmountFlag,
 };
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{StepPath, Timestamp};
@@ -177,24 +178,7 @@ fn command(
         }
         O::List(step) => {
             let path = named(step.path.as_ref())?;
-            let names = match values.get("names") {
-                Some(Value::List(names)) => {
-                    let names: Option<Vec<&str>> = names
-                        .iter()
-                        .map(|name| match name {
-                            Value::Text(name) if !name.contains(['\n', '\\']) => {
-                                Some(name.as_str())
-                            }
-                            _ => None,
-                        })
-                        .collect();
-                    names.map(|names| {
-                        names.iter().map(|name| format!("{name}\n")).collect::<String>()
-                    })
-                }
-                _ => None,
-            };
-            printed(format!("ls -A {path}/"), names.as_deref())
+            printed(format!("ls -A {path}/"), listed(values).as_deref())
         }
         O::Stat(step) if step.dirfd.is_none() => {
             let path = named(step.path.as_ref())?;
@@ -211,6 +195,16 @@ fn command(
         }
         _ => changing(operation, program).map(|line| Command { line, prints: None }),
     }
+}
+
+/// What ls(1) prints of the names in a directory; `None` where it would print one otherwise.
+fn listed(values: &Values) -> Option<String> {
+    let Some(Value::List(names)) = values.get("names") else { return None };
+    let line = |name: &Value| match name {
+        Value::Text(name) if !name.contains(['\n', '\\']) => Some(format!("{name}\n")),
+        _ => None,
+    };
+    names.iter().map(line).collect()
 }
 
 /// The format of stat(1) for the values that it says as they are compared, and what it prints.
@@ -272,45 +266,10 @@ fn changing(operation: &Operation, program: Option<&Implementation>) -> Result<S
             format!("{how} {} {}", word(&step.from)?, word(&step.to)?)
         }
         O::Symlink(step) => format!("ln -sT -- {} {}", quoted(&step.target), word(&step.path)?),
-        O::Mknod(step) if step.mode.is_none() => {
-            let path = word(&step.path)?;
-            match (step.kind, step.rdev) {
-                (NodeType::Char, Some(n)) => format!("mknod {path} c {} {}", n.major, n.minor),
-                (NodeType::Block, Some(n)) => format!("mknod {path} b {} {}", n.major, n.minor),
-                (NodeType::Fifo, _) => format!("mknod {path} p"),
-                _ => return refused("mknod(1) makes devices and pipes only"),
-            }
-        }
+        O::Mknod(step) if step.mode.is_none() => mknod(step)?,
         O::Chmod(step) => format!("chmod 0{:o} {}", step.mode.0, named(step.path.as_ref())?),
-        O::Chown(step) => {
-            let id = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
-            let group = match (step.uid, step.gid) {
-                (_, Some(gid)) => format!(":{gid}"),
-                // It has to be asked for, though neither changes.
-                (None, None) => ":".to_owned(),
-                (Some(_), None) => String::new(),
-            };
-            let how = if step.follow { "" } else { "-h " };
-            format!("chown {how}{}{group} {}", id(step.uid), named(step.path.as_ref())?)
-        }
-        O::Utimes(step) => {
-            let path = named(step.path.as_ref())?;
-            let how = if step.follow { "-c" } else { "-ch" };
-            match (step.atime, step.mtime) {
-                (None, Some(Timestamp::Seconds(time))) => {
-                    format!("touch {how} -m -d @{time} {path}")
-                }
-                (Some(Timestamp::Seconds(time)), None) => {
-                    format!("touch {how} -a -d @{time} {path}")
-                }
-                (Some(Timestamp::Seconds(one)), Some(Timestamp::Seconds(other)))
-                    if one == other =>
-                {
-                    format!("touch {how} -d @{one} {path}")
-                }
-                _ => return refused("touch(1) sets one time"),
-            }
-        }
+        O::Chown(step) => chown(step)?,
+        O::Utimes(step) => touch(step)?,
         O::Setxattr(step) if step.flag.is_none() => {
             let path = named(step.path.as_ref())?;
             format!(
@@ -325,6 +284,41 @@ fn changing(operation: &Operation, program: Option<&Implementation>) -> Result<S
         }
         O::Chdir(step) => format!("cd {}", word(&step.path)?),
         _ => return mounting(operation, program),
+    })
+}
+
+fn mknod(step: &op::Mknod) -> Result<String, String> {
+    let path = word(&step.path)?;
+    Ok(match (step.kind, step.rdev) {
+        (NodeType::Char, Some(n)) => format!("mknod {path} c {} {}", n.major, n.minor),
+        (NodeType::Block, Some(n)) => format!("mknod {path} b {} {}", n.major, n.minor),
+        (NodeType::Fifo, _) => format!("mknod {path} p"),
+        _ => return refused("mknod(1) makes devices and pipes only"),
+    })
+}
+
+fn chown(step: &op::Chown) -> Result<String, String> {
+    let id = |id: Option<u32>| id.map_or_else(String::new, |id| id.to_string());
+    let group = match (step.uid, step.gid) {
+        (_, Some(gid)) => format!(":{gid}"),
+        // It has to be asked for, though neither changes.
+        (None, None) => ":".to_owned(),
+        (Some(_), None) => String::new(),
+    };
+    let how = if step.follow { "" } else { "-h " };
+    Ok(format!("chown {how}{}{group} {}", id(step.uid), named(step.path.as_ref())?))
+}
+
+fn touch(step: &op::Utimes) -> Result<String, String> {
+    let path = named(step.path.as_ref())?;
+    let how = if step.follow { "-c" } else { "-ch" };
+    Ok(match (step.atime, step.mtime) {
+        (None, Some(Timestamp::Seconds(time))) => format!("touch {how} -m -d @{time} {path}"),
+        (Some(Timestamp::Seconds(time)), None) => format!("touch {how} -a -d @{time} {path}"),
+        (Some(Timestamp::Seconds(one)), Some(Timestamp::Seconds(other))) if one == other => {
+            format!("touch {how} -d @{one} {path}")
+        }
+        _ => return refused("touch(1) sets one time"),
     })
 }
 
