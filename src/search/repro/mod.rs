@@ -6,6 +6,8 @@
 pub mod c;
 pub mod sh;
 
+use compact_str::CompactString;
+
 use crate::scenario::implementation::Implementation;
 use crate::scenario::observe::{Observe, ObserveTree};
 use crate::scenario::operation::Operation;
@@ -148,12 +150,6 @@ fn of_outcome<'p>(step: std::borrow::Cow<'p, PlanStep>, outcome: &Outcome) -> Ex
 fn look<'p>(tree: &ObserveTree, found: &Result<Value, Outcome>, expected: &mut Vec<Expected<'p>>) {
     let Ok(Value::List(entries)) = found else { return };
     let actor = tree.actor.as_ref();
-    let text = |fields: &[Field], name: &str| {
-        fields.iter().find(|(key, _)| key == name).and_then(|(_, value)| match value {
-            Value::Text(text) => Some(text.to_string()),
-            _ => None,
-        })
-    };
     let mut paths: Vec<String> = entries
         .iter()
         .filter_map(|entry| match entry {
@@ -172,20 +168,7 @@ fn look<'p>(tree: &ObserveTree, found: &Result<Value, Outcome>, expected: &mut V
         if fields.iter().any(|(key, _)| key == "note" || key == "unreadable") {
             continue;
         }
-        let mut values = Values::new();
-        for (key, value) in fields {
-            match (key.as_str(), value) {
-                ("type" | "mode" | "size" | "rdev" | "nlink", value) => {
-                    values.insert(key.clone(), value.clone());
-                }
-                ("owner", Value::Text(owner)) => {
-                    let ids = owner.split(':').filter_map(|id| id.parse::<i64>().ok());
-                    let named = ["uid", "gid"].into_iter().zip(ids);
-                    values.extend(named.map(|(name, id)| (name.into(), Value::Number(id))));
-                }
-                _ => {}
-            }
-        }
+        let values = attributes(fields);
         add(expected, actor, "stat", &[("path", &at), ("follow", "false")], values);
         if let Some(content) = text(fields, "content").filter(|text| is_verbatim(text)) {
             add(expected, actor, "read", &[("path", &at)], one("data", content.into()));
@@ -200,22 +183,54 @@ fn look<'p>(tree: &ObserveTree, found: &Result<Value, Outcome>, expected: &mut V
             let names = Value::List(names.map(Value::from).collect());
             add(expected, actor, "list", &[("path", &at)], one("names", names));
         }
-        let xattrs = fields.iter().find(|(key, _)| key == "xattrs");
-        if let Some((_, Value::Map(xattrs))) = xattrs {
-            for (name, value) in xattrs {
-                // Origins and UUIDs are told as present, because they are others each time.
-                let is_told = value != &Value::from("present");
-                if let Value::Text(value) = value
-                    && is_told
-                    && is_verbatim(value)
-                {
-                    let values = one("value", Value::Text(value.clone()));
-                    let fields = [("path", at.as_str()), ("name", name), ("follow", "false")];
-                    add(expected, actor, "getxattr", &fields, values);
-                }
-            }
+        for (name, value) in xattrs(fields) {
+            let values = one("value", Value::Text(value.clone()));
+            let fields = [("path", at.as_str()), ("name", name), ("follow", "false")];
+            add(expected, actor, "getxattr", &fields, values);
         }
     }
+}
+
+fn text(fields: &[Field], name: &str) -> Option<String> {
+    fields.iter().find(|(key, _)| key == name).and_then(|(_, value)| match value {
+        Value::Text(text) => Some(text.to_string()),
+        _ => None,
+    })
+}
+
+/// What `stat` says of an entry of a tree.
+fn attributes(fields: &[Field]) -> Values {
+    let mut values = Values::new();
+    for (key, value) in fields {
+        match (key.as_str(), value) {
+            ("type" | "mode" | "size" | "rdev" | "nlink", value) => {
+                values.insert(key.clone(), value.clone());
+            }
+            ("owner", Value::Text(owner)) => {
+                let ids = owner.split(':').filter_map(|id| id.parse::<i64>().ok());
+                let named = ["uid", "gid"].into_iter().zip(ids);
+                values.extend(named.map(|(name, id)| (name.into(), Value::Number(id))));
+            }
+            _ => {}
+        }
+    }
+    values
+}
+
+/// The extended attributes of an entry of a tree that can be held against a value.
+fn xattrs(fields: &[Field]) -> impl Iterator<Item = (&str, &CompactString)> {
+    let of_entry = fields.iter().find(|(key, _)| key == "xattrs");
+    let xattrs = match of_entry {
+        Some((_, Value::Map(xattrs))) => &xattrs[..],
+        _ => &[],
+    };
+    xattrs.iter().filter_map(|(name, value)| match value {
+        // Origins and UUIDs are told as present, because they are others each time.
+        Value::Text(value) if value != "present" && is_verbatim(value) => {
+            Some((name.as_str(), value))
+        }
+        _ => None,
+    })
 }
 
 /// Adds the steps that look whether mount points are mounted. A table lists mounts that are covered too, which
