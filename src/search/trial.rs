@@ -173,18 +173,8 @@ impl Recipe {
         let name = self.families[usize::try_from(number / family::BLOCK % count).unwrap_or(0)];
         let mut family = self.family(name, number)?;
         let mut random = Random::of(self.seed, number);
-        let mut plan = Plan {
-            id: format!("{name}-{}-{number}", self.seed),
-            needs: family.needs(),
-            world: family.world(&mut random),
-            steps: Vec::new(),
-            observe: Vec::new(),
-            timeout_ms: 1000 * DEFAULT_TIMEOUT,
-            keep: false,
-            trace: false,
-            runtime: None,
-            overlay: None,
-        };
+        let id = format!("{name}-{}-{number}", self.seed);
+        let mut plan = without_steps(id, &mut *family, &mut random);
         let length = random.between(STEPS.0, STEPS.1);
         let mut prediction = nothing();
         let mut steps = Vec::with_capacity(length);
@@ -223,6 +213,22 @@ impl Recipe {
             prediction = self.predict(&plan, self.check);
         }
         Some(Made { trial: Trial { number, plan }, prediction, is_twin: false })
+    }
+}
+
+/// A plan of a family with the world alone.
+fn without_steps(id: String, family: &mut dyn Family, random: &mut Random) -> Plan {
+    Plan {
+        id,
+        needs: family.needs(),
+        world: family.world(random),
+        steps: Vec::new(),
+        observe: Vec::new(),
+        timeout_ms: 1000 * DEFAULT_TIMEOUT,
+        keep: false,
+        trace: false,
+        runtime: None,
+        overlay: None,
     }
 }
 
