@@ -371,23 +371,12 @@ impl Roots {
                 }
             }
             Operation::PivotRoot(step) => {
-                let (old, new) = (stand.root.clone(), at(&step.new_root));
-                for other in self.stands.values_mut().chain([stand]) {
-                    let was = other.clone();
-                    other.root = if was.root == old { new.clone() } else { was.root };
-                    other.cwd = if was.cwd == old { new.clone() } else { was.cwd };
-                }
+                let new = at(&step.new_root);
+                self.follow_pivot(stand, &new);
             }
             Operation::Mkdir(step) => drop(self.directories.insert(at(&step.path))),
             Operation::Rmdir(step) => drop(self.directories.remove(&at(&step.path))),
-            Operation::Rename(step) => {
-                let (from, to) = (at(&step.from), at(&step.to));
-                let moved = |path: &String| match path.strip_prefix(from.as_str()) {
-                    Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{to}{rest}"),
-                    _ => path.clone(),
-                };
-                self.directories = self.directories.iter().map(moved).collect();
-            }
+            Operation::Rename(step) => self.follow_rename(&at(&step.from), &at(&step.to)),
             Operation::Bind(Bind { at: point, .. })
             | Operation::Rbind(Rbind { at: point, .. })
             | Operation::Mount(Mount { at: point, .. }) => {
@@ -415,6 +404,24 @@ impl Roots {
             }
             _ => {}
         }
+    }
+
+    /// pivot_root(2) takes everybody along who was at the old root.
+    fn follow_pivot(&mut self, stand: &mut Stand, new: &str) {
+        let old = stand.root.clone();
+        for other in self.stands.values_mut().chain([stand]) {
+            let was = other.clone();
+            other.root = if was.root == old { new.to_owned() } else { was.root };
+            other.cwd = if was.cwd == old { new.to_owned() } else { was.cwd };
+        }
+    }
+
+    fn follow_rename(&mut self, from: &str, to: &str) {
+        let moved = |path: &String| match path.strip_prefix(from) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{to}{rest}"),
+            _ => path.clone(),
+        };
+        self.directories = self.directories.iter().map(moved).collect();
     }
 }
 
