@@ -352,29 +352,7 @@ impl Guest {
     fn take(&mut self, reply: Reply) {
         match reply {
             Reply::Hello { protocol, environment, notes } => {
-                if protocol != PROTOCOL {
-                    self.end(&format!("its agent speaks protocol {protocol}, not {PROTOCOL}"));
-                    return;
-                }
-                if self.boot.as_ref().is_some_and(|boot| boot.up) {
-                    self.lied("it said twice what it is");
-                    return;
-                }
-                let known = self.environment.as_ref().map(|known| &known.release);
-                if let Some(known) = known.filter(|known| **known != environment.release) {
-                    let is = environment.release.escape_debug();
-                    self.lied(&format!("it is Linux {is}, and was {} before", known.clone()));
-                    return;
-                }
-                let note = self.qemu.as_ref().and_then(Qemu::note);
-                self.environment.get_or_insert(Environment { note, ..*environment });
-                if let Some(boot) = &mut self.boot {
-                    boot.up = true;
-                    for note in notes {
-                        boot.console.feed(format!("nsharness: {note}\n").as_bytes());
-                    }
-                }
-                self.send();
+                self.greeted(protocol, *environment, &notes);
             }
             Reply::Taken { bytes } => {
                 if let Some(boot) = &mut self.boot {
@@ -383,18 +361,7 @@ impl Guest {
                     boot.on_the_way -= new;
                 }
             }
-            Reply::Begun { number } => {
-                let next = |job: &&mut Job| job.number == number && job.sent && !job.begun;
-                let Some(job) = self.jobs.front_mut().filter(next) else {
-                    self.lied("it began a plan out of turn");
-                    return;
-                };
-                job.begun = true;
-                let time = job.time();
-                if let Some(boot) = &mut self.boot {
-                    boot.deadline = Instant::now() + time;
-                }
-            }
+            Reply::Begun { number } => self.begun(number),
             Reply::Leaving => {
                 if let Some(boot) = &mut self.boot {
                     boot.leaving = true;
@@ -408,6 +375,47 @@ impl Guest {
             Reply::AnswerAll { number, transcripts, troubles } => {
                 self.answered(number, Answer::All(transcripts), &troubles);
             }
+        }
+    }
+
+    /// It has booted, and says what it is.
+    fn greeted(&mut self, protocol: u32, environment: Environment, notes: &[String]) {
+        if protocol != PROTOCOL {
+            self.end(&format!("its agent speaks protocol {protocol}, not {PROTOCOL}"));
+            return;
+        }
+        if self.boot.as_ref().is_some_and(|boot| boot.up) {
+            self.lied("it said twice what it is");
+            return;
+        }
+        let known = self.environment.as_ref().map(|known| &known.release);
+        if let Some(known) = known.filter(|known| **known != environment.release) {
+            let is = environment.release.escape_debug();
+            self.lied(&format!("it is Linux {is}, and was {} before", known.clone()));
+            return;
+        }
+        let note = self.qemu.as_ref().and_then(Qemu::note);
+        self.environment.get_or_insert(Environment { note, ..environment });
+        if let Some(boot) = &mut self.boot {
+            boot.up = true;
+            for note in notes {
+                boot.console.feed(format!("nsharness: {note}\n").as_bytes());
+            }
+        }
+        self.send();
+    }
+
+    /// It begins the first of what it was asked: the time runs from here.
+    fn begun(&mut self, number: usize) {
+        let next = |job: &&mut Job| job.number == number && job.sent && !job.begun;
+        let Some(job) = self.jobs.front_mut().filter(next) else {
+            self.lied("it began a plan out of turn");
+            return;
+        };
+        job.begun = true;
+        let time = job.time();
+        if let Some(boot) = &mut self.boot {
+            boot.deadline = Instant::now() + time;
         }
     }
 
