@@ -433,29 +433,35 @@ impl<'s> Search<'s> {
             if !self.metacopy || self.last {
                 return Ok(Some(found));
             }
-        } else {
-            self.is_dir |= is_last;
-            if self.last {
-                return Ok(Some(found));
-            }
-            match reading.opacity(tree, found) {
-                Opacity::Opaque => {
-                    self.end(spot);
-                    if is_last {
-                        self.opaque = Some(spot);
-                    }
-                    return Ok(Some(found));
-                }
-                Opacity::HoldsWhiteouts
-                    if is_last && self.stack.layers[layer].role == Role::Lower =>
-                {
-                    self.holds_whiteouts.push(layer);
-                }
-                Opacity::HoldsWhiteouts | Opacity::None => {}
-            }
+        } else if self.is_end_in_dir(spot, is_last) {
+            return Ok(Some(found));
         }
         self.follow(spot, start, end)?;
         Ok(Some(found))
+    }
+
+    /// Whether a directory ends the search: it is the last that is asked for, or opaque.
+    fn is_end_in_dir(&mut self, spot: Spot, is_last: bool) -> bool {
+        let (layer, found) = spot;
+        self.is_dir |= is_last;
+        if self.last {
+            return true;
+        }
+        let of = &self.stack.layers[layer];
+        match self.stack.reading.opacity(&of.tree, found) {
+            Opacity::Opaque => {
+                self.end(spot);
+                if is_last {
+                    self.opaque = Some(spot);
+                }
+                return true;
+            }
+            Opacity::HoldsWhiteouts if is_last && of.role == Role::Lower => {
+                self.holds_whiteouts.push(layer);
+            }
+            Opacity::HoldsWhiteouts | Opacity::None => {}
+        }
+        false
     }
 
     /// The search goes no further.
