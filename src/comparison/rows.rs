@@ -155,21 +155,18 @@ fn status(told: &[Option<&Told>]) -> Line {
     Line { line: None, what: "status".to_owned(), cells: cells.collect(), causes }
 }
 
-/// What every target has where any of them differs from the first that answered.
-fn lines(columns: &[&Column], told: &[Option<&Told>]) -> Vec<Line> {
-    let answered: Vec<_> = told
-        .iter()
-        .enumerate()
-        .filter_map(|(index, told)| Some((index, (*told)?)))
-        .filter(|(_, told)| told.is_answered())
-        .collect();
-    let Some(((base, base_told), others)) = answered.split_first() else { return Vec::new() };
-    // By place: what the first has there, and those that have something else.
-    let mut places = BTreeMap::<(Part, String), (String, BTreeMap<usize, String>)>::new();
-    // Differences in the order in which they were found, for steps before observations.
-    let mut order: Vec<(Part, String)> = Vec::new();
+/// A place at which targets are compared.
+type Key = (Part, String);
+/// By place: what the first has there, and those that have something else.
+type Places = BTreeMap<Key, (String, BTreeMap<usize, String>)>;
+
+/// Where others differ from the first that answered, in the order in which that was found, for steps before
+/// observations.
+fn places(base: &Told, others: &[(usize, &Told)]) -> (Vec<Key>, Places) {
+    let mut places = Places::new();
+    let mut order: Vec<Key> = Vec::new();
     for (index, other) in others {
-        for difference in differences(base_told, other) {
+        for difference in differences(base, other) {
             let key = (difference.part, difference.path);
             if !order.contains(&key) {
                 order.push(key.clone());
@@ -179,6 +176,19 @@ fn lines(columns: &[&Column], told: &[Option<&Told>]) -> Vec<Line> {
         }
     }
     order.sort_by(|a, b| a.0.cmp(&b.0));
+    (order, places)
+}
+
+/// What every target has where any of them differs from the first that answered.
+fn lines(columns: &[&Column], told: &[Option<&Told>]) -> Vec<Line> {
+    let answered: Vec<_> = told
+        .iter()
+        .enumerate()
+        .filter_map(|(index, told)| Some((index, (*told)?)))
+        .filter(|(_, told)| told.is_answered())
+        .collect();
+    let Some(((base, base_told), others)) = answered.split_first() else { return Vec::new() };
+    let (order, places) = places(base_told, others);
     let mut lines = Vec::new();
     for key in &order {
         let Some((left, rights)) = places.get(key) else { continue };
@@ -194,16 +204,9 @@ fn lines(columns: &[&Column], told: &[Option<&Told>]) -> Vec<Line> {
             if !values.insert(right) {
                 continue;
             }
-            let before: Vec<Part> = order
-                .iter()
-                .filter(|(part, path)| {
-                    *part < key.0
-                        && places
-                            .get(&(part.clone(), path.clone()))
-                            .is_some_and(|(_, rights)| rights.contains_key(index))
-                })
-                .map(|(part, _)| part.clone())
-                .collect();
+            let differs = |key: &Key| places.get(key).is_some_and(|(_, r)| r.contains_key(index));
+            let before = order.iter().filter(|other| other.0 < key.0 && differs(other));
+            let before: Vec<Part> = before.map(|(part, _)| part.clone()).collect();
             let pair = ((columns[*base], *base_told), (columns[*index], other));
             for cause in causes(&key.0, &before, pair.0, pair.1) {
                 if !found.contains(&cause) {
