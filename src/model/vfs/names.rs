@@ -362,18 +362,7 @@ impl Machine<'_> {
         if slash {
             return self.refuse_by(&rules::NOT_A_DIRECTORY, Errno::ENOTDIR);
         }
-        if self.is_below(new.dir.dentry, source) {
-            return self.refuse_by(&rules::RENAME_INTO_ITSELF, Errno::EINVAL);
-        }
-        if let Some(target) = target
-            && self.is_below(old.dir.dentry, target)
-        {
-            return if how.exchange {
-                self.refuse_by(&rules::RENAME_INTO_ITSELF, Errno::EINVAL)
-            } else {
-                self.refuse_by(&rules::RENAME_ONTO_ANCESTOR, Errno::ENOTEMPTY)
-            };
-        }
+        self.deny_into_itself((old.dir, source), (new.dir, target), how)?;
         if target.is_some_and(|target| self.is_same_file(source, target))
             && self.by(&rules::RENAME_SAME_FILE)
         {
@@ -392,6 +381,25 @@ impl Machine<'_> {
             self.unmount_elsewhere(target);
         }
         Ok(())
+    }
+
+    /// Neither of two that change places is above where it goes to.
+    fn deny_into_itself(
+        &self,
+        (old_dir, source): (Place, DentryId),
+        (new_dir, target): (Place, Option<DentryId>),
+        how: RenameHow,
+    ) -> Res<()> {
+        if self.is_below(new_dir.dentry, source) {
+            return self.refuse_by(&rules::RENAME_INTO_ITSELF, Errno::EINVAL);
+        }
+        match target {
+            Some(target) if self.is_below(old_dir.dentry, target) => match how.exchange {
+                true => self.refuse_by(&rules::RENAME_INTO_ITSELF, Errno::EINVAL),
+                false => self.refuse_by(&rules::RENAME_ONTO_ANCESTOR, Errno::ENOTEMPTY),
+            },
+            _ => Ok(()),
+        }
     }
 
     /// Whether two names lead to the same inode; those of an overlay that are one file on disk need
