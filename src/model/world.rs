@@ -89,18 +89,17 @@ fn breakage(stage: String, halt: Halt) -> Breakage {
 }
 
 impl<'p> Machine<'p> {
-    /// A machine with an empty sandbox, and the sandbox's first process.
-    fn with_sandbox(plan: &Plan, profile: &'p Profile, rules: Citations) -> (Self, ProcId) {
-        let needs = &plan.needs;
-        let mut tables = Arena::<Mount>::default();
-        let placeholder = tables.next();
-        let mut machine = Self {
+    /// A machine with nothing in it. What it says of the sandbox is of nothing yet.
+    fn empty(profile: &'p Profile, rules: Citations) -> Self {
+        let mounts = Arena::default();
+        let sandbox_root = Place { mount: mounts.next(), dentry: Arena::default().next() };
+        Self {
             profile,
             rules,
             inodes: Arena::default(),
             dentries: Arena::default(),
             supers: Arena::default(),
-            mounts: std::mem::take(&mut tables),
+            mounts,
             lost: None,
             peer_groups: Vec::new(),
             mnt_nss: Arena::default(),
@@ -113,14 +112,21 @@ impl<'p> Machine<'p> {
             loops: Vec::new(),
             events: 0,
             sandbox_userns: Arena::default().next(),
-            sandbox_root: Place { mount: placeholder, dentry: Arena::default().next() },
-        };
+            sandbox_root,
+        }
+    }
+
+    /// A machine with an empty sandbox, and the sandbox's first process.
+    fn with_sandbox(plan: &Plan, profile: &'p Profile, rules: Citations) -> (Self, ProcId) {
+        let needs = &plan.needs;
+        let mut machine = Self::empty(profile, rules);
         let (userns, cred) = machine.sandbox_userns(needs);
         machine.sandbox_userns = userns;
         let ns = machine.mnt_nss.next();
         machine.mnt_nss.add(MntNs {
             owner: userns,
-            root: placeholder,
+            // Until it has one.
+            root: machine.mounts.next(),
             anonymous: false,
             sequence: 0,
             origin: None,
