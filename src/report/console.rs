@@ -212,20 +212,7 @@ impl Reporter for Console {
                 "warning: {file}: no scenario has this snapshot (nsharness snap prune)\n"
             ));
         }
-        let details = [
-            (summary.xfailed, "failed as known (counted as passed)"),
-            (summary.flaky, "passed only when asked again (counted as passed)"),
-            (summary.xpassed, "passed though known to fail"),
-            (summary.timeouts, "not ended in time"),
-            (summary.broken, "broken, so not answered"),
-            (summary.with_quirks, "with a known deviation of the kernel"),
-            (summary.not_run, "not run"),
-        ];
-        let details: Vec<_> = details
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
+        let details = details(summary);
         if !details.is_empty() {
             text.push_str(&format!("of these: {}\n", details.join(", ")));
         }
@@ -248,16 +235,7 @@ impl Reporter for Console {
         if summary.interrupted {
             text.push_str("interrupted: the report ends here\n");
         }
-        if totals.targets.len() > 1 {
-            let width = totals.targets.iter().map(|(target, _)| target.chars().count()).max();
-            let width = width.unwrap_or_default();
-            for (target, summary) in &totals.targets {
-                text.push_str(&format!("{target:<width$}  {}\n", in_short(summary)));
-                text.push_str(&by_level(summary, width));
-            }
-        } else {
-            text.push_str(&by_level(summary, 0));
-        }
+        text.push_str(&by_target(totals));
         // Who reads the last line alone must not take for whole what is not.
         let not_run = match summary.not_run {
             0 => String::new(),
@@ -267,6 +245,34 @@ impl Reporter for Console {
         text.push_str(&format!("summary: {}{not_run}{whole}\n", in_short(summary)));
         self.say(&text)
     }
+}
+
+/// What is counted beside passed, failed and skipped.
+fn details(summary: &Summary) -> Vec<String> {
+    let details = [
+        (summary.xfailed, "failed as known (counted as passed)"),
+        (summary.flaky, "passed only when asked again (counted as passed)"),
+        (summary.xpassed, "passed though known to fail"),
+        (summary.timeouts, "not ended in time"),
+        (summary.broken, "broken, so not answered"),
+        (summary.with_quirks, "with a known deviation of the kernel"),
+        (summary.not_run, "not run"),
+    ];
+    let details = details.iter().filter(|(count, _)| *count > 0);
+    details.map(|(count, what)| format!("{count} {what}")).collect()
+}
+
+/// The numbers of each target where there are several, and of each level.
+fn by_target(totals: &Totals) -> String {
+    if totals.targets.len() <= 1 {
+        return by_level(&totals.all, 0);
+    }
+    let width = totals.targets.iter().map(|(target, _)| target.chars().count()).max();
+    let width = width.unwrap_or_default();
+    let line = |(target, summary): &(String, Summary)| {
+        format!("{target:<width$}  {}\n{}", in_short(summary), by_level(summary, width))
+    };
+    totals.targets.iter().map(line).collect()
 }
 
 /// Who asks.
