@@ -98,26 +98,32 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     if let Err(why) = document::read(&text, "recorded") {
         eprintln!("warning: this is no scenario yet: {why}");
     }
-    let (steps, comments) = (recorded.steps(), recorded.comments());
-    let without = match comments {
-        0 => String::new(),
-        1 => ", 1 call has no step and is a comment".to_owned(),
-        more => format!(", {more} calls have no step and are comments"),
-    };
-    let Some(file) = &arguments.out else {
-        print(&text)?;
-        eprintln!("{steps} steps recorded{without}");
-        return Ok(ExitCode::AsExpected);
-    };
-    let what = file.display().to_string();
-    let written = Whole::create(file)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.flush()));
-    written.map_err(Trouble::environment(&what))?;
-    eprintln!("{steps} steps recorded in {what}{without}; next: nsharness run {what}");
+    arguments.write(&text, &recorded)?;
     Ok(ExitCode::AsExpected)
 }
 
 impl Arguments {
+    /// Writes the scenario, and says how much it has.
+    fn write(&self, text: &str, recorded: &Recorded) -> Result<(), Trouble> {
+        let (steps, comments) = (recorded.steps(), recorded.comments());
+        let without = match comments {
+            0 => String::new(),
+            1 => ", 1 call has no step and is a comment".to_owned(),
+            more => format!(", {more} calls have no step and are comments"),
+        };
+        let Some(file) = &self.out else {
+            print(text)?;
+            eprintln!("{steps} steps recorded{without}");
+            return Ok(());
+        };
+        let what = file.display().to_string();
+        let written = Whole::create(file)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.flush()));
+        written.map_err(Trouble::environment(&what))?;
+        eprintln!("{steps} steps recorded in {what}{without}; next: nsharness run {what}");
+        Ok(())
+    }
+
     /// The program in few words, for people.
     fn called(&self) -> String {
         const MOST: usize = 60;
