@@ -27,7 +27,7 @@ use crate::runtime::{self, bundle, options};
 use crate::sandbox::{Sandbox, ready_by};
 use crate::scenario::container::{BUNDLE, CONTAINER, Container};
 use crate::scenario::implementation::Implementation;
-use crate::scenario::operation::Operation;
+use crate::scenario::operation::{Create, Operation};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno, Name};
 use crate::sys;
@@ -138,27 +138,7 @@ impl Running {
         let tell =
             |arguments: Vec<String>| call(runtime, command, &arguments, Stdio::null(), Vec::new());
         let said = match operation {
-            Operation::Create(step) => {
-                let (ours, theirs) = UnixStream::pair().map_err(at("socketpair"))?;
-                let pid_file = format!("{RUN}/pid");
-                let options = ["--bundle", &format!("/{BUNDLE}"), "--pid-file", &pid_file];
-                let mut arguments: Vec<String> =
-                    options.iter().map(|&word| word.to_owned()).collect();
-                arguments.extend(step.no_pivot.then(|| "--no-pivot".to_owned()));
-                let passed = step.preserve_fds;
-                arguments.extend(passed.map(|count| format!("--preserve-fds={count}")));
-                arguments.push(id);
-                let open =
-                    step.open.iter().map(|path| File::open(path.as_str()).map(OwnedFd::from));
-                let open: Vec<_> = open.collect::<io::Result<_>>().map_err(at("open"))?;
-                let said = call(runtime, command, &arguments, OwnedFd::from(theirs).into(), open)?;
-                if let Said::Done(_) = said {
-                    let pid = fs::read_to_string(&pid_file).map_err(at("read the pid file"))?;
-                    self.pid = pid.trim().parse().ok();
-                    self.socket = Some(ours);
-                }
-                said
-            }
+            Operation::Create(step) => self.create(runtime, step)?,
             Operation::Kill(step) => {
                 let signal = step.signal.clone().unwrap_or_else(|| "TERM".to_owned());
                 let said = tell(vec![id, signal.clone()])?;
@@ -182,6 +162,27 @@ impl Running {
             Operation::State(_) => (state(&text, runtime), None),
             _ => (Outcome::done(), None),
         })
+    }
+
+    /// `create`, by which the process in the container is there, and can be asked.
+    fn create(&mut self, runtime: &Implementation, step: &Create) -> Result<Said, Breakage> {
+        let (ours, theirs) = UnixStream::pair().map_err(at("socketpair"))?;
+        let pid_file = format!("{RUN}/pid");
+        let options = ["--bundle", &format!("/{BUNDLE}"), "--pid-file", &pid_file];
+        let mut arguments: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
+        arguments.extend(step.no_pivot.then(|| "--no-pivot".to_owned()));
+        let passed = step.preserve_fds;
+        arguments.extend(passed.map(|count| format!("--preserve-fds={count}")));
+        arguments.push(CONTAINER.to_owned());
+        let open = step.open.iter().map(|path| File::open(path.as_str()).map(OwnedFd::from));
+        let open: Vec<_> = open.collect::<io::Result<_>>().map_err(at("open"))?;
+        let said = call(runtime, "create", &arguments, OwnedFd::from(theirs).into(), open)?;
+        if let Said::Done(_) = said {
+            let pid = fs::read_to_string(&pid_file).map_err(at("read the pid file"))?;
+            self.pid = pid.trim().parse().ok();
+            self.socket = Some(ours);
+        }
+        Ok(said)
     }
 
     /// `create` and `start` of a program that does both at once: it is called by `create`, which waits until the process
