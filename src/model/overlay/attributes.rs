@@ -6,7 +6,7 @@ use super::copy_up::Need;
 use super::{Identity, Overlay};
 use crate::model::halt::{Halt, Res, refuse};
 use crate::model::ids::IdKind;
-use crate::model::machine::{Cred, DentryId, FileType, Inode, InodeId, Kind, Machine, Place};
+use crate::model::machine::{DentryId, FileType, Inode, InodeId, Kind, Machine, Place};
 use crate::model::rules::overlay as rules;
 use crate::model::vfs::{Access, Attr, Change, Guard, has_privileges};
 use crate::scenario::scalar::Errno;
@@ -201,8 +201,7 @@ impl Machine<'_> {
     }
 
     /// Changes attributes: the file is copied up first, even if nothing changes.
-    pub fn ovl_setattr(&mut self, cred: &Rc<Cred>, dentry: DentryId, change: &Change) -> Res<()> {
-        let _ = cred;
+    pub fn ovl_setattr(&mut self, dentry: DentryId, change: &Change) -> Res<()> {
         let fs = self.overlay(dentry)?;
         let need = if change.size.is_some() { Need::Data } else { Need::Metadata };
         self.copy_up(dentry, need)?;
@@ -223,14 +222,7 @@ impl Machine<'_> {
     // ---- open files ----
 
     /// Opens a file of an overlay: what will be written is copied up now.
-    pub fn ovl_open(
-        &mut self,
-        cred: &Rc<Cred>,
-        dentry: DentryId,
-        write: bool,
-        truncate: bool,
-    ) -> Res<()> {
-        let _ = cred;
+    pub fn ovl_open(&mut self, dentry: DentryId, write: bool, truncate: bool) -> Res<()> {
         let fs = self.overlay(dentry)?;
         match self.file_type(self.inode(dentry)) {
             FileType::Dir => {
@@ -277,14 +269,7 @@ impl Machine<'_> {
     }
 
     /// Writes to an open file, as the mounter.
-    pub fn ovl_write(
-        &mut self,
-        cred: &Rc<Cred>,
-        dentry: DentryId,
-        offset: u64,
-        data: &[u8],
-    ) -> Res<usize> {
-        let _ = cred;
+    pub fn ovl_write(&mut self, dentry: DentryId, offset: u64, data: &[u8]) -> Res<usize> {
         let fs = self.overlay(dentry)?;
         if self.file_type(self.inode(dentry)) != FileType::File {
             return Ok(data.len());

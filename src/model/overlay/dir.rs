@@ -39,14 +39,7 @@ impl Overlay {
 
 impl Machine<'_> {
     /// Makes a file of an overlay: in the upper layer, with the mounter's rights and the maker's ids.
-    pub fn ovl_make(
-        &mut self,
-        cred: &Rc<Cred>,
-        dir: DentryId,
-        name: &str,
-        new: New<'_>,
-    ) -> Res<DentryId> {
-        let _ = cred;
+    pub fn ovl_make(&mut self, dir: DentryId, name: &str, new: New<'_>) -> Res<DentryId> {
         let fs = self.overlay(dir)?;
         let whiteout = matches!(new.kind, NewKind::Char(0, 0));
         self.deny(whiteout, &rules::MKNOD_WHITEOUT, Errno::EPERM)?;
@@ -65,18 +58,16 @@ impl Machine<'_> {
     }
 
     /// Makes a file without a name: in the directory of the upper layer.
-    pub fn ovl_tmpfile(&mut self, cred: &Rc<Cred>, dir: DentryId, new: New<'_>) -> Res<DentryId> {
-        let _ = cred;
+    pub fn ovl_tmpfile(&mut self, dir: DentryId, new: New<'_>) -> Res<DentryId> {
         let fs = self.overlay(dir)?;
         if !self.by(&rules::TMPFILE) {
             return refuse(Errno::EOPNOTSUPP);
         }
         self.copy_up(dir, Need::Metadata)?;
         self.ovl_want_write(&fs)?;
-        let maker = self.maker(&fs, new);
         let new = self.stored_new(&fs, new);
         let upper_dir = self.upper_of(dir)?;
-        let upper = self.fs_tmpfile(&maker, upper_dir, new)?;
+        let upper = self.fs_tmpfile(upper_dir, new)?;
         let inode = self.upper_inode(&fs, dir, upper);
         let sb = self.dentries[dir].sb;
         let name = "#".into();
@@ -194,14 +185,7 @@ impl Machine<'_> {
     }
 
     /// Makes one more name of a file, which is copied up for it.
-    pub fn ovl_link(
-        &mut self,
-        cred: &Rc<Cred>,
-        old: DentryId,
-        dir: DentryId,
-        name: &str,
-    ) -> Res<DentryId> {
-        let _ = cred;
+    pub fn ovl_link(&mut self, old: DentryId, dir: DentryId, name: &str) -> Res<DentryId> {
         let fs = self.overlay(dir)?;
         self.copy_up(old, Need::Metadata)?;
         self.copy_up(dir, Need::Metadata)?;
@@ -240,8 +224,7 @@ impl Machine<'_> {
     }
 
     /// Removes a name: what a lower layer has is hidden by a whiteout.
-    pub fn ovl_remove(&mut self, cred: &Rc<Cred>, victim: DentryId) -> Res<()> {
-        let _ = cred;
+    pub fn ovl_remove(&mut self, victim: DentryId) -> Res<()> {
         let fs = self.overlay(victim)?;
         let is_dir = self.is_dir(victim);
         let below = self.is_lower_positive(&fs, victim)?;

@@ -7,7 +7,7 @@ use super::options::Redirect;
 use super::xattrs::Mark;
 use super::{Child, Overlay};
 use crate::model::halt::{Halt, Res, refuse};
-use crate::model::machine::{Cred, DentryId, Machine};
+use crate::model::machine::{DentryId, Machine};
 use crate::model::rules::overlay as rules;
 use crate::model::vfs::{Access, RenameHow};
 use crate::scenario::scalar::Errno;
@@ -27,14 +27,12 @@ impl Machine<'_> {
     /// Renames a file of an overlay.
     pub fn ovl_rename(
         &mut self,
-        cred: &Rc<Cred>,
         old: DentryId,
         new_dir: DentryId,
         new_name: &str,
         target: Option<DentryId>,
         how: RenameHow,
     ) -> Res<()> {
-        let _ = cred;
         let fs = self.overlay(old)?;
         self.deny(how.whiteout, &rules::RENAME_WHITEOUT, Errno::EINVAL)?;
         let old_dir = self.dentries[old].parent;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Overlay;
 use crate::model::halt::{Halt, Res, refuse};
-use crate::model::machine::{Cred, DentryId, FsType, Machine, Place};
+use crate::model::machine::{DentryId, FsType, Machine, Place};
 use crate::model::rules::overlay as rules;
 use crate::scenario::scalar::Errno;
 
@@ -188,14 +188,12 @@ impl Machine<'_> {
     /// Sets an extended attribute: the file is copied up first, whatever comes of it.
     pub fn ovl_setxattr(
         &mut self,
-        cred: &Rc<Cred>,
         dentry: DentryId,
         name: &str,
         value: &[u8],
         create: bool,
         replace: bool,
     ) -> Res<()> {
-        let _ = cred;
         let fs = self.overlay(dentry)?;
         let escaped = self.real_name(&fs, name)?;
         let name = escaped.as_deref().unwrap_or(name);
@@ -246,8 +244,7 @@ impl Machine<'_> {
     }
 
     /// Removes an extended attribute: the lower file is asked first whether it has it.
-    pub fn ovl_removexattr(&mut self, cred: &Rc<Cred>, dentry: DentryId, name: &str) -> Res<()> {
-        let _ = cred;
+    pub fn ovl_removexattr(&mut self, dentry: DentryId, name: &str) -> Res<()> {
         let fs = self.overlay(dentry)?;
         let escaped = self.real_name(&fs, name)?;
         let name = escaped.as_deref().unwrap_or(name);

@@ -156,7 +156,7 @@ impl Machine<'_> {
         new: New<'_>,
     ) -> Res<DentryId> {
         match self.by_whom(dir) {
-            By::Overlay => self.ovl_make(cred, dir, name, new),
+            By::Overlay => self.ovl_make(dir, name, new),
             By::Nfs => self.nfs_make(cred, dir, name, new),
             By::Fixed => refuse(Errno::EPERM),
             By::Memory => {
@@ -167,9 +167,9 @@ impl Machine<'_> {
     }
 
     /// Makes a file without a name (`->tmpfile`).
-    pub fn fs_tmpfile(&mut self, cred: &Rc<Cred>, dir: DentryId, new: New<'_>) -> Res<DentryId> {
+    pub fn fs_tmpfile(&mut self, dir: DentryId, new: New<'_>) -> Res<DentryId> {
         match self.by_whom(dir) {
-            By::Overlay => self.ovl_tmpfile(cred, dir, new),
+            By::Overlay => self.ovl_tmpfile(dir, new),
             By::Nfs | By::Fixed => refuse(Errno::EOPNOTSUPP),
             By::Memory => {
                 let sb = self.dentries[dir].sb;
@@ -317,7 +317,7 @@ impl Machine<'_> {
         name: &str,
     ) -> Res<DentryId> {
         match self.by_whom(dir) {
-            By::Overlay => self.ovl_link(cred, old, dir, name),
+            By::Overlay => self.ovl_link(old, dir, name),
             By::Nfs => self.nfs_link(cred, old, dir, name),
             By::Fixed => refuse(Errno::EPERM),
             By::Memory => {
@@ -335,7 +335,7 @@ impl Machine<'_> {
     /// Removes a name (`->unlink`, `->rmdir`): ENOTEMPTY is the file system's to say.
     pub fn fs_remove(&mut self, cred: &Rc<Cred>, victim: DentryId) -> Res<()> {
         match self.by_whom(victim) {
-            By::Overlay => self.ovl_remove(cred, victim),
+            By::Overlay => self.ovl_remove(victim),
             By::Nfs => self.nfs_remove(cred, victim),
             By::Fixed => refuse(Errno::EPERM),
             By::Memory => {
@@ -381,7 +381,7 @@ impl Machine<'_> {
         how: RenameHow,
     ) -> Res<()> {
         match self.by_whom(old) {
-            By::Overlay => self.ovl_rename(cred, old, new_dir, new_name, target, how),
+            By::Overlay => self.ovl_rename(old, new_dir, new_name, target, how),
             By::Nfs => self.nfs_rename(cred, old, new_dir, new_name, target, how),
             By::Fixed => refuse(Errno::EPERM),
             By::Memory => self.memory_rename(cred, old, new_dir, new_name, target, how),
@@ -442,7 +442,7 @@ impl Machine<'_> {
     /// Changes attributes that may be changed (`->setattr`).
     pub fn fs_setattr(&mut self, cred: &Rc<Cred>, dentry: DentryId, change: &Change) -> Res<()> {
         match self.by_whom(dentry) {
-            By::Overlay => self.ovl_setattr(cred, dentry, change),
+            By::Overlay => self.ovl_setattr(dentry, change),
             By::Nfs => self.nfs_setattr(cred, dentry, change),
             By::Memory | By::Fixed => {
                 let now = self.now();
@@ -511,7 +511,7 @@ impl Machine<'_> {
         replace: bool,
     ) -> Res<()> {
         match self.by_whom(dentry) {
-            By::Overlay => self.ovl_setxattr(cred, dentry, name, value, create, replace),
+            By::Overlay => self.ovl_setxattr(dentry, name, value, create, replace),
             By::Nfs => self.nfs_setxattr(cred, dentry, name, value, create, replace),
             By::Fixed => refuse(Errno::EOPNOTSUPP),
             By::Memory => {
@@ -533,7 +533,7 @@ impl Machine<'_> {
     /// Removes an extended attribute; ENODATA where there is none.
     pub fn fs_removexattr(&mut self, cred: &Rc<Cred>, dentry: DentryId, name: &str) -> Res<()> {
         match self.by_whom(dentry) {
-            By::Overlay => self.ovl_removexattr(cred, dentry, name),
+            By::Overlay => self.ovl_removexattr(dentry, name),
             By::Nfs => self.nfs_removexattr(cred, dentry, name),
             By::Fixed => refuse(Errno::EOPNOTSUPP),
             By::Memory => {
@@ -568,7 +568,7 @@ impl Machine<'_> {
         truncate: bool,
     ) -> Res<()> {
         match self.by_whom(dentry) {
-            By::Overlay => self.ovl_open(cred, dentry, write, truncate),
+            By::Overlay => self.ovl_open(dentry, write, truncate),
             By::Nfs => self.nfs_open(cred, dentry, write, truncate),
             By::Memory | By::Fixed => Ok(()),
         }
@@ -603,7 +603,7 @@ impl Machine<'_> {
         data: &[u8],
     ) -> Res<usize> {
         match self.by_whom(dentry) {
-            By::Overlay => self.ovl_write(cred, dentry, offset, data),
+            By::Overlay => self.ovl_write(dentry, offset, data),
             By::Nfs => self.nfs_write(cred, dentry, offset, data),
             By::Memory => self.memory_write(dentry, offset, data),
             By::Fixed if self.is_userns_limit(dentry) => self.set_userns_limit(cred, data),

@@ -155,7 +155,7 @@ impl Machine<'_> {
         self.may(&cred, dir, Access::CHANGE_DIR)?;
         let mode = self.prepared(who, &cred, dir, &NewKind::File, mode);
         let new = self.new_file(&cred, dir, NewKind::File, mode);
-        let dentry = self.fs_tmpfile(&cred, dir.dentry, new)?;
+        let dentry = self.fs_tmpfile(dir.dentry, new)?;
         Ok(self.opened(&cred, Place { mount: dir.mount, dentry }, how))
     }
 
