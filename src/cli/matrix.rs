@@ -8,7 +8,7 @@ use super::on::{NamedPrograms, On, cores, guests_at_once};
 use super::reports::{Again, stream, whole};
 use super::select::{OfShard, Selected, Selection};
 use super::settings::Applied;
-use super::{Trouble, print};
+use super::{Trouble, print, watch_for_interrupts};
 use crate::exit_code::ExitCode;
 use crate::kernel::Flavour;
 use crate::kernel::cache::Cache;
@@ -20,7 +20,6 @@ use crate::report::matrix::{Collector, Matrix, Shown};
 use crate::report::{Reporter, Totals};
 use crate::run::{Options, Share, exit_code, run};
 use crate::snapshot::Mode;
-use crate::sys;
 use crate::target::open::Means;
 use crate::target::{Target, Targets, Which};
 
@@ -136,8 +135,7 @@ pub fn execute(arguments: &Arguments, applied: &Applied) -> Result<ExitCode, Tro
     let programs = arguments.programs.find()?.beside_kernel();
     let jobs = arguments.jobs.map_or_else(cores, usize::from);
     let hosts = on.workers(jobs, 1 + programs.count())?;
-    sys::watch_for_interrupts()
-        .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
+    watch_for_interrupts()?;
     let mut selected = arguments.selection.cases()?;
     selected.keep(&arguments.shard);
     let mut probes = probe::wanted(&selected.cases);

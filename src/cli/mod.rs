@@ -38,6 +38,7 @@ use clap::{FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::diag::Diagnostic;
 use crate::exit_code::ExitCode;
 use crate::missing::Missing;
+use crate::sys;
 use settings::{Applied, Settings};
 
 /// What the help ends with.
@@ -298,6 +299,12 @@ fn complain(trouble: &Trouble) -> ExitCode {
 }
 
 /// Prints to standard output; a reader that has gone away is no error.
+/// From here on an interruption is noticed, and ends what goes on in order.
+fn watch_for_interrupts() -> Result<(), Trouble> {
+    sys::watch_for_interrupts()
+        .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))
+}
+
 fn print(text: &str) -> Result<(), Trouble> {
     let mut out = anstream::stdout();
     told(out.write_all(text.as_bytes()).and_then(|()| out.flush()))

@@ -8,7 +8,7 @@ use super::on::{NamedPrograms, On, cores, guests_at_once};
 use super::reports::{Again, Reports};
 use super::select::{OfShard, Selected, Selection};
 use super::settings::Applied;
-use super::{Trouble, print};
+use super::{Trouble, print, watch_for_interrupts};
 use crate::exit_code::ExitCode;
 use crate::last::{AUTO, Last, Memory};
 use crate::links;
@@ -17,7 +17,6 @@ use crate::probe;
 use crate::run::{Asked, Options, Record, Share, Takes};
 use crate::scenario::Case;
 use crate::snapshot::Mode;
-use crate::sys;
 use crate::target::Targets;
 use crate::target::open::Means;
 use crate::target::recording::Recording;
@@ -310,8 +309,7 @@ pub fn execute(mut arguments: Arguments, applied: &Applied) -> Result<ExitCode, 
     let programs = arguments.programs.find()?;
     // Beside the programs the kernel itself is asked.
     let hosts = arguments.on.workers(jobs, 1 + programs.count())?;
-    sys::watch_for_interrupts()
-        .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
+    watch_for_interrupts()?;
     let mut selected = arguments.selection.cases()?;
     let names = arguments.on.names(&programs);
     if let Some(last) = &last {

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::on::cores;
 use super::select::Selection;
-use super::{Trouble, print};
+use super::{Trouble, print, watch_for_interrupts};
 use crate::diag::did_you_mean;
 use crate::exit_code::ExitCode;
 use crate::named::Named;
@@ -24,7 +24,6 @@ use crate::search::keep::{Keeper, Repro, predicted, reproduction};
 use crate::search::write::{Origin, scenario};
 use crate::search::{Cause, Finding, SearchError, family};
 use crate::shard::Shard;
-use crate::sys;
 use crate::target::Target;
 use crate::worker::arena::Check;
 
@@ -371,8 +370,7 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
     if let Some(keeper) = keeper.as_ref().filter(|_| arguments.resume) {
         options.from = keeper.next();
     }
-    sys::watch_for_interrupts()
-        .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
+    watch_for_interrupts()?;
     let mut teller = Teller::new(options.clone(), arguments.quiet, keeper);
     let haul = search(&options, &mut teller);
     teller.bar.finish_and_clear();

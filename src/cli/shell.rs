@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::Trouble;
 use super::on::On;
 use super::select::Selection;
+use super::{Trouble, watch_for_interrupts};
 use crate::diag::did_you_mean;
 use crate::exit_code::ExitCode;
 use crate::missing::Missing;
@@ -17,7 +17,6 @@ use crate::scenario::container::CONTAINER;
 use crate::scenario::operation::Operation;
 use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::scalar::Name;
-use crate::sys;
 use crate::target::Target;
 use crate::target::open::candidates;
 use crate::terminal::terminal;
@@ -102,8 +101,7 @@ pub struct Visited {
 
 /// Takes the steps of a plan where the place says, and lets a program in.
 pub fn visit(case: &Case, plan: &Plan, shell: &Shell, place: &Place) -> Result<Visited, Trouble> {
-    sys::watch_for_interrupts()
-        .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
+    watch_for_interrupts()?;
     let [target] = place.on.named() else {
         return Err(Trouble::Usage("a shell is on one target: name one".to_owned()));
     };

@@ -1,8 +1,8 @@
 //! `nsharness simulate`
 
-use super::Trouble;
 use super::reports::Reports;
 use super::select::{OfShard, Selection};
+use super::{Trouble, watch_for_interrupts};
 use crate::exit_code::ExitCode;
 use crate::kernel;
 use crate::missing::Missing;
@@ -11,7 +11,6 @@ use crate::probe::{self, Environment};
 use crate::run::{Asked, Options, Share, Takes};
 use crate::scenario::condition::KernelVersion;
 use crate::snapshot::Mode;
-use crate::sys;
 use crate::target::model::Model;
 use crate::target::recording::Recording;
 use crate::target::{Opener, Target, Targets, Unopened, Which};
@@ -144,8 +143,7 @@ impl Arguments {
 const MODEL: &str = "model";
 
 pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
-    sys::watch_for_interrupts()
-        .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))?;
+    watch_for_interrupts()?;
     let mut selected = arguments.selection.cases()?;
     selected.keep(&arguments.shard);
     let mut asked = Vec::new();
