@@ -246,12 +246,14 @@ pub fn errno(error: rustix::io::Errno) -> Errno {
 }
 
 /// A failure in making a sandbox.
+/// What it means that a system call failed at some stage.
+pub fn breakage(stage: impl Into<String>, errno: Errno) -> Breakage {
+    let (stage, detail) = (stage.into(), errno.to_string());
+    Breakage { stage, detail, errno: Some(ErrnoName(errno as i32)) }
+}
+
 fn broke(what: &str, errno: Errno) -> Breakage {
-    Breakage {
-        stage: format!("sandbox: {what}"),
-        detail: errno.to_string(),
-        errno: Some(ErrnoName(errno as i32)),
-    }
+    breakage(format!("sandbox: {what}"), errno)
 }
 
 /// Writes the maps of a child from outside: as root by itself, as an ordinary user by newuidmap(1).

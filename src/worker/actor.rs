@@ -20,7 +20,7 @@ use super::perform::{State, Step, perform};
 use super::shell::{self, Visit};
 use super::traced;
 use crate::channel;
-use crate::sandbox::{Sandbox, errno, namespace_flag};
+use crate::sandbox::{Sandbox, breakage, errno, namespace_flag};
 use crate::scenario::operation::{Namespace, Operation};
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
@@ -140,11 +140,9 @@ impl<'p> Process<'p> {
         let reply = match become_it {
             Ok(Life::Begins) => Reply::Ready(self.pid()),
             Ok(Life::Over) => return,
-            Err((what, errno)) => Reply::Broke(Breakage {
-                stage: format!("actor {}: {what}", self.name),
-                detail: errno.to_string(),
-                errno: Some(ErrnoName(errno as i32)),
-            }),
+            Err((what, errno)) => {
+                Reply::Broke(breakage(format!("actor {}: {what}", self.name), errno))
+            }
         };
         self.take_steps(reply);
     }

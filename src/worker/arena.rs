@@ -371,6 +371,5 @@ fn open_here() -> Result<OwnedFd, Errno> {
 }
 
 fn broke(what: &str, errno: Errno) -> Breakage {
-    let errno_name = crate::scenario::scalar::Errno(errno as i32);
-    Breakage { stage: format!("arena: {what}"), detail: errno.to_string(), errno: Some(errno_name) }
+    sandbox::breakage(format!("arena: {what}"), errno)
 }

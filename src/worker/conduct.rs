@@ -19,7 +19,7 @@ use super::sharing::Sharing;
 use super::shell::{Told, Visit};
 use super::{container, traced, world};
 use crate::channel;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{self, Sandbox};
 use crate::scenario::container::CONTAINER;
 use crate::scenario::operation::{Family, Operation};
 use crate::scenario::plan::{Plan, PlanStep};
@@ -174,11 +174,7 @@ impl<'p> Conductor<'p> {
                 conductor.start_actor(name, process, stack)?;
             }
         }
-        guard::close(plan).map_err(|errno| Breakage {
-            stage: "prctl PR_SET_DUMPABLE".to_owned(),
-            detail: errno.to_string(),
-            errno: Some(Errno(errno as i32)),
-        })?;
+        guard::close(plan).map_err(|errno| sandbox::breakage("prctl PR_SET_DUMPABLE", errno))?;
         Ok(conductor)
     }
 

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::Answer;
 use super::tools::{PLACE, TERMINFO, Tools};
 use crate::channel;
-use crate::sandbox::errno;
-use crate::scenario::scalar::{Errno as ErrnoName, Name};
+use crate::sandbox::{breakage, errno};
+use crate::scenario::scalar::Name;
 use crate::sys::{self, Mark};
 use crate::trace::Event;
 use crate::transcript::{Breakage, Outcome};
@@ -130,11 +130,7 @@ impl Visit {
     /// # Errors
     /// Where there can be no child.
     pub fn run(&self) -> Result<i32, Breakage> {
-        let broke = |what: &str, errno: Errno| Breakage {
-            stage: format!("shell: {what}"),
-            detail: errno.to_string(),
-            errno: Some(ErrnoName(errno as i32)),
-        };
+        let broke = |what: &str, errno: Errno| breakage(format!("shell: {what}"), errno);
         let (program, arguments, environment) = self.command();
         match sys::fork().map_err(|errno| broke("fork", errno))? {
             None => {

@@ -19,8 +19,8 @@ use super::shell::Terminal;
 use crate::interpreter::{interpreter_header, with_interpreter};
 use crate::missing::Missing;
 use crate::programs;
-use crate::sandbox::{MARK, errno};
-use crate::scenario::scalar::{Errno as ErrnoName, ProgramName};
+use crate::sandbox::{self, MARK, errno};
+use crate::scenario::scalar::ProgramName;
 use crate::sys;
 use crate::transcript::Breakage;
 
@@ -337,9 +337,5 @@ fn enter_and_mount(
 const STAGE: &str = "shell: its tools";
 
 fn broke(what: &str, errno: Errno) -> Breakage {
-    Breakage {
-        stage: format!("{STAGE}: {what}"),
-        detail: errno.to_string(),
-        errno: Some(ErrnoName(errno as i32)),
-    }
+    sandbox::breakage(format!("{STAGE}: {what}"), errno)
 }

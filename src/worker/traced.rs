@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
 
 use super::shell::{Told, Visit};
-use crate::sandbox::Ended;
+use crate::sandbox::{Ended, breakage};
 use crate::scenario::plan::Plan;
 use crate::sys::{self, Child, Mark};
 use crate::trace::{Call, Event, Kind, Watcher, signature, trace};
@@ -22,12 +22,7 @@ const MOST: usize = 1000;
 /// # Errors
 /// Where that is forbidden.
 pub fn begin() -> Result<(), Breakage> {
-    let at = |what: &'static str| {
-        move |errno: Errno| {
-            let errno_name = crate::scenario::scalar::Errno(errno as i32);
-            Breakage { stage: what.to_owned(), detail: errno.to_string(), errno: Some(errno_name) }
-        }
-    };
+    let at = |what: &'static str| move |errno: Errno| breakage(what, errno);
     nix::sys::ptrace::traceme().map_err(at("trace: ptrace PTRACE_TRACEME"))?;
     raise(Signal::SIGSTOP).map_err(at("trace: raise SIGSTOP"))
 }
