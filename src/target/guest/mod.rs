@@ -1,6 +1,7 @@
 //! Other kernels that nsharness boots by itself, and asks through an agent that is their init.
 
 pub mod agent;
+mod boot;
 mod console;
 pub mod frame;
 mod image;
@@ -15,12 +16,10 @@ mod uml;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::through::Through;
 use super::{Answer, Unopened, Witness};
@@ -33,10 +32,8 @@ use crate::transcript::{Breakage, Transcript};
 use crate::variables;
 use crate::worker::arena::{self, Check};
 
-use console::Console;
-use frame::{Decoder, Encoder};
-use machine::Machine;
-use message::{PROTOCOL, Reply, Request, WINDOW};
+use boot::Boot;
+use message::{PROTOCOL, Reply, Request};
 use modules::Modules;
 pub use passage::There;
 use qemu::Qemu;
@@ -51,8 +48,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const DEPTH: usize = 8;
 /// How often in a row a guest may end without having answered anything, before it is given up.
 const TRIES: u32 = 3;
-/// How many pieces of what it says and prints are read before something else is looked at: it may never stop.
-const AT_ONCE: usize = 64;
 /// The memory of a guest in MiB. It takes of the host's what is used of it.
 const MEMORY: u32 = 512;
 
@@ -153,28 +148,6 @@ pub struct Guest {
     /// What went wrong that is in no answer.
     troubles: Vec<String>,
     environment: Option<Environment>,
-}
-
-/// One life of a guest.
-#[derive(Debug)]
-struct Boot {
-    machine: Machine,
-    console: Console,
-    encoder: Encoder,
-    decoder: Decoder,
-    /// What was not yet taken by the line.
-    out: Vec<u8>,
-    /// How many bytes are on their way, and how many the agent has taken before them.
-    on_the_way: usize,
-    taken: usize,
-    /// Whether it has said hello.
-    up: bool,
-    /// Whether it was asked anything.
-    used: bool,
-    /// Whether it has said that it ends.
-    leaving: bool,
-    /// When it should have said something.
-    deadline: Instant,
 }
 
 #[derive(Debug)]
@@ -333,19 +306,7 @@ impl Guest {
             None => uml::start(&self.kernel, &self.initramfs, memory, self.place)?,
             Some(qemu) => qemu.start(&self.kernel, &self.initramfs, memory)?,
         };
-        Ok(Boot {
-            machine,
-            console: Console::default(),
-            encoder: Encoder::default(),
-            decoder: Decoder::default(),
-            out: Vec::new(),
-            on_the_way: 0,
-            taken: 0,
-            up: false,
-            used: false,
-            leaving: false,
-            deadline: Instant::now() + patience(self.kernel.flavour),
-        })
+        Ok(Boot::of(machine, Instant::now() + patience(self.kernel.flavour)))
     }
 
     /// Takes what the agent says.
@@ -535,123 +496,6 @@ impl Guest {
         let mut transcript = Transcript::broken(breakage);
         transcript.evidence.insert(CONSOLE.to_owned(), console.to_owned());
         self.ready.push_back((job.ticket, Answer::Asked(Box::new(transcript))));
-    }
-}
-
-impl Boot {
-    /// Waits for a reply, at most this long; what went wrong where there will be none.
-    fn wait(&mut self, wait: Duration) -> Result<Option<Reply>, String> {
-        let until = Instant::now() + wait;
-        loop {
-            match self.decoder.decode() {
-                // Who says nothing but that, and never stops, must not hold up the end of its time.
-                Ok(Some(Reply::Taken { .. })) if Instant::now() >= self.deadline => {}
-                Ok(Some(reply)) => return Ok(Some(reply)),
-                Ok(None) => {}
-                Err(error) => return Err(format!("what it says cannot be understood: {error}")),
-            }
-            self.flush().map_err(|error| format!("it cannot be asked: {error}"))?;
-            let now = Instant::now();
-            if now >= self.deadline {
-                let what = if self.up { "answer" } else { "come up" };
-                return Err(format!("it did not {what} in time"));
-            }
-            let left = until.min(self.deadline).saturating_duration_since(now);
-            if !self.poll(left).map_err(|error| format!("it cannot be waited for: {error}"))? {
-                return Ok(None);
-            }
-            let (open, alive) = (self.read_channel(), self.is_alive());
-            self.read_console();
-            if !alive {
-                self.machine.end_rest();
-            }
-            if !alive && !open {
-                // Its last words may have come meanwhile.
-                return self.decoder.decode().ok().flatten().map(Some).ok_or("it ended".to_owned());
-            }
-        }
-    }
-
-    /// Whether something has come before the time is up.
-    fn poll(&self, wait: Duration) -> io::Result<bool> {
-        let writes = !self.out.is_empty() && self.room() > 0;
-        let write = if writes { PollFlags::POLLOUT } else { PollFlags::empty() };
-        let mut fds = [
-            PollFd::new(self.machine.channel.as_fd(), PollFlags::POLLIN | write),
-            PollFd::new(self.machine.console.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.machine.ended(), PollFlags::POLLIN),
-        ];
-        // Rounded up: not to look a thousand times whether it is time.
-        let timeout =
-            PollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, timeout) {
-            Ok(ready) => Ok(ready > 0),
-            Err(nix::errno::Errno::EINTR) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    fn is_alive(&self) -> bool {
-        let mut fds = [PollFd::new(self.machine.ended(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO) == Ok(0)
-    }
-
-    /// Takes in what came over the line, as much as is understood at once; whether more may come.
-    fn read_channel(&mut self) -> bool {
-        let mut bytes = [0; 64 << 10];
-        for _ in 0..AT_ONCE {
-            match self.machine.channel.read(&mut bytes) {
-                Ok(0) => return false,
-                Ok(length) => self.decoder.feed(&bytes[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return false,
-            }
-        }
-        true
-    }
-
-    fn read_console(&mut self) {
-        let mut bytes = [0; 16 << 10];
-        for _ in 0..AT_ONCE {
-            match self.machine.console.read(&mut bytes) {
-                Ok(length) if length > 0 => self.console.feed(&bytes[..length]),
-                _ => return,
-            }
-        }
-    }
-
-    /// How many bytes more may be on their way.
-    fn room(&self) -> usize {
-        WINDOW.saturating_sub(self.on_the_way)
-    }
-
-    /// Writes as much as the line takes now.
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.out.is_empty() && self.room() > 0 {
-            let next = self.out.len().min(self.room());
-            match self.machine.channel.write(&self.out[..next]) {
-                Ok(length) => {
-                    drop(self.out.drain(..length));
-                    self.on_the_way += length;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Its end is seen by whoever reads.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => self.out.clear(),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Why it ended, with what the console says to it.
-    fn explain(&mut self, why: &str) -> String {
-        self.read_console();
-        match self.console.complaint() {
-            Some(line) => format!("{why}; its console says: {line}"),
-            None => why.to_owned(),
-        }
     }
 }
 
