@@ -9,7 +9,7 @@ use crate::model::machine::{
 };
 use crate::model::overlay;
 use crate::model::rules::mount as rules;
-use crate::model::vfs::{New, NewKind};
+use crate::model::vfs::{New, NewKind, PAGE};
 use crate::scenario::operation::Namespace;
 use crate::scenario::scalar::Errno;
 
@@ -57,9 +57,6 @@ const OTHERS: &[&str] = &[
     "virtiofs",
     "9p",
 ];
-
-/// Bytes of a page.
-const PAGE: u64 = 4096;
 
 /// A parameter's value.
 #[derive(Clone, Copy, Debug)]

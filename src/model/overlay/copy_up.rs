@@ -10,13 +10,11 @@ use crate::model::machine::{
     Cred, DentryId, FileType, InodeId, Kind, Machine, MountId, Place, Time,
 };
 use crate::model::rules::overlay as rules;
-use crate::model::vfs::{Access, Attr, Change, New, NewKind, RenameHow};
+use crate::model::vfs::{Access, Attr, Change, New, NewKind, PAGE, RenameHow};
 use crate::scenario::scalar::Errno;
 
 /// How much data is copied at once: `OVL_COPY_UP_CHUNK_SIZE`.
 const CHUNK: u64 = 1 << 20;
-/// Bytes of a page.
-const PAGE: u64 = 4096;
 /// The name that a file has while it is prepared in the work directory.
 pub(super) const TEMP: &str = "#temp";
 

@@ -13,8 +13,10 @@ use crate::model::rules::{Rule, nfs as nfs_rules};
 use crate::model::rules::{idmap as idmap_rules, ownership as rules};
 use crate::scenario::scalar::{Errno, Timestamp};
 
-const SETUID: u32 = 0o4000;
-const SETGID: u32 = 0o2000;
+/// The set-user-ID bit of a mode.
+pub(super) const SETUID: u32 = 0o4000;
+/// The set-group-ID bit of a mode.
+pub(super) const SETGID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o010;
 /// The attribute that holds the capabilities of a file.
 pub const FILE_CAPABILITIES: &str = "security.capability";

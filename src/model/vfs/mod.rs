@@ -3,6 +3,7 @@
 
 mod attributes;
 mod fs;
+mod memory;
 mod names;
 mod open;
 mod permission;
@@ -12,6 +13,7 @@ mod xattr;
 
 pub use attributes::{Change, has_privileges};
 pub use fs::{Attr, New, NewKind, RenameHow};
+pub use memory::PAGE;
 pub use names::is_member;
 pub use open::How;
 pub use permission::{Access, Guard};

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::attributes::{SETGID, SETUID};
 use super::fs::{New, NewKind, RenameHow};
 use super::permission::Access;
 use super::walk::{Last, NAME_MAX, Parent, Walk};
@@ -13,8 +14,6 @@ use crate::model::machine::{
 use crate::model::rules::files as rules;
 use crate::scenario::scalar::Errno;
 
-/// The set-group-ID bit.
-const SETGID: u32 = 0o2000;
 /// The sticky bit.
 const STICKY: u32 = 0o1000;
 
@@ -263,7 +262,6 @@ impl Machine<'_> {
 
     /// Whether anybody may link a file (`safe_hardlink_source`).
     fn is_safe_source(&self, cred: &Cred, place: Place) -> bool {
-        const SETUID: u32 = 0o4000;
         let inode = self.inode(place.dentry);
         let mode = self.mode(inode);
         let both = Access { read: true, write: true, execute: false };
