@@ -1,6 +1,15 @@
 //! nsharness: declarative tests for what containers stand on.
 //!
 //! Data flows one way: scenario → plan → witness → transcript → verdict → report.
+//!
+//! - [`scenario`] makes cases of files, each with a plan and what its author expects.
+//! - [`target`] is where a witness is asked a plan: there a [`worker`] asks a kernel in a [`sandbox`], the [`model`]
+//!   predicts, or a recording answers.
+//! - [`transcript`] is what it answered.
+//! - [`verdict`] holds that against what is expected, the model and the [`snapshot`].
+//! - [`report`] tells it. [`run`] drives all of this, [`cli`] what a user asks for.
+//!
+//! DESIGN.md has every module.
 
 mod bounded;
 pub mod channel;
