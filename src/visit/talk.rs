@@ -65,7 +65,7 @@ pub fn talk(
         status: None,
         events: Vec::new(),
     };
-    let answer = talk.to_the_end(passage)?;
+    let answer = talk.until_it_ends(passage)?;
     let Talk { status, events, .. } = talk;
     Ok(Left { answer, status, events })
 }
@@ -100,7 +100,7 @@ impl Talk<'_> {
         Broken::at(self.place)
     }
 
-    fn to_the_end(&mut self, passage: &mut dyn Passage) -> Result<Option<Answer>, Broken> {
+    fn until_it_ends(&mut self, passage: &mut dyn Passage) -> Result<Option<Answer>, Broken> {
         loop {
             while let Some(told) = passage.next(Duration::ZERO).map_err(self.lost())? {
                 if let Some(answer) = self.hear(told)? {
