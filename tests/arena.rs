@@ -2,12 +2,13 @@
 //!
 //! Its own `main`: the kernel is asked by forks of this process, which must have one thread then.
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 use std::process::ExitCode;
 
-use nsharness::probe;
+use common::cases;
 use nsharness::scenario::plan::Plan;
-use nsharness::scenario::{FoundFile, KnownNames, discover, read, resolve};
 use nsharness::transcript::{End, Transcript};
 use nsharness::verdict::agreement::{first_observation, first_step};
 use nsharness::worker::arena::{Check, fits};
@@ -62,13 +63,6 @@ fn parts(plan: &Plan, alone: &Transcript, answer: &Transcript, how: &str) -> Vec
 }
 
 fn plans(scenarios: &Path) -> Vec<Plan> {
-    let names = probe::names();
-    let (files, errors) = discover(&[PathBuf::from(scenarios)]);
-    assert!(errors.is_empty());
-    let resolve = |file: &FoundFile| {
-        let source = read(&file.path).expect("a file");
-        resolve(file, &source, KnownNames { probes: &names }).expect("a valid scenario")
-    };
-    let cases = files.iter().flat_map(resolve);
-    cases.map(|case| case.plan).filter(|plan| !plan.needs.privileged).collect()
+    let plans = cases(scenarios).into_iter().map(|case| case.plan);
+    plans.filter(|plan| !plan.needs.privileged).collect()
 }

@@ -5,14 +5,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 
-use common::root;
+use common::{cases, root};
 use nsharness::model::rules;
-use nsharness::probe;
-use nsharness::scenario::{Case, KnownNames, discover, read, resolve};
 
 #[test]
 fn every_quirk_and_every_known_deviation_is_told() {
-    let (findings, cases) = (findings(), cases());
+    let (findings, cases) = (findings(), cases(&root().join("scenarios")));
     let named = names(&findings);
     let quirks = rules::all().filter(|rule| rule.quirk.is_some()).map(|rule| rule.id.to_owned());
     let known = cases.iter().filter(|case| {
@@ -26,7 +24,7 @@ fn every_quirk_and_every_known_deviation_is_told() {
 
 #[test]
 fn what_is_named_there_exists() {
-    let (findings, cases) = (findings(), cases());
+    let (findings, cases) = (findings(), cases(&root().join("scenarios")));
     let ids: BTreeSet<_> = cases.iter().flat_map(|case| [file_id(&case.id), &case.id]).collect();
     let families: BTreeSet<_> =
         cases.iter().filter_map(|case| Some(case.id.split_once('/')?.0)).collect();
@@ -66,15 +64,4 @@ fn names(text: &str) -> BTreeSet<&str> {
 /// The id of the file that a case is in.
 fn file_id(id: &str) -> &str {
     id.split('@').next().unwrap_or(id)
-}
-
-fn cases() -> Vec<Case> {
-    let probes = probe::names();
-    let (files, errors) = discover(&[root().join("scenarios")]);
-    assert!(errors.is_empty());
-    let cases = files.iter().flat_map(|file| {
-        let source = read(&file.path).expect("a file");
-        resolve(file, &source, KnownNames { probes: &probes }).expect("a valid scenario")
-    });
-    cases.collect()
 }

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{Done, HANGS, PASSES, Place, User, json_lines};
+use common::{Done, HANGS, PASSES, Place, User, json_lines, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
@@ -370,15 +370,4 @@ fn is_guest(pid: u32) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let line = String::from_utf8_lossy(&line);
     line.contains("NSHARNESS_CHANNEL=") && Path::new(&format!("/proc/{pid}")).exists()
-}
-
-fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain");
-        sleep(Duration::from_millis(10));
-    }
 }

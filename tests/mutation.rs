@@ -3,18 +3,21 @@
 //!
 //! Its own `main`: the kernel is asked by forks of this process, which must have one thread then.
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use common::cases;
 use nsharness::model::profile::Profile;
 use nsharness::model::rules::{self, Rule};
 use nsharness::model::{Prediction, predict, predict_without};
 use nsharness::probe::{self, Environment};
+use nsharness::scenario::Case;
 use nsharness::scenario::condition::KernelVersion;
-use nsharness::scenario::{Case, FoundFile, KnownNames, discover, read, resolve};
 use nsharness::target::host::Host;
 use nsharness::target::model::Model;
 use nsharness::target::recording::Recording;
@@ -110,17 +113,6 @@ fn main() -> ExitCode {
         println!("  {line}");
     }
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn cases(scenarios: &Path) -> Vec<Case> {
-    let names = probe::names();
-    let (files, errors) = discover(&[PathBuf::from(scenarios)]);
-    assert!(errors.is_empty());
-    let resolve = |file: &FoundFile| {
-        let source = read(&file.path).expect("a file");
-        resolve(file, &source, KnownNames { probes: &names }).expect("a valid scenario")
-    };
-    files.iter().flat_map(resolve).collect()
 }
 
 fn ask(cases: Vec<Case>, environment: &Environment, host: &mut Host) -> Vec<Asked> {

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use common::{Place, User, is_root, json_lines, skip};
+use common::{Place, User, json_lines, skip, users};
 use nsharness::programs;
 
 const PROGRAM: &str = "fuse-overlayfs";
@@ -53,10 +53,6 @@ fn is_here() -> bool {
         skip(PROGRAM, "/dev/fuse is not open to everybody");
     }
     mode & 0o006 == 0o006
-}
-
-fn users() -> Vec<User> {
-    if is_root() { vec![User::Own, User::Ordinary] } else { vec![User::Own] }
 }
 
 /// A program that tells a version, says something, and then does this; `None` without a compiler.

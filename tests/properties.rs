@@ -1,8 +1,11 @@
 //! What holds of the model in every world, by worlds and steps that nobody chose.
 
+mod common;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::{cases, root};
 use nsharness::diag::Source;
 use nsharness::model::ids::{map_in, map_out};
 use nsharness::model::machine::{DentryId, Extent, Machine, MountId};
@@ -419,14 +422,8 @@ proptest! {
 
 /// Every plan of the bundle, as plain JSON.
 fn bundled() -> Vec<serde_json::Value> {
-    let names = nsharness::probe::names();
-    let scenarios = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let (files, _) = nsharness::scenario::discover(&[scenarios]);
-    let cases = files.iter().flat_map(|file| {
-        let source = nsharness::scenario::read(&file.path).expect("a file");
-        resolve(file, &source, KnownNames { probes: &names }).expect("a scenario")
-    });
-    cases.map(|case| serde_json::to_value(&case.plan).expect("plain data")).collect()
+    let plain = |case: Case| serde_json::to_value(&case.plan).expect("plain data");
+    cases(&root().join("scenarios")).into_iter().map(plain).collect()
 }
 
 /// The fields of steps that name places, actors and descriptors.

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::{Done, Place, User, is_root, skip};
+use common::{Done, Place, User, cases, is_root, root, skip, users};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use nsharness::scenario::{Case, KnownNames, discover, read, resolve};
-use nsharness::{probe, programs};
+use nsharness::programs;
+use nsharness::scenario::Case;
 
 const PLAIN: &str = "\
 title: A program runs in the container
@@ -52,10 +52,6 @@ fn those_in_path(runtimes: &[&'static str]) -> Vec<&'static str> {
 
 /// Held by who looks which cgroups there are, or makes some: scenarios list those of this machine.
 static CGROUPS: Mutex<()> = Mutex::new(());
-
-fn users() -> Vec<User> {
-    if is_root() { vec![User::Own, User::Ordinary] } else { vec![User::Own] }
-}
 
 #[test]
 fn every_runtime_is_as_the_scenarios_say() {
@@ -422,15 +418,7 @@ fn a_bundle_is_taken_by_a_runtime_that_is_called_by_hand() {
 /// Who reads of a deviation is to find the scenario that is named.
 #[test]
 fn every_plain_scenario_is_there_and_has_no_container() {
-    let probes = probe::names();
-    let (files, _) = discover(&[common::root().join("scenarios")]);
-    let cases: Vec<Case> = files
-        .iter()
-        .flat_map(|file| {
-            let source = read(&file.path).expect("a file");
-            resolve(file, &source, KnownNames { probes: &probes }).expect("a valid scenario")
-        })
-        .collect();
+    let cases = cases(&root().join("scenarios"));
     for id in cases.iter().flat_map(|case| &case.plain) {
         let is_it = |case: &&Case| case.id.split('@').next() == Some(id);
         let found = cases.iter().find(is_it).unwrap_or_else(|| panic!("there is no {id}"));

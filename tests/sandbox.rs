@@ -5,10 +5,9 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Stdio;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{HANGS, PASSES, Place, User, is_root, json_lines};
+use common::{HANGS, PASSES, Place, User, is_root, json_lines, wait_for};
 use rstest::rstest;
 
 /// What a run could leave behind.
@@ -221,17 +220,6 @@ fn has_ended(pid: u32) -> bool {
 fn child_of(parent: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
-}
-
-fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain");
-        sleep(Duration::from_millis(5));
-    }
 }
 
 /// The command of another program around nsharness, in a user namespace where it is root.

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Done, Place, User};
+use common::{Place, User};
 use nsharness::model::profile::Profile;
 use nsharness::model::rules;
 use nsharness::scenario::condition::KernelVersion;
@@ -12,10 +12,6 @@ use nsharness::search::family::{self, Means};
 use nsharness::search::mutation::Mutation;
 use nsharness::search::trial::Recipe;
 use nsharness::worker::arena::Check;
-
-fn text(done: &Done) -> String {
-    format!("{}{}", done.stdout, done.stderr)
-}
 
 fn recipe(seed: u64) -> Recipe {
     Recipe {
@@ -67,7 +63,7 @@ fn kernel_and_model_say_the_same_of_what_nobody_wrote_down() {
         for family in family::names() {
             let arguments = ["search", family, "--seed", "1", "--count", "512"];
             let output = Place::new().run(user, &arguments);
-            let said = text(&output);
+            let said = output.text();
             if output.code == Some(4) {
                 common::skip("overlay", &said);
                 continue;
@@ -91,7 +87,7 @@ fn a_rule_that_the_model_lacks_is_found_and_made_small() {
         "overlay.remove.whiteout",
     ];
     let output = Place::new().run(User::Own, &arguments);
-    let said = text(&output);
+    let said = output.text();
     if output.code == Some(4) {
         return common::skip("overlay", &said);
     }
@@ -135,11 +131,11 @@ fn rules_are_left_out_one_by_one() {
     let arguments = ["search", "overlay", "--seed", "1", "--count", "64", "--mutate"];
     let output = Place::new().run(User::Own, &arguments);
     if output.code == Some(4) {
-        return common::skip("overlay", &text(&output));
+        return common::skip("overlay", &output.text());
     }
-    assert_eq!(output.code, Some(0), "{}", text(&output));
-    assert!(text(&output).contains("rules left out one by one: of "), "{}", text(&output));
-    assert!(!text(&output).contains("nobody misses overlay.remove.whiteout"), "{}", text(&output));
+    assert_eq!(output.code, Some(0), "{}", output.text());
+    assert!(output.text().contains("rules left out one by one: of "), "{}", output.text());
+    assert!(!output.text().contains("nobody misses overlay.remove.whiteout"), "{}", output.text());
 }
 
 #[test]
@@ -147,9 +143,9 @@ fn after_every_step_is_found_what_is_found_after_the_last() {
     let arguments = ["search", "overlay", "--seed", "1", "--count", "64", "--check", "step"];
     let output = Place::new().run(User::Own, &arguments);
     if output.code == Some(4) {
-        return common::skip("overlay", &text(&output));
+        return common::skip("overlay", &output.text());
     }
-    assert_eq!(output.code, Some(0), "{}", text(&output));
+    assert_eq!(output.code, Some(0), "{}", output.text());
 }
 
 #[test]
@@ -162,6 +158,6 @@ fn a_wrong_argument_is_told_with_the_right_ones() {
     ] {
         let output = Place::new().run(User::Own, arguments);
         assert_eq!(output.code, Some(2), "{arguments:?}");
-        assert!(text(&output).contains(told), "{}", text(&output));
+        assert!(output.text().contains(told), "{}", output.text());
     }
 }

@@ -2,23 +2,19 @@
 
 mod common;
 
-use common::{Done, Place, User};
+use common::{Place, User};
 use nsharness::search::family;
 use nsharness::search::findings::Record;
-
-fn text(done: &Done) -> String {
-    format!("{}{}", done.stdout, done.stderr)
-}
 
 /// What a search said, if this machine can be asked.
 fn search(place: &Place, arguments: &[&str]) -> Option<String> {
     let done = place.run(User::Own, &[&["search"], arguments].concat());
     if done.code == Some(4) {
-        common::skip("overlay", &text(&done));
+        common::skip("overlay", &done.text());
         return None;
     }
-    assert_eq!(done.code, Some(0), "{}", text(&done));
-    Some(text(&done))
+    assert_eq!(done.code, Some(0), "{}", done.text());
+    Some(done.text())
 }
 
 #[test]
@@ -93,6 +89,6 @@ fn what_does_not_go_together_is_told() {
     ] {
         let done = Place::new().run(User::Own, &[&["search"], arguments].concat());
         assert_eq!(done.code, Some(2), "{arguments:?}");
-        assert!(text(&done).contains(told), "{}", text(&done));
+        assert!(done.text().contains(told), "{}", done.text());
     }
 }

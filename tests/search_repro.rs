@@ -8,13 +8,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use common::{Place, User, root, skip};
+use common::{Place, User, cases, root, skip};
 use nsharness::model::predict;
 use nsharness::model::profile::Profile;
 use nsharness::model::rules::Invariant;
-use nsharness::probe::{self, Environment};
+use nsharness::probe::Environment;
+use nsharness::scenario::Case;
 use nsharness::scenario::condition::{Answers, KernelVersion};
-use nsharness::scenario::{self, Case, KnownNames, discover};
 use nsharness::search::keep::{Repro, reproduction};
 use nsharness::search::repro::{About, c, sh};
 use nsharness::search::write::Origin;
@@ -26,17 +26,6 @@ use nsharness::transcript::{Outcome, Transcript};
 const AT_ONCE: usize = 2;
 /// Of so many programs one is run; the others are only compiled.
 const RUN: usize = 3;
-
-fn cases() -> Vec<Case> {
-    let (files, errors) = discover(&[root().join("scenarios")]);
-    assert!(errors.is_empty(), "{errors:?}");
-    let names = probe::names();
-    let cases = files.iter().flat_map(|file| {
-        let source = scenario::read(&file.path).expect("a readable scenario");
-        scenario::resolve(file, &source, KnownNames { probes: &names }).expect("a valid scenario")
-    });
-    cases.collect()
-}
 
 /// What nsharness finds out of this machine.
 fn environment() -> &'static Environment {
@@ -133,7 +122,8 @@ fn each(trials: &[Trial], reproduce: fn(&Place, &Trial) -> Option<Reproduced>) -
 fn predicted() -> Vec<(Case, Transcript)> {
     let environment = environment();
     let profile = environment.profile();
-    let cases = cases().into_iter().filter(|case| environment.missing(case).is_empty());
+    let all = cases(&root().join("scenarios"));
+    let cases = all.into_iter().filter(|case| environment.missing(case).is_empty());
     let predict = |case: Case| {
         let predicted = predict(&case.plan, &profile).transcript;
         (case, predicted)

@@ -1,22 +1,14 @@
 //! What a search finds is written as a scenario: whatever a plan can ask, the writer can say.
 
-use std::path::{Path, PathBuf};
+mod common;
 
+use common::{cases, root};
 use nsharness::scenario::plan::Plan;
-use nsharness::scenario::{self, KnownNames, discover};
 use nsharness::search::{document, layout};
 
 /// The plans of all scenarios of a directory.
 fn plans(directory: &str) -> Vec<Plan> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
-    let (files, errors) = discover(&[directory]);
-    assert!(errors.is_empty(), "{errors:?}");
-    let names = nsharness::probe::names();
-    let cases = files.iter().flat_map(|file| {
-        let source = scenario::read(&PathBuf::from(&file.path)).expect("a readable scenario");
-        scenario::resolve(file, &source, KnownNames { probes: &names }).expect("a valid scenario")
-    });
-    cases.map(|case| case.plan).collect()
+    cases(&root().join(directory)).into_iter().map(|case| case.plan).collect()
 }
 
 #[test]

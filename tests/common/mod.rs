@@ -7,9 +7,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nsharness::kernel::cache::Cache;
 use nsharness::kernel::{self, Flavour, Kernel};
+use nsharness::probe;
+use nsharness::scenario::{self, Case, KnownNames, discover, resolve};
 use tempfile::TempDir;
 
 /// Whom the command runs as.
@@ -49,6 +53,36 @@ pub fn skip(what: &str, why: &str) {
 /// Whether root runs the tests.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Everybody that the command can be run as here.
+pub fn users() -> Vec<User> {
+    if is_root() { vec![User::Own, User::Ordinary] } else { vec![User::Own] }
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+pub fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Every case of the scenarios of a directory.
+pub fn cases(directory: &Path) -> Vec<Case> {
+    let names = probe::names();
+    let (files, errors) = discover(&[directory.to_owned()]);
+    assert!(errors.is_empty(), "{errors:?}");
+    let cases = files.iter().flat_map(|file| {
+        let source = scenario::read(&file.path).expect("a readable scenario");
+        resolve(file, &source, KnownNames { probes: &names }).expect("a valid scenario")
+    });
+    cases.collect()
 }
 
 /// The checkout.
@@ -174,6 +208,11 @@ impl Done {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// All that it said.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
     }
 
     #[track_caller]
