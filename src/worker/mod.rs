@@ -162,31 +162,35 @@ impl Worker {
             Ok(programs) => programs,
             Err(missing) => return Answer::Missing(missing),
         };
+        let asked = self.run_afresh(plan, check, visit, &maps, &programs);
+        answer(asked.unwrap_or_else(Transcript::broken))
+    }
+
+    /// Runs one plan in a fresh sandbox.
+    fn run_afresh(
+        &self,
+        plan: &Plan,
+        check: Check,
+        visit: Option<&Visit>,
+        maps: &Maps,
+        programs: &Programs,
+    ) -> Result<Transcript, Breakage> {
         // Who shares memory is no process of its own to a tracer.
         let shares = self.may_share && !plan.trace && visit.is_none();
         let sharing = if shares { Sharing::of(plan) } else { Sharing::default() };
-        let stacks = match self.stacks(sharing.processes()) {
-            Ok(stacks) => stacks,
-            Err(errno) => {
-                let detail = errno.to_string();
-                let stage = "worker: mmap of a stack".to_owned();
-                return answer(Transcript::broken(Breakage { stage, detail, errno: None }));
-            }
-        };
+        let stacks = self.stacks(sharing.processes()).map_err(|errno| Breakage {
+            stage: "worker: mmap of a stack".to_owned(),
+            detail: errno.to_string(),
+            errno: None,
+        })?;
         let (first, others) = match stacks.split_first() {
             Some((first, others)) => (Some(first), others),
             None => (None, &[][..]),
         };
         self.buffer.clear();
         let log = Log { buffer: &self.buffer, ends_only: false };
-        let server = match self.nfs_server(plan) {
-            Ok(server) => server,
-            Err(breakage) => return answer(Transcript::broken(breakage)),
-        };
-        let cgroup = match cgroup::Cgroup::of(plan) {
-            Ok(cgroup) => cgroup,
-            Err(breakage) => return answer(Transcript::broken(breakage)),
-        };
+        let server = self.nfs_server(plan)?;
+        let cgroup = cgroup::Cgroup::of(plan)?;
         let stay = OneProcessor::stay();
         let limit = Duration::from_millis(plan.timeout_ms);
         let conduct = |sandbox: Result<Sandbox, Breakage>| match sandbox.and_then(|sandbox| {
@@ -203,35 +207,25 @@ impl Worker {
         let records = visit.is_some_and(|visit| visit.shell.record);
         let mut steps = (plan.trace || records).then(|| Steps::new(plan, visit));
         let ended = match &mut steps {
-            None => sandbox::run(ids, &maps, needs, &programs, first, limit, conduct),
+            None => sandbox::run(ids, maps, needs, programs, first, limit, conduct),
             Some(steps) => {
                 let deadline = Instant::now() + limit;
-                sandbox::start(ids, &maps, needs, &programs, None, conduct, |child| {
+                sandbox::start(ids, maps, needs, programs, None, conduct, |child| {
                     steps.follow(&child, deadline)
                 })
             }
         };
         drop((stay, cgroup));
-        let Ended { status, in_time } = match ended {
-            Ok(ended) => ended,
-            Err(breakage) => return answer(Transcript::broken(breakage)),
-        };
+        let ended = ended?;
         let left_behind = self.left_behind.get() + others.len();
-        let ended = in_time && matches!(status, Ok(WaitStatus::Exited(..)));
-        let whole = ended || !sharing.first;
+        let exited = ended.in_time && matches!(ended.status, Ok(WaitStatus::Exited(..)));
+        let whole = exited || !sharing.first;
         self.left_behind.set(if whole { left_behind } else { MOST_LEFT_BEHIND });
         let mut transcript = self.transcript();
         if let Some(steps) = steps.filter(|_| plan.trace) {
             transcript.evidence.insert(TRACE.to_owned(), steps.text(plan));
         }
-        if !matches!(transcript.end, End::Completed) && !in_time {
-            transcript.end = End::TimedOut;
-        } else if let End::Broke(breakage) = &mut transcript.end
-            && breakage.stage.is_empty()
-        {
-            breakage.stage = "sandbox: its first process".into();
-            breakage.detail = format!("ended early: {status:?}");
-        }
+        explain_end(&mut transcript.end, &ended);
         // Otherwise it is stopped: what the plan left behind at the server is for no other one. And who
         // answered for groups is missed by the server for half a minute (cache_listeners_exist() of
         // net/sunrpc/cache.c), in which it waits.
@@ -239,7 +233,7 @@ impl Worker {
         if server.is_some() && matches!(transcript.end, End::Completed) && !asks {
             self.nfs.replace(server);
         }
-        answer(transcript)
+        Ok(transcript)
     }
 
     fn run_beside_others(&self, plan: &Plan, maps: &Maps) -> Answer {
@@ -332,6 +326,19 @@ impl Worker {
             return Transcript::broken(Breakage { stage, detail, errno: None });
         }
         transcripts.pop().unwrap_or_else(log::unended)
+    }
+}
+
+/// Says of a plan that was not taken to its end why: its time was up, or the first process of its sandbox ended early.
+fn explain_end(end: &mut End, ended: &Ended) {
+    match end {
+        End::Completed => {}
+        _ if !ended.in_time => *end = End::TimedOut,
+        End::Broke(breakage) if breakage.stage.is_empty() => {
+            breakage.stage = "sandbox: its first process".into();
+            breakage.detail = format!("ended early: {:?}", ended.status);
+        }
+        _ => {}
     }
 }
 
