@@ -225,7 +225,7 @@ fn mountinfo(bytes: &[u8]) -> Result<(), String> {
         observe::mounts(table, None);
         observe::mounts(table, Some("a/b"));
     }
-    options::decode_octal(bytes);
+    options::mounted_at(bytes, b"/");
     Ok(())
 }
 

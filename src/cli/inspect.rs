@@ -10,7 +10,7 @@ use super::{Trouble, print};
 use crate::exit_code::ExitCode;
 use crate::inspect::marks::Reading;
 use crate::inspect::merge::{Found, Merge};
-use crate::inspect::options::Options;
+use crate::inspect::options::{self, Options};
 use crate::inspect::read::{self, Opened};
 use crate::inspect::remarks::{self, Counts, Remark, Topic};
 use crate::inspect::work::Work;
@@ -245,17 +245,7 @@ fn mounted(at: &Path) -> Result<Vec<u8>, Trouble> {
     let place = fs::canonicalize(at).map_err(|error| Trouble::Environment(what(), error))?;
     let table = fs::read("/proc/self/mountinfo")
         .map_err(Trouble::environment("/proc/self/mountinfo cannot be read"))?;
-    // What is mounted last hides what is there before.
-    let line = table.split(|byte| *byte == b'\n').rev().find(|line| {
-        let point = line.split(|byte| *byte == b' ').nth(4).unwrap_or_default();
-        crate::inspect::options::decode_octal(point) == place.as_os_str().as_bytes()
-    });
-    let behind = line.and_then(|line| {
-        let at = line.windows(3).position(|three| three == b" - ")?;
-        let mut fields = line[at + 3..].split(|byte| *byte == b' ');
-        (fields.next()? == b"overlay").then(|| fields.nth(1))?
-    });
-    behind.map(<[u8]>::to_vec).ok_or_else(|| {
+    options::mounted_at(&table, place.as_os_str().as_bytes()).map(<[u8]>::to_vec).ok_or_else(|| {
         let why = "no overlay is mounted there: name the mount point itself, as /proc/self/mountinfo has it";
         Trouble::Usage(format!("{}: {why}", at.display()))
     })

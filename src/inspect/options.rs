@@ -167,6 +167,19 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     plain.copied().collect()
 }
 
+/// The options of the overlay that a table, as /proc/PID/mountinfo has it, shows at a mount point; `None` where what
+/// shows there is none.
+pub fn mounted_at<'t>(table: &'t [u8], point: &[u8]) -> Option<&'t [u8]> {
+    // What is mounted last hides what is there before.
+    let line = table.split(|byte| *byte == b'\n').rev().find(|line| {
+        let other = line.split(|byte| *byte == b' ').nth(4).unwrap_or_default();
+        decode_octal(other) == point
+    })?;
+    let behind = line.windows(3).position(|three| three == b" - ")? + 3;
+    let mut fields = line[behind..].split(|byte| *byte == b' ');
+    (fields.next()? == b"overlay").then(|| fields.nth(1))?
+}
+
 /// What /proc/self/mounts writes as a backslash and three octal digits (`seq_escape`).
 pub fn decode_octal(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
@@ -195,6 +208,16 @@ mod tests {
     fn layers(text: &str) -> Vec<(Role, String)> {
         let options = Options::parse(text.as_bytes()).expect("options");
         options.layers.into_iter().map(|(role, path)| (role, path.display().to_string())).collect()
+    }
+
+    #[test]
+    fn the_overlay_at_a_mount_point_is_the_one_that_was_mounted_last() {
+        let table = b"30 1 0:30 / / rw - tmpfs tmpfs rw\n\
+            31 30 0:31 / /a\\040b rw - overlay none lowerdir=/one\n\
+            32 30 0:32 / /a\\040b rw shared:1 - overlay none lowerdir=/two\n";
+        assert_eq!(mounted_at(table, b"/a b"), Some(&b"lowerdir=/two"[..]));
+        assert_eq!(mounted_at(table, b"/"), None);
+        assert_eq!(mounted_at(table, b"/a"), None);
     }
 
     #[test]
