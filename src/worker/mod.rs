@@ -226,13 +226,10 @@ impl Worker {
             transcript.evidence.insert(TRACE.to_owned(), steps.text(plan));
         }
         explain_end(&mut transcript.end, &ended);
-        // Otherwise it is stopped: what the plan left behind at the server is for no other one. And who
-        // answered for groups is missed by the server for half a minute (cache_listeners_exist() of
-        // net/sunrpc/cache.c), in which it waits.
-        let asks = plan.world.nfs.iter().any(|nfs| !nfs.manage_gids.is_empty());
-        if server.is_some() && matches!(transcript.end, End::Completed) && !asks {
-            self.nfs.replace(server);
+        if matches!(transcript.end, End::Completed) {
+            self.keep_server(server, plan);
         }
+        // Otherwise it is stopped: what the plan left behind at the server is for no other one.
         Ok(transcript)
     }
 
@@ -262,6 +259,15 @@ impl Worker {
             }
         }
         answer(transcript)
+    }
+
+    /// Keeps a server for the next plan, unless it asked for groups: who answered for them is missed by the server
+    /// for half a minute (cache_listeners_exist() of net/sunrpc/cache.c), in which it waits.
+    fn keep_server(&self, server: Option<nfs::Server>, plan: &Plan) {
+        let asks = plan.world.nfs.iter().any(|nfs| !nfs.manage_gids.is_empty());
+        if server.is_some() && !asks {
+            self.nfs.replace(server);
+        }
     }
 
     /// A server where the plan has exports: the one before it had, or a new one.
