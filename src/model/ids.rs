@@ -17,7 +17,6 @@ pub mod cap {
     pub const SETGID: u8 = 6;
     pub const SETUID: u8 = 7;
     pub const SETPCAP: u8 = 8;
-    pub const LINUX_IMMUTABLE: u8 = 9;
     pub const SYS_CHROOT: u8 = 18;
     pub const SYS_PTRACE: u8 = 19;
     pub const SYS_ADMIN: u8 = 21;

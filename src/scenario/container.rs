@@ -313,10 +313,4 @@ impl Container {
             self.mounts.iter().flat_map(|mount| [&mount.uid_mappings, &mount.gid_mappings]);
         linux.chain(mounts).flatten()
     }
-
-    /// Whether it is told to be in a namespace of this type, by the names of the specification.
-    pub fn has_namespace(&self, kind: &str) -> bool {
-        let namespaces = self.linux.iter().filter_map(|linux| linux.namespaces.as_ref());
-        namespaces.flatten().any(|namespace| namespace.kind == kind)
-    }
 }

@@ -98,11 +98,6 @@ impl Machine<'_> {
         self.down(self.root_of(mount)).mount
     }
 
-    /// The root directory of a mount namespace, as it starts for a process that enters it.
-    pub fn top_of(&self, ns: MntNsId) -> Place {
-        self.down(self.root_of(self.mnt_nss[ns].root))
-    }
-
     /// Whether a place is reached from a root by going down only (`is_path_reachable`).
     pub fn is_reachable(&self, place: Place, root: Place) -> bool {
         let mut at = place;

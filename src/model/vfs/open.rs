@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use super::fs::NewKind;
-use super::names::is_member;
 use super::permission::Access;
 use super::walk::{Last, Parent, Walk};
 use crate::model::halt::{Halt, Res, refuse};
@@ -476,10 +475,5 @@ impl Machine<'_> {
             let now = self.now();
             self.inodes[inode].atime = now;
         }
-    }
-
-    /// Whether credentials are in the group that a file belongs to.
-    pub fn in_group_of(&self, cred: &Cred, place: Place) -> bool {
-        is_member(cred, self.seen_id(place.mount, self.inode(place.dentry), IdKind::Group))
     }
 }
