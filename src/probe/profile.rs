@@ -4,6 +4,7 @@ use std::fs;
 
 use super::Environment;
 use crate::model::profile::{Profile, Settings};
+use crate::sandbox::sysctl;
 use crate::scenario::condition::KernelVersion;
 
 impl Environment {
@@ -43,8 +44,8 @@ pub fn settings() -> Settings {
         text.ok().and_then(|text| switch(&text)).unwrap_or(default)
     };
     let protected = |name: &str, default: u8| {
-        let text = fs::read_to_string(format!("/proc/sys/fs/protected_{name}"));
-        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(default)
+        let value = sysctl(&format!("fs.protected_{name}"));
+        value.and_then(|value| value.parse().ok()).unwrap_or(default)
     };
     Settings {
         overlay_redirect_dir: overlay("redirect_dir", default.overlay_redirect_dir),
