@@ -24,21 +24,6 @@ fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// The command with the signals of a terminal, whatever whoever started the tests has ignored, as nohup(1) does.
-fn command(place: &Place) -> Command {
-    let inner = place.command(User::Own);
-    let mut command = Command::new("env");
-    command.args(["--default-signal=HUP", "--default-signal=INT", "--default-signal=TERM"]);
-    command.arg(inner.get_program()).current_dir(place.path());
-    for (key, value) in inner.get_envs() {
-        match value {
-            Some(value) => command.env(key, value),
-            None => command.env_remove(key),
-        };
-    }
-    command
-}
-
 fn send(child: &Child, signal: Signal) {
     let _ = kill(Pid::from_raw(child.id() as i32), signal);
 }
@@ -55,7 +40,8 @@ fn an_interrupted_run_is_130_and_its_report_whole(
     let place = Place::new();
     place.write("scenarios/a.yaml", PASSES);
     place.write("scenarios/b.yaml", &HANGS.replace("timeout: 1", "timeout: 60"));
-    let child = command(&place)
+    let child = place
+        .interruptible()
         .args(["run", "--jobs", "1", "--json", "out.json"])
         .stdout(Stdio::piped())
         .spawn()
@@ -120,7 +106,7 @@ fn a_signal_at_any_time_leaves_nothing(#[case] target: &str) {
         for report in ["out.json", "out.html", "recording"] {
             let _ = std::fs::remove_file(place.path().join(report));
         }
-        let mut command = command(&place);
+        let mut command = place.interruptible();
         let mut child = command.args(arguments).stdout(Stdio::null()).spawn().unwrap();
         sleep(takes * turn / turns);
         send(&child, signal);
@@ -161,7 +147,7 @@ fn a_second_signal_kills_at_once(#[values(Signal::SIGINT, Signal::SIGHUP)] secon
     let place = Place::new();
     place.write("scenarios/a.yaml", PASSES);
     place.write("scenarios/b.yaml", &HANGS.replace("timeout: 1", "timeout: 60"));
-    let mut command = command(&place);
+    let mut command = place.interruptible();
     command.args(["run", "--jobs", "1", "--json", "out.json"]).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     until("the first scenario is never reported", || {

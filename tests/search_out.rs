@@ -85,7 +85,7 @@ fn an_interrupted_search_keeps_what_it_found_and_misses_nothing_when_it_goes_on(
     let place = Place::new();
     let arguments = [SEARCH, &["--for", "60s", "--out", "found"]].concat();
     let mut searching =
-        place.command(User::Own).args(&arguments).stdout(Stdio::null()).spawn().expect("a search");
+        place.interruptible().args(&arguments).stdout(Stdio::null()).spawn().expect("a search");
     std::thread::sleep(Duration::from_secs(5));
     kill(Pid::from_raw(searching.id().try_into().expect("a pid")), Signal::SIGINT).unwrap();
     let status = searching.wait().expect("its end");

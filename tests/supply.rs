@@ -1,5 +1,5 @@
-//! What others wrote and the binary has: where it comes from, under which licences, and once only. `deny.toml` has the
-//! lists; cargo-deny reads them too, where it is installed.
+//! What others wrote and the binary has. Licences, where it comes from, what is there twice and known holes are looked at
+//! by cargo-deny (`deny.toml`), in CI.
 //!
 //! `THIRD_PARTY=FILE cargo test --test supply` writes the notices that go with a binary.
 
@@ -11,15 +11,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The packages that are needed for Linux on this machine's processor, and those of them that are in the binary or
-/// build it.
-fn packages() -> (Vec<Value>, BTreeSet<String>) {
+/// The packages that are in a binary for Linux on this machine's processor, or build it.
+fn shipped() -> Vec<Value> {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--locked", "--offline", "--format-version", "1", "--filter-platform"])
@@ -46,123 +43,8 @@ fn packages() -> (Vec<Value>, BTreeSet<String>) {
             }
         }
     }
-    let used = |package: &Value| nodes.contains_key(&name(&package["id"]));
-    let own = |package: &Value| package["source"].is_null();
     let packages = all(&metadata["packages"]).into_iter();
-    (packages.filter(|package| used(package) && !own(package)).collect(), shipped)
-}
-
-/// The texts between quotes of a list in `deny.toml`.
-fn listed(key: &str) -> Vec<String> {
-    let text = fs::read_to_string(root().join("deny.toml")).unwrap();
-    let list =
-        text.split_once(&format!("\n{key} = [\n")).expect("a list").1.split_once("\n]").unwrap().0;
-    list.lines().filter_map(|line| line.split('"').nth(1).map(str::to_owned)).collect()
-}
-
-/// Whether an SPDX expression can be met by licences that are allowed.
-fn is_met(expression: &str, allowed: &[String]) -> bool {
-    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
-    let tokens: Vec<_> = spaced.split_whitespace().collect();
-    let mut at = 0;
-    let met = any(&tokens, &mut at, allowed);
-    assert_eq!(at, tokens.len(), "{expression} is no expression");
-    met
-}
-
-fn any(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
-    let mut met = each(tokens, at, allowed);
-    while tokens.get(*at) == Some(&"OR") {
-        *at += 1;
-        met |= each(tokens, at, allowed);
-    }
-    met
-}
-
-fn each(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
-    let mut met = one(tokens, at, allowed);
-    while tokens.get(*at) == Some(&"AND") {
-        *at += 1;
-        met &= one(tokens, at, allowed);
-    }
-    met
-}
-
-fn one(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
-    let token = tokens.get(*at).copied().unwrap_or_default();
-    *at += 1;
-    if token == "(" {
-        let met = any(tokens, at, allowed);
-        assert_eq!(tokens.get(*at), Some(&")"));
-        *at += 1;
-        return met;
-    }
-    let mut licence = token.to_owned();
-    if tokens.get(*at) == Some(&"WITH") {
-        licence = format!("{token} WITH {}", tokens[*at + 1]);
-        *at += 2;
-    }
-    allowed.contains(&licence)
-}
-
-#[test]
-fn every_licence_is_one_that_is_allowed() {
-    let allowed = listed("allow");
-    let (packages, _) = packages();
-    assert!(packages.len() > 50, "{}", packages.len());
-    for package in packages {
-        let licence = package["license"].as_str().unwrap_or_default();
-        assert!(
-            is_met(licence, &allowed),
-            "{} {}: {licence:?}",
-            package["name"],
-            package["version"]
-        );
-    }
-}
-
-#[test]
-fn expressions_of_licences_are_understood() {
-    let allowed = ["MIT".to_owned(), "X WITH y".to_owned()];
-    for (expression, met) in [
-        ("MIT", true),
-        ("GPL-2.0", false),
-        ("GPL-2.0 OR MIT", true),
-        ("GPL-2.0/MIT", true),
-        ("GPL-2.0 AND MIT", false),
-        ("(GPL-2.0 OR MIT) AND X WITH y", true),
-        ("MIT AND (GPL-2.0 OR X)", false),
-        ("", false),
-    ] {
-        let found = !expression.is_empty() && is_met(expression, &allowed);
-        assert_eq!(found, met, "{expression}");
-    }
-}
-
-#[test]
-fn everything_comes_from_one_registry_and_is_locked() {
-    for package in packages().0 {
-        assert_eq!(package["source"], REGISTRY, "{}", package["name"]);
-    }
-    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-    let count = |what: &str| lock.lines().filter(|line| line.starts_with(what)).count();
-    // Only this package has neither.
-    assert_eq!(count("source = "), count("name = ") - 1);
-    assert_eq!(count("checksum = "), count("source = "));
-}
-
-#[test]
-fn nothing_is_in_the_binary_twice() {
-    let skipped: Vec<_> =
-        listed("skip").iter().map(|name| name.split('@').next().unwrap().to_owned()).collect();
-    let (packages, shipped) = packages();
-    let mut versions = BTreeMap::<String, BTreeSet<String>>::new();
-    for package in packages.iter().filter(|p| shipped.contains(p["id"].as_str().unwrap())) {
-        let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
-        versions.entry(text("name")).or_default().insert(text("version"));
-    }
-    versions.retain(|name, versions| versions.len() > 1 && !skipped.contains(name));
-    assert!(versions.is_empty(), "{versions:?}");
+    packages.filter(|package| shipped.contains(&name(&package["id"]))).collect()
 }
 
 /// The notices of a package, as it has them.
@@ -183,10 +65,9 @@ fn notices(package: &Value) -> Vec<String> {
 /// Each text is told once, with the packages that have it.
 #[test]
 fn the_notices_of_what_is_in_the_binary_can_be_told() {
-    let (packages, shipped) = packages();
     let mut texts = BTreeMap::<String, Vec<String>>::new();
     let mut silent = Vec::new();
-    for package in packages.iter().filter(|p| shipped.contains(p["id"].as_str().unwrap())) {
+    for package in &shipped() {
         let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
         let name = format!("{} {} ({})", text("name"), text("version"), text("license"));
         let notices = notices(package);

@@ -298,13 +298,13 @@ fn complain(trouble: &Trouble) -> ExitCode {
     }
 }
 
-/// Prints to standard output; a reader that has gone away is no error.
 /// From here on an interruption is noticed, and ends what goes on in order.
 fn watch_for_interrupts() -> Result<(), Trouble> {
     sys::watch_for_interrupts()
         .map_err(|errno| Trouble::Environment("signals cannot be handled".into(), errno.into()))
 }
 
+/// Prints to standard output; a reader that has gone away is no error.
 fn print(text: &str) -> Result<(), Trouble> {
     let mut out = anstream::stdout();
     told(out.write_all(text.as_bytes()).and_then(|()| out.flush()))

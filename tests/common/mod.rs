@@ -188,6 +188,21 @@ impl Place {
         command
     }
 
+    /// The command with the signals of a terminal, whatever whoever started the tests has ignored, as nohup(1) does.
+    pub fn interruptible(&self) -> Command {
+        let inner = self.command(User::Own);
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", "--default-signal=INT", "--default-signal=TERM"]);
+        command.arg(inner.get_program()).current_dir(self.path());
+        for (key, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        command
+    }
+
     pub fn run(&self, user: User, arguments: &[&str]) -> Done {
         Done::of(self.command(user).args(arguments).output().unwrap())
     }
