@@ -250,6 +250,26 @@ impl MountFlag {
     }
 }
 
+impl MountAttribute {
+    /// The bits of attributes: `MOUNT_ATTR_*` of include/uapi/linux/mount.h.
+    pub fn bits(attributes: &[Self]) -> u64 {
+        attributes.iter().fold(0, |all, attribute| {
+            all | match attribute {
+                Self::Ro => 0x1,
+                Self::Nosuid => 0x2,
+                Self::Nodev => 0x4,
+                Self::Noexec => 0x8,
+                Self::Noatime => 0x10,
+                Self::Strictatime => 0x20,
+                Self::Atime => 0x70,
+                Self::Nodiratime => 0x80,
+                Self::Idmap => 0x0010_0000,
+                Self::Nosymfollow => 0x0020_0000,
+            }
+        })
+    }
+}
+
 impl Namespace {
     /// The file in /proc/PID/ns.
     pub fn file(self) -> &'static str {

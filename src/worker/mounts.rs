@@ -153,24 +153,6 @@ fn propagation(kind: PropagationType) -> MsFlags {
     }
 }
 
-/// `MOUNT_ATTR_*` of include/uapi/linux/mount.h.
-fn attributes(attributes: &[MountAttribute]) -> u64 {
-    attributes.iter().fold(0, |all, attribute| {
-        all | match attribute {
-            MountAttribute::Ro => 0x1,
-            MountAttribute::Nosuid => 0x2,
-            MountAttribute::Nodev => 0x4,
-            MountAttribute::Noexec => 0x8,
-            MountAttribute::Noatime => 0x10,
-            MountAttribute::Strictatime => 0x20,
-            MountAttribute::Atime => 0x70,
-            MountAttribute::Nodiratime => 0x80,
-            MountAttribute::Idmap => 0x0010_0000,
-            MountAttribute::Nosymfollow => 0x0020_0000,
-        }
-    })
-}
-
 /// Layers as one option: lower ones with `:` between them, data-only ones behind `::`.
 pub fn layers(step: &op::Overlay) -> Option<String> {
     let lower: Vec<_> = step.lower.iter().map(ToString::to_string).collect();
@@ -252,7 +234,7 @@ fn by_kernel(step: &op::Overlay) -> Result<(), Failure> {
 
 fn new_attributes(flags: &[MountFlag]) -> MountAttrFlags {
     let all: Vec<_> = flags.iter().filter_map(|flag| flag.attribute()).flatten().copied().collect();
-    MountAttrFlags::from_bits_retain(attributes(&all) as u32)
+    MountAttrFlags::from_bits_retain(MountAttribute::bits(&all) as u32)
 }
 
 /// Adds what the kernel wrote into the log of a file system context: see fsopen(2).
@@ -291,7 +273,8 @@ fn fsconfig(state: &State, step: &op::Fsconfig) -> Result<(), Failure> {
 
 fn fsmount(state: &mut State, step: &op::Fsmount) -> Result<(), Failure> {
     let context = state.fd(&step.fd, "fsmount")?;
-    let attributes = MountAttrFlags::from_bits_retain(attributes(&step.attributes) as u32);
+    let attributes =
+        MountAttrFlags::from_bits_retain(MountAttribute::bits(&step.attributes) as u32);
     let mount = rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .of("fsmount")
         .map_err(|e| explained(e, context))?;
@@ -337,14 +320,14 @@ fn mount_setattr(
 ) -> Result<(), Failure> {
     let userns = step.idmap.as_ref().map(|maps| user_namespace(maps, proc)).transpose()?;
     let mut attr = MountAttr {
-        set: attributes(&step.set),
-        clear: attributes(&step.clear),
+        set: MountAttribute::bits(&step.set),
+        clear: MountAttribute::bits(&step.clear),
         propagation: step.propagation.map_or(0, |kind| propagation(kind).bits()),
         userns_fd: 0,
     };
     if let Some(userns) = &userns {
         use std::os::fd::AsRawFd;
-        attr.set |= attributes(&[MountAttribute::Idmap]);
+        attr.set |= MountAttribute::bits(&[MountAttribute::Idmap]);
         attr.userns_fd = userns.as_raw_fd() as u64;
     }
     let recursive = if step.recursive { AT_RECURSIVE } else { 0 };

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::file_systems::{Configured, Given};
-use super::flags::{atime_of, attribute, bits, put};
+use super::flags::{atime_of, attribute, put};
 use crate::model::halt::Res;
 use crate::model::ids::cap;
 use crate::model::machine::{
@@ -220,7 +220,7 @@ impl Machine<'_> {
     }
 
     fn attributes_of_new(&self, attributes: &[MountAttribute]) -> Res<MountFlags> {
-        let bits = bits(attributes);
+        let bits = MountAttribute::bits(attributes);
         let foreign = bits & attribute::IDMAP != 0;
         self.deny(foreign, &rules::FSMOUNT_ATTRIBUTE, Errno::EINVAL)?;
         let Some(atime) = atime_of(bits) else {

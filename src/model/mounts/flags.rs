@@ -3,7 +3,7 @@
 use crate::model::halt::Res;
 use crate::model::machine::{Atime, Machine, Mount, MountFlags, MountId};
 use crate::model::rules::mount as rules;
-use crate::scenario::operation::{MountAttribute, MountFlag, PropagationType};
+use crate::scenario::operation::{MountFlag, PropagationType};
 use crate::scenario::scalar::Errno;
 
 /// What the flags word of mount(2) asks for.
@@ -88,24 +88,6 @@ pub mod attribute {
     pub const STRICTATIME: u64 = 0x20;
     /// `MOUNT_ATTR_IDMAP`
     pub const IDMAP: u64 = 0x0010_0000;
-}
-
-/// The bits of attributes of the mount API.
-pub fn bits(attributes: &[MountAttribute]) -> u64 {
-    attributes.iter().fold(0, |all, attribute| {
-        all | match attribute {
-            MountAttribute::Ro => 0x1,
-            MountAttribute::Nosuid => 0x2,
-            MountAttribute::Nodev => 0x4,
-            MountAttribute::Noexec => 0x8,
-            MountAttribute::Noatime => attribute::NOATIME,
-            MountAttribute::Strictatime => attribute::STRICTATIME,
-            MountAttribute::Atime => attribute::ATIME,
-            MountAttribute::Nodiratime => 0x80,
-            MountAttribute::Idmap => attribute::IDMAP,
-            MountAttribute::Nosymfollow => 0x0020_0000,
-        }
-    })
 }
 
 /// The access time mode of attribute bits; `None` where they are two at once.

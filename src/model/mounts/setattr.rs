@@ -1,11 +1,11 @@
 //! mount_setattr(2): attributes, propagation and id maps of a mount or of a whole tree, all or none.
 
-use super::flags::{atime_of, attribute, bits, put};
+use super::flags::{atime_of, attribute, put};
 use crate::model::halt::{Res, refuse};
 use crate::model::ids::cap;
 use crate::model::machine::{FsType, Machine, MountFlags, MountId, Place, ProcId, UserNsId};
 use crate::model::rules::{disk as disk_rules, mount as rules};
-use crate::scenario::operation::{MountSetattr, PropagationType};
+use crate::scenario::operation::{MountAttribute, MountSetattr, PropagationType};
 use crate::scenario::scalar::Errno;
 
 /// A change of mounts that was understood.
@@ -30,7 +30,7 @@ impl Machine<'_> {
             return refuse(Errno::ENOSYS);
         }
         self.must_be_able_to_mount(who)?;
-        let (set, clear) = (bits(&step.set), bits(&step.clear));
+        let (set, clear) = (MountAttribute::bits(&step.set), MountAttribute::bits(&step.clear));
         let nothing = set == 0 && clear == 0 && step.propagation.is_none() && userns.is_none();
         if nothing && self.by(&rules::SETATTR_NOTHING) {
             return Ok(None);

@@ -1,8 +1,8 @@
 //! The words of the language as the constants of C, and values as they are shown.
 
 use crate::scenario::operation::{
-    AccessPurpose, MountAttribute, MountFlag, Namespace, OpenFlag, OpenTreeFlag, PropagationType,
-    RenameFlag, UmountFlag,
+    AccessPurpose, MountFlag, Namespace, OpenFlag, OpenTreeFlag, PropagationType, RenameFlag,
+    UmountFlag,
 };
 use crate::transcript::Value;
 
@@ -116,24 +116,6 @@ pub fn namespace(kind: Namespace) -> &'static str {
         Namespace::Cgroup => "CLONE_NEWCGROUP",
         Namespace::Time => "0x80 /* CLONE_NEWTIME */",
     }
-}
-
-/// `MOUNT_ATTR_*` of include/uapi/linux/mount.h.
-pub fn attributes(attributes: &[MountAttribute]) -> u64 {
-    attributes.iter().fold(0, |all, attribute| {
-        all | match attribute {
-            MountAttribute::Ro => 0x1,
-            MountAttribute::Nosuid => 0x2,
-            MountAttribute::Nodev => 0x4,
-            MountAttribute::Noexec => 0x8,
-            MountAttribute::Noatime => 0x10,
-            MountAttribute::Strictatime => 0x20,
-            MountAttribute::Atime => 0x70,
-            MountAttribute::Nodiratime => 0x80,
-            MountAttribute::Idmap => 0x0010_0000,
-            MountAttribute::Nosymfollow => 0x0020_0000,
-        }
-    })
 }
 
 /// A value as it is shown; `None` where it is too long, is renumbered, or is not what was found.

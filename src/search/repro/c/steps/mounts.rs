@@ -1,10 +1,8 @@
 //! The mount table.
 
-use super::super::words::{
-    attributes, flags, mount_flag, open_tree_flag, propagation, umount_flag,
-};
+use super::super::words::{flags, mount_flag, open_tree_flag, propagation, umount_flag};
 use super::{Context, literal, path, result};
-use crate::scenario::operation::{self as op, FsCommand, MountApi, MountOperation};
+use crate::scenario::operation::{self as op, FsCommand, MountApi, MountAttribute, MountOperation};
 use crate::scenario::scalar::StepPath;
 
 /// The statements of such an operation.
@@ -90,7 +88,7 @@ fn overlay(step: &op::Overlay) -> Vec<String> {
         step.flags.iter().filter_map(|flag| flag.attribute()).flatten().copied().collect();
     vec![
         format!("static const char *const options[] = {{ {pairs}NULL }};"),
-        format!("overlay_new({at}, options, {:#x});", attributes(&all)),
+        format!("overlay_new({at}, options, {:#x});", MountAttribute::bits(&all)),
     ]
 }
 
@@ -125,7 +123,7 @@ fn fsconfig(step: &op::Fsconfig, context: &Context<'_>) -> Vec<String> {
 }
 
 fn fsmount(step: &op::Fsmount, context: &Context<'_>) -> Vec<String> {
-    let (fd, attributes) = (context.fd(&step.fd), attributes(&step.attributes));
+    let (fd, attributes) = (context.fd(&step.fd), MountAttribute::bits(&step.attributes));
     let call = format!("result(\"fsmount\", syscall(SYS_fsmount, {fd}, 1, {attributes:#x}))");
     vec![format!("keep(&{}, {call});", context.fd(&step.mount))]
 }
@@ -150,7 +148,7 @@ fn move_mount(step: &op::MoveMount, context: &Context<'_>) -> Vec<String> {
 
 fn mount_setattr(step: &op::MountSetattr, context: &Context<'_>) -> Vec<String> {
     let kind = step.propagation.map_or("0", propagation);
-    let (set, clear) = (attributes(&step.set), attributes(&step.clear));
+    let (set, clear) = (MountAttribute::bits(&step.set), MountAttribute::bits(&step.clear));
     let recursive = if step.recursive { 0x8000 } else { 0 };
     let (at, how) = match (&step.mount, &step.at) {
         (Some(name), _) => (format!("{}, \"\"", context.fd(name)), recursive | 0x1000),
