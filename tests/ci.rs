@@ -29,12 +29,7 @@ fn shell(place: &Place, directory: &str, command: &str, variables: &[(&str, &str
     template.env("PATH", path).env("CI", "true").envs(variables.iter().copied());
     let mut command_line = std::process::Command::new("sh");
     command_line.args(["-e", "-c", command]).current_dir(place.path().join(directory));
-    for (name, value) in template.get_envs() {
-        match value {
-            Some(value) => command_line.env(name, value),
-            None => command_line.env_remove(name),
-        };
-    }
+    common::take_environment(&mut command_line, &template);
     Done::of(command_line.output().unwrap())
 }
 

@@ -162,13 +162,8 @@ fn is_here(what: &str) -> bool {
         "subordinate ids" | "root" if is_root() => return true,
         "root" => "root does not run this",
         "checkout" if root().join(".git").exists() => return true,
-        "kernel.fetch" => {
-            let required = std::env::var("NSHARNESS_REQUIRE").unwrap_or_default();
-            if required.split(',').any(|word| word == what) {
-                return true;
-            }
-            "it downloads"
-        }
+        "kernel.fetch" if common::is_required(what) => return true,
+        "kernel.fetch" => "it downloads",
         "checkout" => "this is no checkout",
         _ => {
             let found = Command::new("sh").args(["-c", "command -v \"$0\"", what]).output();
@@ -211,12 +206,7 @@ fn run(place: &Place, inside: &str, command: &str) -> Done {
         .args(["-c", &format!("exec 2>&1\n{}", typed(command))])
         .current_dir(place.path().join(inside));
     shell.env("FIXTURES", root().join("fixtures"));
-    for (name, value) in template.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
+    common::take_environment(&mut shell, &template);
     Done::of(shell.env("PATH", path).stdin(std::process::Stdio::null()).output().unwrap())
 }
 

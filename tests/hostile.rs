@@ -243,17 +243,9 @@ steps:
         print "planted: ", syscall(250, 10, -3, $type, $planted, 0), "\n";
         exit $status >> 8;
     "#;
-    let asked = place.command(user);
-    let mut command = Command::new("perl");
-    command.args(["-e", caller]).arg(asked.get_program()).args(asked.get_args()).arg("run");
-    command.current_dir(place.path());
-    for (name, value) in asked.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let done = Done::of(command.output().unwrap());
+    let mut perl = Command::new("perl");
+    perl.args(["-e", caller]);
+    let done = Done::of(place.started_by(perl, &place.command(user)).arg("run").output().unwrap());
     if done.code == Some(77) {
         return skip("keys", "there is no keyring here");
     }

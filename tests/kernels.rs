@@ -571,15 +571,8 @@ fn while_a_kernel_is_replaced_there_is_one() {
         "-e",
         "inject=rename,renameat,renameat2:delay_exit=300000",
     ]);
-    command.arg(add.get_program()).args(add.get_args()).stdout(Stdio::null());
-    for (name, value) in add.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    let mut child =
-        command.current_dir(client.place.path()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = client.place.started_by(command, &add);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     while child.try_wait().unwrap().is_none() {
         assert!(file.exists(), "for a moment there was none");
         sleep(Duration::from_millis(5));
@@ -606,22 +599,12 @@ fn a_cache_that_cannot_be_written_is_told() {
 
 /// Runs a shell command in a mount namespace of its own.
 fn unshared(client: &Client, script: &str) -> Done {
-    let mut command = client.command(User::Own, &[]);
-    let nsharness = command.get_program().to_owned();
-    let environment: Vec<_> = command
-        .get_envs()
-        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
-        .collect();
-    command = Command::new("unshare");
+    let inner = client.command(User::Own, &[]);
+    let mut command = Command::new("unshare");
     command
         .args(["--user", "--map-root-user", "--mount", "sh", "-ec", script, "sh"])
-        .arg(nsharness);
-    for (name, value) in environment {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+        .arg(inner.get_program());
+    common::take_environment(&mut command, &inner);
     Done::of(command.current_dir(client.place.path()).output().unwrap())
 }
 
@@ -815,11 +798,7 @@ fn a_kernel_that_is_not_there_is_told_with_its_remedy(#[case] target: &str, #[ca
 
 #[test]
 fn the_real_archive_is_fetched_from_by_anybody() {
-    if !std::env::var("NSHARNESS_REQUIRE")
-        .unwrap_or_default()
-        .split(',')
-        .any(|w| w == "kernel.fetch")
-    {
+    if !common::is_required("kernel.fetch") {
         eprintln!("skipped: it downloads 50 MB; NSHARNESS_REQUIRE=kernel.fetch asks for it");
         return;
     }

@@ -55,16 +55,8 @@ fn filtered<'p>(place: &'p Place, what: [&str; 3]) -> Option<impl Fn(&[&str]) ->
         return None;
     }
     Some(move |arguments: &[&str]| {
-        let inner = place.command(User::Own);
-        let mut command = Command::new(&wrapper);
-        command.arg(inner.get_program()).args(arguments).current_dir(place.path());
-        for (name, value) in inner.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        Done::of(command.output().unwrap())
+        let mut command = place.started_by(Command::new(&wrapper), &place.command(User::Own));
+        Done::of(command.args(arguments).output().unwrap())
     })
 }
 

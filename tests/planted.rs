@@ -297,17 +297,11 @@ impl Odd {
 
 /// Runs a command with little memory.
 fn run(place: &Place, arguments: &[&str]) -> Done {
-    let asked = place.command(User::Own);
-    let mut command = Command::new("prlimit");
-    command.arg(format!("--as={}", 2_u64 << 30)).arg(asked.get_program()).args(arguments);
-    for (name, value) in asked.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    let mut limit = Command::new("prlimit");
+    limit.arg(format!("--as={}", 2_u64 << 30));
+    let mut command = place.started_by(limit, &place.command(User::Own));
     let began = Instant::now();
-    let done = Done::of(command.current_dir(place.path()).output().unwrap());
+    let done = Done::of(command.args(arguments).output().unwrap());
     assert!(began.elapsed() < SOON, "{arguments:?} took {:?}", began.elapsed());
     done
 }

@@ -38,12 +38,7 @@ fn apart(place: &Place, script: &str) -> Option<Done> {
     let mut command = Command::new("unshare");
     command.args(if is_root() { &["-m"][..] } else { &["-rm"][..] });
     command.args(["sh", "-c", &format!("mount --make-rprivate / && echo apart >&2 && {script}")]);
-    for (name, value) in inner.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    common::take_environment(&mut command, &inner);
     command.current_dir(place.path()).env("N", inner.get_program());
     let done = Done::of(command.output().ok()?);
     if !done.stderr.starts_with("apart\n") {
@@ -110,14 +105,8 @@ fn a_disk_that_fails_is_told(#[case] option: &str, #[case] call: &str) {
     if call == "write" {
         command.arg("--trace-path").arg(place.path().join("report"));
     }
-    command.arg(inner.get_program());
-    for (name, value) in inner.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command.current_dir(place.path()).args(["run", option, "report", "--quiet"]);
+    let mut command = place.started_by(command, &inner);
+    command.args(["run", option, "report", "--quiet"]);
     let done = Done::of(command.output().unwrap());
     if done.stderr.contains("ptrace") {
         skip("strace", &done.stderr);
@@ -215,19 +204,10 @@ fn output_that_has_no_room_is_an_error(
 fn a_limit_of_files_is_an_error_and_no_death() {
     let place = place();
     place.run(User::Own, &["--version"]).expect_code(0);
-    let mut command = place.command(User::Own);
-    let program = command.get_program().to_owned();
-    command = {
-        let mut shell = Command::new("sh");
-        shell.current_dir(place.path()).env("N", program);
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        shell
-    };
+    let inner = place.command(User::Own);
+    let mut command = Command::new("sh");
+    common::take_environment(&mut command, &inner);
+    command.current_dir(place.path()).env("N", inner.get_program());
     let script = "ulimit -f 1; $N run --json out.json";
     let done = Done::of(command.args(["-c", script]).output().unwrap()).expect_code(5);
     assert!(done.stderr.contains("out.json: File too large"), "{}", done.stderr);

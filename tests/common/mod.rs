@@ -43,10 +43,24 @@ pub fn require(word: &str) -> Option<Kernel> {
     found
 }
 
+/// Gives a command the environment of another.
+pub fn take_environment(command: &mut Command, of: &Command) {
+    for (name, value) in of.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+}
+
+/// Whether `NSHARNESS_REQUIRE` names it.
+pub fn is_required(what: &str) -> bool {
+    std::env::var("NSHARNESS_REQUIRE").unwrap_or_default().split(',').any(|name| name == what)
+}
+
 /// Says that a test is skipped for want of something; fails where `NSHARNESS_REQUIRE` names it.
 pub fn skip(what: &str, why: &str) {
-    let required = std::env::var("NSHARNESS_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|name| name == what), "{what} is required: {why}");
+    assert!(!is_required(what), "{what} is required: {why}");
     eprintln!("skipped: this needs {what}: {why}");
 }
 
@@ -190,17 +204,16 @@ impl Place {
 
     /// The command with the signals of a terminal, whatever whoever started the tests has ignored, as nohup(1) does.
     pub fn interruptible(&self) -> Command {
-        let inner = self.command(User::Own);
         let mut command = Command::new("env");
         command.args(["--default-signal=HUP", "--default-signal=INT", "--default-signal=TERM"]);
-        command.arg(inner.get_program()).current_dir(self.path());
-        for (key, value) in inner.get_envs() {
-            match value {
-                Some(value) => command.env(key, value),
-                None => command.env_remove(key),
-            };
-        }
-        command
+        self.started_by(command, &self.command(User::Own))
+    }
+
+    /// What starts the command as the last of its own arguments, in this directory, with the command's environment.
+    pub fn started_by(&self, mut starter: Command, command: &Command) -> Command {
+        starter.arg(command.get_program()).args(command.get_args()).current_dir(self.path());
+        take_environment(&mut starter, command);
+        starter
     }
 
     pub fn run(&self, user: User, arguments: &[&str]) -> Done {
