@@ -5,13 +5,13 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Done, FAILS, PASSES, Place, User, skip};
+use common::{Done, FAILS, PASSES, Place, User, is_root, skip};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use nsharness::programs;
@@ -263,6 +263,34 @@ fn a_bundle_is_made_in_its_directory_alone() {
     planted.run(&["bundle", "scenarios/contained.yaml", "there"]).expect_code(0);
     assert!(planted.checkout().join("there/way").is_symlink());
     planted.assert_untouched();
+}
+
+/// Outside a sandbox a set-user-ID program is of whoever wrote the bundle, and a device is the machine's.
+#[test]
+fn a_bundle_gives_rights_to_nobody() {
+    if programs::in_path("runc").is_none() {
+        return skip("runtime", "runc is not in PATH");
+    }
+    let planted = Planted::new();
+    let mut worlds = vec![
+        ("plain", "{ file: x, mode: 0755 }", false),
+        ("setuid", "{ file: x, mode: 04755 }", true),
+        ("setgid", "{ type: dir, mode: 02777 }", true),
+    ];
+    if is_root() {
+        worlds.push(("device", "{ char: \"1:3\", mode: 0666 }", true));
+    }
+    for (name, entry, is_private) in worlds {
+        planted.place.write(
+            "checkout/scenarios/contained.yaml",
+            &format!(
+                "title: t\nworld:\n  container: {{}}\n  tree:\n    it: {entry}\nsteps:\n  - create: {{}}\n  - start: {{}}\n"
+            ),
+        );
+        planted.run(&["bundle", "scenarios/contained.yaml", name]).expect_code(0);
+        let mode = fs::metadata(planted.checkout().join(name)).unwrap().mode();
+        assert_eq!(mode & 0o077 == 0, is_private, "{name}: {mode:o}");
+    }
 }
 
 /// What stands where a file ought to be.

@@ -1,8 +1,8 @@
 //! `nsharness bundle`
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::select::Selection;
@@ -14,7 +14,7 @@ use crate::programs::{self, Program};
 use crate::runtime::by_hand::{SCRIPT, config, script};
 use crate::runtime::{self, bundle};
 use crate::scenario::container::BUNDLE;
-use crate::scenario::world::World;
+use crate::scenario::world::{Entry, EntryKind, Setup, World};
 use crate::worker::plant_by_hand;
 
 const EXAMPLES: &str = "\
@@ -25,7 +25,8 @@ Examples:
 
 /// Writes the bundle of a scenario with a container, for a runtime that is called by hand: config.json, the root file
 /// system with a shell in it, the rest of the world, and a script that makes the mounts and calls the runtime. Nothing is
-/// run.
+/// run. Where the scenario has devices, set-user-ID or set-group-ID programs or file capabilities, nobody else may enter the
+/// directory.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -70,8 +71,12 @@ pub fn execute(arguments: &Arguments) -> Result<ExitCode, Trouble> {
 }
 
 /// Writes everything below a directory that is made; what was written is removed where not all of it could be.
+///
+/// Nobody else may enter it where the scenario has what gives rights to whoever reaches it: outside a sandbox a device is
+/// the machine's, and a set-user-ID program is of whoever wrote the bundle.
 fn write(directory: &Path, world: &World, program: &Program, script: &str) -> io::Result<()> {
-    fs::create_dir(directory)?;
+    let mode = if is_private(world) { 0o700 } else { 0o777 };
+    DirBuilder::new().mode(mode).create(directory)?;
     let written = fill(directory, world, program, script);
     if written.is_err() {
         fs::remove_dir_all(directory)?;
@@ -103,4 +108,17 @@ fn fill(directory: &Path, world: &World, program: &Program, script: &str) -> io:
     fs::write(&file, script)?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
     plant_by_hand(world, directory).map_err(|breakage| io::Error::other(breakage.to_string()))
+}
+
+/// Whether an entry of the world gives rights to whoever reaches it.
+fn is_private(world: &World) -> bool {
+    let gives_rights = |entry: &Entry| {
+        matches!(entry.kind, EntryKind::Char(_) | EntryKind::Block(_))
+            || entry.mode.is_some_and(|mode| mode.0 & 0o6000 != 0)
+            || entry.xattrs.contains_key("security.capability")
+    };
+    world.setup.iter().any(|setup| match setup {
+        Setup::Tree(tree) => tree.values().any(gives_rights),
+        Setup::Mount { .. } => false,
+    })
 }
