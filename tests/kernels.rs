@@ -172,6 +172,35 @@ fn image(release: &str) -> Vec<u8> {
     bytes
 }
 
+/// A guest runs this very program, so that its kernel must be for the same processor.
+#[test]
+fn a_kernel_for_another_processor_is_named_as_such() {
+    let client = Client::new("6.1.176");
+    client.place.write("scenarios/plain.yaml", common::PASSES);
+    let mut of_32_bits = image("6.13.0");
+    of_32_bits[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+    let mut program = vec![0; 0x100];
+    program[..4].copy_from_slice(b"\x7fELF");
+    program[18..20].copy_from_slice(&183_u16.to_le_bytes());
+    program.extend(b"Linux version 6.13.0 (x@y)");
+    let (foreign, processor) = if cfg!(target_arch = "x86_64") {
+        (program, "aarch64")
+    } else {
+        (of_32_bits.clone(), "x86")
+    };
+    for (kernel, processor) in [(foreign, processor), (of_32_bits, "x86")] {
+        fs::write(client.place.path().join("Image"), kernel).unwrap();
+        let done = client.run(&["add", "Image"]).expect_code(5);
+        told(
+            &done,
+            &[&format!("it is for {processor}, and this is nsharness for"), "remedy: name a"],
+        );
+        assert_eq!(client.entries(), [""; 0]);
+        let done = client.place.run(User::Own, &["run", "--on", "qemu:Image"]).expect_code(4);
+        assert!(done.stdout.contains(&format!("it is for {processor}, and")), "{}", done.stdout);
+    }
+}
+
 #[track_caller]
 fn told(done: &Done, words: &[&str]) {
     for word in words {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::architecture::is_bootable;
 use super::cache::{Cache, Cached, Entry, Origin, is_version, now};
 use super::find::reason;
 use super::modules::{self, modules_in};
@@ -27,6 +28,7 @@ pub fn add(
     let missing = |why: String, remedy: &str| Failure::from(Missing::new(&what, why, remedy));
     let described = describe(path)
         .map_err(|error| missing(reason(&error), "name a kernel that can be read"))?;
+    is_bootable(&what, described.processor)?;
     let flavour = match (flavour, described.flavour) {
         (Some(said), Some(found)) if said != found => {
             return Err(missing(format!("its flavour is {found}"), "leave out --flavour"));

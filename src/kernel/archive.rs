@@ -9,9 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Failure;
 use super::debian::{RELEASES, Release};
 use super::tool::{Done, run};
+use super::{Architecture, Failure};
 use crate::missing::Missing;
 
 /// Which archive is asked, where that is not what the system uses.
@@ -66,6 +66,7 @@ impl Package {
 pub(super) struct Archive {
     directory: PathBuf,
     release: Release,
+    architecture: &'static Architecture,
 }
 
 /// What is left of the system's configuration beside `-o`: lists can only be cleared in a file. The hooks
@@ -81,9 +82,10 @@ impl Archive {
     pub(super) fn open(
         directory: &Path,
         release: Release,
+        architecture: &'static Architecture,
         options: &Options,
     ) -> Result<Self, Failure> {
-        let archive = Self { directory: directory.to_owned(), release };
+        let archive = Self { directory: directory.to_owned(), release, architecture };
         for below in ["lists/partial", "cache/archives/partial", "packages"] {
             let path = directory.join(below);
             fs::create_dir_all(&path).map_err(|error| Failure::of_file(&path, &error))?;
@@ -95,7 +97,8 @@ impl Archive {
             None => archive.mirror()?,
         };
         let source = format!(
-            "deb [arch=amd64 target=Packages signed-by={}] {mirror} {} main\n",
+            "deb [arch={} target=Packages signed-by={}] {mirror} {} main\n",
+            architecture.debian,
             keyring.display(),
             release.suite
         );
@@ -195,6 +198,9 @@ impl Archive {
             ("Dir::State::status", nothing),
             ("Dir::Cache", own("cache")),
             ("Acquire::Languages", "none".into()),
+            // The system's may be another: a processor runs programs of more than one.
+            ("APT::Architecture", self.architecture.debian.into()),
+            ("APT::Architectures", self.architecture.debian.into()),
             // The system's may be one that this archive has not.
             ("APT::Default-Release", "".into()),
         ];

@@ -9,7 +9,7 @@ use super::cache::{Cache, Cached, Entry, Origin, now};
 use super::debian::Release;
 use super::modules::prune;
 use super::tool::run;
-use super::{Failure, Flavour, Kernel, describe};
+use super::{Architecture, Failure, Flavour, Kernel, describe};
 use crate::missing::Missing;
 
 /// What came of fetching.
@@ -35,10 +35,14 @@ pub fn fetch(
     options: &Options,
     say: &mut dyn FnMut(&str),
 ) -> Result<Fetched, Failure> {
+    let architecture = match flavour {
+        Flavour::Uml => Architecture::with_user_mode(),
+        Flavour::Image => Architecture::here(),
+    }?;
     let staging = cache.stage()?;
     say(&format!("{release}: reading what the archive has"));
-    let archive = Archive::open(&staging.directory("archive")?, release, options)?;
-    let packages = packages(&archive, flavour)?;
+    let archive = Archive::open(&staging.directory("archive")?, release, architecture, options)?;
+    let packages = packages(&archive, architecture, flavour)?;
     let main = &packages[0];
     if let Some(cached) = known(cache, flavour, main)
         && starts(&cached.kernel(), staging.path())?
@@ -73,15 +77,19 @@ pub fn fetch(
 }
 
 /// The packages that make up the kernel; the first is the one that it is known by.
-fn packages(archive: &Archive, flavour: Flavour) -> Result<Vec<Package>, Failure> {
+fn packages(
+    archive: &Archive,
+    architecture: &Architecture,
+    flavour: Flavour,
+) -> Result<Vec<Package>, Failure> {
     if flavour == Flavour::Uml {
         return Ok(vec![archive.package("user-mode-linux")?]);
     }
     // Its only use is to depend on the newest; from Debian 14 on that is made of parts.
-    let newest = archive.package("linux-image-amd64")?.dependencies(&["linux-image-"]);
+    let any = format!("linux-image-{}", architecture.debian);
+    let newest = archive.package(&any)?.dependencies(&["linux-image-"]);
     let Some(newest) = newest.first() else {
-        let why = "linux-image-amd64 depends on no kernel";
-        return Err(unusable("linux-image", why).into());
+        return Err(unusable("linux-image", &format!("{any} depends on no kernel")).into());
     };
     let image = archive.package(newest)?;
     let parts = image.dependencies(&["linux-base-", "linux-binary-", "linux-modules-"]);

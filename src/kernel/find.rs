@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use super::architecture::is_bootable;
 use super::cache::{Cache, Cached};
 use super::modules::modules_in;
 use super::release::{Description, compare, describe, is_of};
-use super::{Flavour, Kernel};
+use super::{Architecture, Flavour, Kernel};
 use crate::missing::Missing;
 use crate::target::name::{Target, Which};
 
@@ -32,7 +33,7 @@ pub fn find(target: &Target) -> Result<Kernel, Missing> {
         }
     };
     match which {
-        Which::Installed if flavour == Flavour::Uml => installed().ok_or_else(not_installed),
+        Which::Installed if flavour == Flavour::Uml => installed().map_or_else(not_installed, Ok),
         Which::Installed => Err(Missing::new(
             "a kernel for QEMU",
             "none is installed for it",
@@ -48,7 +49,8 @@ pub fn find(target: &Target) -> Result<Kernel, Missing> {
 /// The User-Mode Linux that is installed: `linux.uml` in the PATH, as Debian's package has it.
 pub fn installed() -> Option<Kernel> {
     let file = in_path("linux.uml")?;
-    let release = describe(&file).ok()?.release;
+    let Description { release, processor, .. } = describe(&file).ok()?;
+    is_bootable("linux.uml", processor).ok()?;
     let modules = release
         .as_ref()
         .map(|release| Path::new("/usr/lib/uml/modules").join(release))
@@ -71,7 +73,8 @@ fn in_path(name: &str) -> Option<PathBuf> {
     })
 }
 
-fn not_installed() -> Missing {
+fn not_installed() -> Result<Kernel, Missing> {
+    Architecture::with_user_mode()?;
     let newest = Cache::of_user().ok().and_then(|cache| cache.kernels(Flavour::Uml).last());
     let remedy = match newest {
         Some(cached) => format!(
@@ -83,7 +86,7 @@ fn not_installed() -> Missing {
                 .to_owned()
         }
     };
-    Missing::new("User-Mode Linux", "linux.uml is not in the PATH", remedy)
+    Err(Missing::new("User-Mode Linux", "linux.uml is not in the PATH", remedy))
 }
 
 /// The newest kernel of a version: of those in the cache, and of the installed one.
@@ -133,7 +136,7 @@ fn of_file(
     modules: Option<&Path>,
 ) -> Result<Kernel, Missing> {
     let what = || format!("the kernel {}", path.display());
-    let Description { flavour: found, release } = File::open(path)
+    let Description { flavour: found, release, processor } = File::open(path)
         .and_then(|_| describe(path))
         .map_err(|error| Missing::new(what(), reason(&error), "name a kernel that can be read"))?;
     if found.is_some_and(|found| found != flavour) {
@@ -150,6 +153,7 @@ fn of_file(
         };
         return Err(Missing::new(what(), "no kernel is recognised in it", remedy));
     }
+    is_bootable(&what(), processor)?;
     if flavour == Flavour::Uml && access(path, Access::EXEC_OK).is_err() {
         let why = "it cannot be executed by this user, or on this file system";
         return Err(Missing::new(what(), why, format!("chmod +x {}", path.display())));

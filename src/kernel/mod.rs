@@ -4,6 +4,7 @@
 //! kernels of Debian through the system's package client.
 
 mod add;
+pub(crate) mod architecture;
 pub(crate) mod archive;
 pub mod cache;
 pub mod debian;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use add::add;
+pub use architecture::Architecture;
 pub use archive::Options;
 pub use failure::Failure;
 pub use fetch::{Fetched, fetch};

@@ -1,4 +1,4 @@
-//! What a kernel's file tells: its flavour and its release.
+//! What a kernel's file tells: its flavour, its release and its processor.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -16,6 +16,8 @@ pub struct Description {
     pub flavour: Option<Flavour>,
     /// What uname(2) will call its release.
     pub release: Option<String>,
+    /// The processor that it is for, where that is known, as [`std::env::consts::ARCH`] calls it.
+    pub processor: Option<&'static str>,
 }
 
 /// No kernel is larger; what is, is not read.
@@ -38,29 +40,47 @@ pub fn describe(file: &Path) -> io::Result<Description> {
 
 pub(crate) fn of_bytes(bytes: &[u8]) -> Description {
     let contains = |text: &[u8]| memmem::find(bytes, text).is_some();
-    if let Some(release) = boot_release(bytes) {
-        Description { flavour: Some(Flavour::Image), release }
+    if let Some((release, processor)) = boot_release(bytes) {
+        Description { flavour: Some(Flavour::Image), release, processor: Some(processor) }
     } else if bytes.starts_with(b"\x7fELF") && contains(b"Linux version ") {
         // A vmlinux is an ELF file too; only User-Mode Linux has this option.
         let flavour = if contains(b"uml_dir=") { Flavour::Uml } else { Flavour::Image };
-        Description { flavour: Some(flavour), release: banner(bytes) }
+        Description {
+            flavour: Some(flavour),
+            release: banner(bytes),
+            processor: elf_processor(bytes),
+        }
     } else if bytes.get(56..60) == Some(b"ARM\x64") {
         // Documentation/arch/arm64/booting.rst
-        Description { flavour: Some(Flavour::Image), release: banner(bytes) }
+        let release = banner(bytes);
+        Description { flavour: Some(Flavour::Image), release, processor: Some("aarch64") }
     } else {
-        Description { flavour: None, release: None }
+        Description { flavour: None, release: None, processor: None }
     }
 }
 
-/// The release that a bzImage says in its setup header: Documentation/arch/x86/boot.rst.
-///
-/// `Some(None)` is a bzImage that does not say.
-fn boot_release(bytes: &[u8]) -> Option<Option<String>> {
+/// The release that a bzImage says in its setup header, if it does, and its processor: Documentation/arch/x86/boot.rst.
+fn boot_release(bytes: &[u8]) -> Option<(Option<String>, &'static str)> {
+    const XLOADFLAGS_SINCE: u16 = 0x20c;
+    const XLF_KERNEL_64: u8 = 1;
     if bytes.get(0x202..0x206)? != b"HdrS" {
         return None;
     }
+    let version = u16::from_le_bytes([*bytes.get(0x206)?, *bytes.get(0x207)?]);
+    let is_64 = version < XLOADFLAGS_SINCE || bytes.get(0x236)? & XLF_KERNEL_64 != 0;
     let pointer = usize::from(u16::from_le_bytes([*bytes.get(0x20e)?, *bytes.get(0x20f)?]));
-    Some(bytes.get(0x200 + pointer..).filter(|_| pointer > 0).and_then(first_word))
+    let release = bytes.get(0x200 + pointer..).filter(|_| pointer > 0).and_then(first_word);
+    Some((release, if is_64 { "x86_64" } else { "x86" }))
+}
+
+/// The processor in the header of an ELF file: elf(5).
+fn elf_processor(bytes: &[u8]) -> Option<&'static str> {
+    match u16::from_le_bytes([*bytes.get(18)?, *bytes.get(19)?]) {
+        3 => Some("x86"),
+        62 => Some("x86_64"),
+        183 => Some("aarch64"),
+        _ => None,
+    }
 }
 
 /// The release in the banner that is printed at boot: `linux_banner` of init/version.c.
@@ -125,6 +145,7 @@ mod tests {
             of_bytes(&image(b"6.1.0-44-amd64 (debian-kernel@lists.debian.org) #1 SMP"));
         assert_eq!(description.flavour, Some(Flavour::Image));
         assert_eq!(description.release.as_deref(), Some("6.1.0-44-amd64"));
+        assert_eq!(description.processor, Some("x86_64"));
     }
 
     #[test]
@@ -136,9 +157,20 @@ mod tests {
     }
 
     #[test]
+    fn an_image_for_arm_says_it_in_its_banner() {
+        let mut bytes = vec![0; 56];
+        bytes.extend(b"ARM\x64..Linux version %s\0..Linux version 6.1.0-50-arm64 (x@y)");
+        let description = of_bytes(&bytes);
+        assert_eq!(description.flavour, Some(Flavour::Image));
+        assert_eq!(description.release.as_deref(), Some("6.1.0-50-arm64"));
+        assert_eq!(description.processor, Some("aarch64"));
+    }
+
+    #[test]
     fn what_is_no_kernel_is_none() {
         for bytes in [&b""[..], b"#!/bin/sh\n", b"\x7fELF and no kernel", &[0xff; 0x300]] {
-            assert_eq!(of_bytes(bytes), Description { flavour: None, release: None });
+            let nothing = Description { flavour: None, release: None, processor: None };
+            assert_eq!(of_bytes(bytes), nothing);
         }
         // A header that points beyond the file.
         let mut short = image(b"");

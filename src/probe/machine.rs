@@ -10,7 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags, accessat, lgetxattr, s
 use super::questions::{How, Probe};
 use super::{Environment, Finding};
 use crate::kernel::cache::Cache;
-use crate::kernel::{self, Flavour};
+use crate::kernel::{self, Architecture, Flavour};
 use crate::programs::in_path;
 use crate::sandbox::{IdSource, sysctl};
 
@@ -152,7 +152,7 @@ pub const MACHINE: &[Probe] = &[
     fact(
         "qemu",
         "Is there QEMU, and a kernel for it?",
-        "install the package qemu-system-x86, and nsharness kernel fetch debian:12 --flavour image",
+        "install the package qemu-system-x86 (on aarch64 qemu-system-arm), and nsharness kernel fetch debian:12 --flavour image",
         |_| kernels(Flavour::Image),
     ),
 ];
@@ -404,12 +404,17 @@ fn kernels(flavour: Flavour) -> Finding {
     if let Ok(cache) = Cache::of_user() {
         names.extend(cache.kernels(flavour).map(|cached| cached.kernel().name));
     }
-    let program = "qemu-system-x86_64";
-    let launcher = flavour == Flavour::Uml || in_path(program).is_some();
-    let evidence = match (launcher, names.is_empty()) {
-        (false, _) => format!("{program} is not in PATH"),
-        (true, true) => "nsharness kernel list has none".to_owned(),
-        (true, false) => names.join(", "),
+    let missing = match Architecture::here() {
+        _ if flavour == Flavour::Uml => None,
+        Err(missing) => Some(missing.why),
+        Ok(here) if in_path(here.qemu).is_some() => None,
+        Ok(here) => Some(format!("{} is not in PATH", here.qemu)),
+    };
+    let launcher = missing.is_none();
+    let evidence = match (missing, names.is_empty()) {
+        (Some(why), _) => why,
+        (None, true) => "nsharness kernel list has none".to_owned(),
+        (None, false) => names.join(", "),
     };
     Finding::answer(launcher && !names.is_empty(), evidence)
 }

@@ -247,6 +247,7 @@ fn make_devices() -> io::Result<()> {
         ("console", 5, 1),
         ("ttyS0", 4, 64),
         ("ttyS1", 4, 65),
+        ("ttyAMA0", 204, 64),
         ("loop-control", 10, 237),
         ("fuse", 10, 229),
     ];

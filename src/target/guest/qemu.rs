@@ -4,7 +4,6 @@
 //! at a time, each with an exit of the machine. Measured under emulation, 256 KiB one way take 0.7 to 3.9 s
 //! over a serial port and 0.03 s over virtio.
 
-use std::env::consts::ARCH;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -18,11 +17,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::agent::CHANNEL;
 use super::machine::Machine;
 use super::modules::Modules;
-use crate::kernel::Kernel;
+use crate::kernel::{Architecture, Kernel};
 use crate::missing::Missing;
 use crate::programs::in_path;
 
-const PROGRAM: &str = "qemu-system-x86_64";
 /// The device of KVM.
 const KVM: &str = "/dev/kvm";
 /// The drivers of the virtio console.
@@ -36,6 +34,7 @@ const PROBE: Duration = Duration::from_secs(20);
 /// What starts the machines of one kernel.
 #[derive(Clone, Debug)]
 pub struct Qemu {
+    architecture: &'static Architecture,
     program: PathBuf,
     accelerator: Accelerator,
     /// Whether the line to the agent is a virtio console.
@@ -56,22 +55,14 @@ impl Qemu {
     /// # Errors
     /// Where there is no QEMU, or none that could run this very program in a guest.
     pub fn of(kernel: &Kernel, modules: Option<&Modules>) -> Result<Self, Missing> {
-        if ARCH != "x86_64" {
-            let why =
-                format!("this is nsharness for {ARCH}, and machines are made for x86_64 only");
-            return Err(Missing::new(
-                "a virtual machine",
-                why,
-                "use a User-Mode Linux, or the host",
-            ));
-        }
-        let program = in_path(PROGRAM).ok_or_else(|| {
-            let why = format!("{PROGRAM} is not in PATH");
-            Missing::new("QEMU", why, "apt-get install qemu-system-x86")
+        let architecture = Architecture::here()?;
+        let program = in_path(architecture.qemu).ok_or_else(|| {
+            let why = format!("{} is not in PATH", architecture.qemu);
+            Missing::new("QEMU", why, format!("apt-get install {}", architecture.package))
         })?;
-        let accelerator = accelerator(&program, kernel).clone();
+        let accelerator = accelerator(architecture, &program, kernel).clone();
         let virtio = modules.is_some_and(|known| VIRTIO.iter().all(|name| known.knows(name)));
-        Ok(Self { program, accelerator, virtio })
+        Ok(Self { architecture, program, accelerator, virtio })
     }
 
     /// Why it is slow, where it is.
@@ -88,41 +79,55 @@ impl Qemu {
     /// Those of making processes.
     pub fn start(&self, kernel: &Kernel, initramfs: &File, memory: u32) -> io::Result<Machine> {
         Machine::start(initramfs, |surroundings| {
-            let mut command = machine(&self.program, &self.accelerator, &kernel.file, memory);
+            let Architecture { console, serial: ([option, port], second), .. } = self.architecture;
+            let mut command =
+                machine(self.architecture, &self.program, &self.accelerator, &kernel.file, memory);
             command.arg("-chardev").arg(format!("socket,id=channel,fd={}", surroundings.channel));
             if self.virtio {
                 command.args(["-device", "virtio-serial-pci"]);
                 command.args(["-device", "virtconsole,chardev=channel"]);
             } else {
-                command.args(["-serial", "chardev:channel"]);
+                command.arg(option).arg(format!("{port}channel"));
             }
-            let line = if self.virtio { "/dev/hvc0" } else { "/dev/ttyS1" };
+            let line = if self.virtio { "hvc0" } else { second };
             command.arg("-initrd").arg(format!("/proc/self/fd/{}", surroundings.initramfs));
-            command
-                .arg("-append")
-                .arg(format!("console=ttyS0 quiet panic=-1 rdinit=/init {CHANNEL}={line}"));
+            command.arg("-append").arg(format!(
+                "console={console} quiet panic=-1 rdinit=/init {CHANNEL}=/dev/{line}"
+            ));
             Ok(command)
         })
     }
 }
 
 /// A machine with nothing but a kernel, whose console is its first serial port.
-fn machine(program: &Path, accelerator: &Accelerator, kernel: &Path, memory: u32) -> Command {
+fn machine(
+    architecture: &Architecture,
+    program: &Path,
+    accelerator: &Accelerator,
+    kernel: &Path,
+    memory: u32,
+) -> Command {
+    let [emulated, own] = architecture.processor;
+    let (accelerator, processor) = match accelerator {
+        Accelerator::Kvm => ("kvm", own),
+        Accelerator::Emulation(_) => ("tcg", emulated),
+    };
     let mut command = Command::new(program);
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
-    command.args(["-machine", "q35", "-cpu", "max", "-m"]).arg(memory.to_string());
-    command.arg("-accel").arg(match accelerator {
-        Accelerator::Kvm => "kvm",
-        Accelerator::Emulation(_) => "tcg",
-    });
+    command.args(["-machine", architecture.machine, "-cpu", processor, "-accel", accelerator]);
+    command.arg("-m").arg(memory.to_string());
     command.args(["-serial", "stdio", "-kernel"]).arg(kernel);
     command
 }
 
 /// Whether guests run on this machine's processor. What was found once holds as long as this process.
-fn accelerator(program: &Path, kernel: &Kernel) -> &'static Accelerator {
+fn accelerator(
+    architecture: &Architecture,
+    program: &Path,
+    kernel: &Kernel,
+) -> &'static Accelerator {
     static KNOWN: OnceLock<Accelerator> = OnceLock::new();
-    KNOWN.get_or_init(|| match try_kvm(program, kernel) {
+    KNOWN.get_or_init(|| match try_kvm(architecture, program, kernel) {
         Ok(()) => Accelerator::Kvm,
         Err(why) => Accelerator::Emulation(why),
     })
@@ -130,7 +135,7 @@ fn accelerator(program: &Path, kernel: &Kernel) -> &'static Accelerator {
 
 /// Boots the kernel on this machine's processor as far as it comes without a file system: that there is
 /// a /dev/kvm says little, as on machines that are virtual themselves.
-fn try_kvm(program: &Path, kernel: &Kernel) -> Result<(), String> {
+fn try_kvm(architecture: &Architecture, program: &Path, kernel: &Kernel) -> Result<(), String> {
     if let Err(error) = OpenOptions::new().read(true).write(true).open(KVM) {
         return Err(match error.kind() {
             io::ErrorKind::NotFound => format!("there is no {KVM} here"),
@@ -140,8 +145,8 @@ fn try_kvm(program: &Path, kernel: &Kernel) -> Result<(), String> {
     let empty = rustix::fs::memfd_create("initramfs", rustix::fs::MemfdFlags::CLOEXEC);
     let empty = File::from(empty.map_err(|error| error.to_string())?);
     let machine = Machine::start(&empty, |_| {
-        let mut command = machine(program, &Accelerator::Kvm, &kernel.file, 256);
-        command.args(["-append", "console=ttyS0 panic=-1"]);
+        let mut command = machine(architecture, program, &Accelerator::Kvm, &kernel.file, 256);
+        command.arg("-append").arg(format!("console={} panic=-1", architecture.console));
         Ok(command)
     });
     let machine = machine.map_err(|error| error.to_string())?;
