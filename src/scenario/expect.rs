@@ -373,8 +373,20 @@ impl Scope<'_> {
             errors.at(&node.span, "`outcome` is missing").label("needs `outcome:`");
             return None;
         };
-        let outcome = self.expect(outcome, errors)?;
+        let outcome = self.deviating(outcome, errors)?;
         Some(Known { outcome, ..known? })
+    }
+
+    /// Decodes the outcome that a deviation comes to. When it does is said beside it.
+    pub fn deviating(&self, node: &Node, errors: &Errors) -> Option<Expect> {
+        let outcome = self.expect(node, errors)?;
+        if let Expect::When(_) = outcome {
+            errors
+                .at(&node.span, "a condition stands beside what is known, not in its outcome")
+                .hint("name each outcome in an entry of its own, with its own `when`");
+            return None;
+        }
+        Some(outcome)
     }
 
     /// What is said of a deviation but for the outcome.

@@ -469,7 +469,7 @@ impl Resolver<'_> {
             for (key, value) in errors.mapping(node.get("steps"), "outcomes by numbers of steps") {
                 let Some(index) = self.number(key, steps.len(), "step") else { continue };
                 let scope = self.scope(steps[index].operation.described(), labels);
-                if let Some(outcome) = scope.expect(value, errors)
+                if let Some(outcome) = scope.deviating(value, errors)
                     && is_meant
                 {
                     infos[index].known.push(Known { outcome, ..known.clone() });
