@@ -130,7 +130,10 @@ impl Machine<'_> {
     /// The supplementary groups that the server takes a user to have.
     fn wire_groups(&self, cred: &Cred) -> Vec<Kid> {
         if !self.managed_gids.is_empty() && self.by(&rules::MANAGE_GIDS) {
-            return self.managed_gids.get(&cred.fsuid).cloned().unwrap_or_default();
+            let known = self.managed_gids.get(&cred.fsuid).cloned().unwrap_or_default();
+            if !known.is_empty() || !self.by(&rules::MANAGE_GIDS_UNKNOWN) {
+                return known;
+            }
         }
         let mut groups = cred.groups.to_vec();
         groups.sort_unstable();

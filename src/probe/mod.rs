@@ -179,7 +179,10 @@ impl Environment {
         for probe in ALL.iter().filter(unknown).collect::<Vec<_>>() {
             let finding = match &probe.how {
                 How::Host(ask) => ask(self),
-                How::Scenario(text) => match plan(probe.name, text) {
+                How::Since(first, before, _) if self.version < *first => {
+                    Finding::answer(*before, format!("as every Linux before {first}"))
+                }
+                How::Scenario(text) | How::Since(_, _, text) => match plan(probe.name, text) {
                     Ok(plan) => match self.missing_root(&plan).or(self.missing_program(&plan)) {
                         Some(missing) => missing,
                         None => {
@@ -374,7 +377,7 @@ pub fn wanted_by_rules(cases: &[Case]) -> BTreeSet<String> {
 fn scenario_of(name: &str) -> Option<Result<Plan, String>> {
     let probe = ALL.iter().find(|probe| probe.name == name)?;
     match &probe.how {
-        How::Scenario(text) => Some(plan(name, text)),
+        How::Scenario(text) | How::Since(_, _, text) => Some(plan(name, text)),
         How::Host(_) => None,
     }
 }
@@ -527,7 +530,7 @@ mod tests {
     #[test]
     fn every_probe_that_is_a_scenario_can_be_asked() {
         for probe in ALL {
-            if let How::Scenario(text) = &probe.how {
+            if let How::Scenario(text) | How::Since(_, _, text) = &probe.how {
                 let plan = plan(probe.name, text);
                 assert!(plan.is_ok_and(|plan| !plan.steps.is_empty()), "{}", probe.name);
             }

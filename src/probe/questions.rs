@@ -27,6 +27,8 @@ pub enum How {
     Host(fn(&Environment) -> Finding),
     /// By a scenario: whether its last step succeeds.
     Scenario(&'static str),
+    /// The same, of a kernel of this version or later: of an older one that cannot be asked so, the answer is known.
+    Since(KernelVersion, bool, &'static str),
 }
 
 const fn scenario(
@@ -242,6 +244,15 @@ pub const ALL: &[Probe] = &[
         "{title: data, world: {tree: {l: dir, d: dir, m: dir}}, steps: [
             overlay: {at: m, lower: [l], data: [d], options: [userxattr]}]}",
     ),
+    Probe {
+        name: "overlay.copy_up.replaces",
+        question: "Does a directory that is copied up replace an empty one that has its name by now? (until Linux 7.2)",
+        remedy: OTHER,
+        // Before, a sandbox in a user namespace has no overlays.
+        how: How::Since(KernelVersion(5, 11, 0), true, "{title: replaces, world: {tree: {l/d: dir, u: dir, w: dir, m: dir},
+            mounts: [overlay: {at: m, lower: [l], upper: u, work: w}]}, steps: [
+            open: {path: m/d, flags: [rdonly, directory], fd: d}, mkdir: {path: u/d}, chmod: {fd: d, mode: 0700}]}"),
+    },
     scenario(
         "runtime",
         "Does the container runtime that was named by --runtime make a container, and run a program in it?",
@@ -276,6 +287,14 @@ pub const ALL: &[Probe] = &[
         NEWER,
         "{title: set group, world: {tree: {a: dir, b: dir}, mounts: [mount: {type: tmpfs, at: a},
             propagation: {at: a, type: shared}, bind: {from: a, at: b}, propagation: {at: b, type: private}]}, steps: [
+            move_mount: {from: a, at: b, set_group: true}]}",
+    ),
+    scenario(
+        "move_mount.set_group_unbindable",
+        "Can an unbindable mount be added to a peer group? (Linux 5.15 to 7.2)",
+        OTHER,
+        "{title: set group, world: {tree: {a: dir, b: dir}, mounts: [mount: {type: tmpfs, at: a},
+            propagation: {at: a, type: shared}, bind: {from: a, at: b}, propagation: {at: b, type: unbindable}]}, steps: [
             move_mount: {from: a, at: b, set_group: true}]}",
     ),
     scenario(

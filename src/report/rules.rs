@@ -26,16 +26,19 @@ pub fn line(rule: &Rule) -> String {
 
 /// The kernels that have a rule, where not all have it.
 pub fn versions(rule: &Rule) -> Option<String> {
-    match (rule.since, rule.until) {
-        (Some(since), Some(until)) => Some(format!("Linux {since} to before {until}")),
-        (Some(since), None) if !rule.backports.is_empty() => {
-            let older: Vec<_> = rule.backports.iter().map(ToString::to_string).collect();
-            Some(format!("Linux {since} and later, and stable since {}", older.join(", ")))
+    let mut said = match (rule.since, rule.until) {
+        (Some(since), Some(until)) => format!("Linux {since} to before {until}"),
+        (Some(since), None) => format!("Linux {since} and later"),
+        (None, Some(until)) => format!("before Linux {until}"),
+        (None, None) => return None,
+    };
+    for (word, stable) in [("since", rule.backports), ("before", rule.ended)] {
+        if !stable.is_empty() {
+            let stable: Vec<_> = stable.iter().map(ToString::to_string).collect();
+            let _ = write!(said, ", and stable {word} {}", stable.join(", "));
         }
-        (Some(since), None) => Some(format!("Linux {since} and later")),
-        (None, Some(until)) => Some(format!("before Linux {until}")),
-        (None, None) => None,
     }
+    Some(said)
 }
 
 /// Everything about a rule, and the scenarios that exercise it.
@@ -143,6 +146,7 @@ pub fn json(rule: &Rule, coverage: &Coverage) -> serde_json::Value {
         "since": rule.since.map(|version| version.to_string()),
         "backports": rule.backports.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "until": rule.until.map(|version| version.to_string()),
+        "ended": rule.ended.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "probe": rule.probe,
         "quirk": rule.quirk,
         "scenarios": coverage.of_rule(rule),

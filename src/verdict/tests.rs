@@ -29,6 +29,7 @@ static QUIRK: Rule = Rule {
     since: None,
     backports: &[],
     until: None,
+    ended: &[],
     probe: None,
     quirk: Some("It does not."),
     breaks: &[],

@@ -175,12 +175,14 @@ impl Machine<'_> {
         self.deny(!roots, &rules::GROUP_ROOTS, Errno::EINVAL)?;
         let (source, target) = (&self.mounts[from.mount], &self.mounts[to.mount]);
         let (group, master) = (source.peer_group, source.master);
+        let unbindable = target.unbindable;
         // Nothing of one file system is below the root of another.
         let wider = self.is_below(target.root, source.root);
         self.deny(!wider, &rules::GROUP_NARROWER, Errno::EINVAL)?;
         let hides = self.has_locked_children(from.mount, target.root);
         self.deny(hides, &rules::GROUP_LOCKED, Errno::EINVAL)?;
         let taken = target.peer_group.is_some() || target.master.is_some();
+        let taken = taken || unbindable && !self.by(&rules::GROUP_OF_UNBINDABLE);
         self.deny(taken, &rules::GROUP_TAKEN, Errno::EINVAL)?;
         self.deny(group.is_none() && master.is_none(), &rules::GROUP_NONE, Errno::EINVAL)?;
         if let Some(group) = group {

@@ -289,10 +289,9 @@ impl Machine<'_> {
         }
         let taken = self.fs_lookup(dir, &name)?;
         if let Some(taken) = taken {
-            if attr.kind == FileType::File {
-                // The name must be free.
-                self.deny(true, &rules::COPY_UP_UNLINKED, Errno::EEXIST)?;
-            } else if attr.kind == FileType::Dir {
+            let replaces = attr.kind != FileType::File && self.by(&rules::COPY_UP_RENAMED_OVER);
+            self.deny(!replaces, &rules::COPY_UP_UNLINKED, Errno::EEXIST)?;
+            if attr.kind == FileType::Dir {
                 let replaces = self.is_dir(taken) && self.by(&rules::COPY_UP_REPLACES_DIR);
                 self.deny(!replaces, &rules::COPY_UP_REMOVED_DIR, Errno::ENOTDIR)?;
             }

@@ -63,16 +63,16 @@ rules! {
         "Whether a new file is executable for its group, and so loses the set-group-ID bit, is looked at before \
          the umask takes that away."
         "fs/namei.c vfs_prepare_mode(); https://git.kernel.org/torvalds/c/1639a49ccdce"
-        since (6, 0);
+        since (6, 0) backports [(5, 15, 103), (5, 10, 176), (5, 4, 269)];
     SETGID_BEFORE_ACL_UMASK "files.create.setgid-before-acl-umask"
         "On a file system with ACLs that is so of regular files: it takes the umask from the mode itself."
         "fs/inode.c inode_init_owner(); fs/posix_acl.c posix_acl_create()"
-        until (6, 0);
+        until (6, 0) ended [(5, 15, 103), (5, 10, 176), (5, 4, 269)];
     SETGID_SPECIAL "files.create.setgid-special"
         "On a tmpfs or ramfs a new FIFO, socket or device node keeps the set-group-ID bit, for its mode is set once \
          more as it was asked for."
         "fs/inode.c init_special_inode(); mm/shmem.c shmem_get_inode(); fs/ramfs/inode.c ramfs_get_inode()"
-        until (6, 0)
+        until (6, 0) ended [(5, 15, 103), (5, 10, 176), (5, 4, 269)]
         quirk "inode(7), S_ISGID: it is taken from an executable file of a group that the process is not in";
     UMASK "files.create.umask"
         "The file mode creation mask takes permission bits from what is created."

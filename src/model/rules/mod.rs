@@ -27,6 +27,8 @@ pub struct Rule {
     pub backports: &'static [KernelVersion],
     /// The first version of the kernel that no longer has it.
     pub until: Option<KernelVersion>,
+    /// Where older stable kernels lost it: the first version of each without.
+    pub ended: &'static [KernelVersion],
     /// The probe that says whether it holds, which outranks the versions: distributions backport.
     pub probe: Option<&'static str>,
     /// What documentation or POSIX says instead, where the kernel deviates from it.
@@ -56,7 +58,8 @@ impl PartialEq for Rule {
 /// Declares rules: a constant name, the id, the statement, the source, and what else there is.
 macro_rules! rules {
     ($($name:ident $id:literal $statement:literal $source:literal
-        $(since $since:tt)? $(backports [$($backport:tt),+])? $(until $until:tt)? $(probe $probe:literal)?
+        $(since $since:tt)? $(backports [$($backport:tt),+])? $(until $until:tt)? $(ended [$($ended:tt),+])?
+        $(probe $probe:literal)?
         $(quirk $quirk:literal)? $(breaks $($breaks:ident)+)? ;)+) => {
         $(
             #[doc = $statement]
@@ -67,6 +70,7 @@ macro_rules! rules {
                 since: $crate::model::rules::optional!($($crate::model::rules::version!($since))?),
                 backports: &[$($($crate::model::rules::version!($backport)),+)?],
                 until: $crate::model::rules::optional!($($crate::model::rules::version!($until))?),
+                ended: &[$($($crate::model::rules::version!($ended)),+)?],
                 probe: $crate::model::rules::optional!($($probe)?),
                 quirk: $crate::model::rules::optional!($($quirk)?),
                 breaks: &[$($($crate::model::rules::Invariant::$breaks),+)?],
@@ -144,10 +148,9 @@ impl Rule {
     fn in_version(&self, version: KernelVersion) -> bool {
         let KernelVersion(major, minor, _) = version;
         let since = |first: &KernelVersion| version >= *first;
-        let same = |first: &KernelVersion| (first.0, first.1) == (major, minor);
-        let has = self.since.as_ref().is_none_or(since)
-            || self.backports.iter().any(|first| same(first) && since(first));
-        has && self.until.is_none_or(|until| version < until)
+        let stable = |first: &KernelVersion| (first.0, first.1) == (major, minor) && since(first);
+        let has = self.since.as_ref().is_none_or(since) || self.backports.iter().any(stable);
+        has && !self.until.as_ref().is_some_and(since) && !self.ended.iter().any(stable)
     }
 }
 
@@ -223,6 +226,14 @@ mod tests {
         let has = |major, minor, patch| rule.in_version(KernelVersion(major, minor, patch));
         assert!(has(6, 15, 0) && has(6, 12, 26) && has(6, 12, 101) && has(7, 2, 0));
         assert!(!has(6, 12, 25) && !has(6, 13, 12) && !has(6, 6, 0) && !has(5, 10, 300));
+    }
+
+    #[test]
+    fn a_stable_kernel_lacks_what_it_lost() {
+        let rule = find("files.create.setgid-special").expect("a rule");
+        let has = |major, minor, patch| rule.in_version(KernelVersion(major, minor, patch));
+        assert!(has(5, 10, 175) && has(5, 14, 21) && has(5, 15, 0));
+        assert!(!has(5, 10, 176) && !has(5, 15, 200) && !has(6, 0, 0) && !has(7, 2, 0));
     }
 
     #[test]

@@ -19,6 +19,10 @@ rules! {
     MANAGE_GIDS "nfs.server.manage-gids"
         "A server that looks groups up itself takes a user to have those, and none that the client sends."
         "rpc.mountd(8), --manage-gids; net/sunrpc/svcauth_unix.c unix_gid_find()";
+    MANAGE_GIDS_UNKNOWN "nfs.server.manage-gids-unknown"
+        "Of a user of whom it knows no group it takes what the client sends."
+        "net/sunrpc/svcauth_unix.c unix_gid_parse()"
+        since (7, 3) backports [(6, 12, 117)];
     ACCESS_DIRECTORY "nfs.access.directory"
         "To a server, who may write to a directory may also search it, so that access(2) for writing asks for both."
         "RFC 8881, 18.1; fs/nfsd/vfs.c nfsd_access()";

@@ -317,12 +317,17 @@ rules! {
         "fs/overlayfs/copy_up.c ovl_copy_up_file()"
         since (5, 5);
     COPY_UP_UNLINKED "overlay.copy-up.unlinked"
-        "A lower file that was removed is not copied up any more: EEXIST, for a whiteout has its name."
-        "fs/overlayfs/copy_up.c ovl_copy_up_tmpfile()"
+        "What is open and was removed is not copied up any more where something, as a whiteout, has its name in the \
+         upper layer: EEXIST."
+        "fs/overlayfs/copy_up.c ovl_copy_up_tmpfile(), ovl_copy_up_workdir()"
         quirk "POSIX: fchmod(2) works on an open file whose name was removed";
+    COPY_UP_RENAMED_OVER "overlay.copy-up.renamed-over"
+        "What is no regular file is renamed to its name when it is copied up, and so replaces what has the name by now."
+        "fs/overlayfs/copy_up.c ovl_copy_up_workdir()"
+        until (7, 3) ended [(6, 12, 117)] probe "overlay.copy_up.replaces"
+        quirk "POSIX: fchmod(2) changes the open file alone";
     COPY_UP_REMOVED_DIR "overlay.copy-up.removed-directory"
-        "A lower directory that was removed is not copied up any more: ENOTDIR, for a whiteout has its \
-         name."
+        "A directory does not replace the whiteout that has its name: ENOTDIR."
         "fs/overlayfs/copy_up.c ovl_copy_up_workdir()"
         quirk "POSIX: fchmod(2) works on an open directory that was removed";
     COPY_UP_CLEARED "overlay.copy-up.cleared-directory"
@@ -411,7 +416,8 @@ rules! {
     NLINK_OF_UPPER "overlay.stat.index-nlink"
         "A copied-up file whose origin has one link is taken to have as many as its upper file, and so one for \
          its entry in the index."
-        "fs/overlayfs/util.c ovl_get_nlink()"
+        "fs/overlayfs/inode.c ovl_get_nlink()"
+        until (7, 3) ended [(6, 12, 117)]
         quirk "inode(7) says that this is the number of hard links"
         breaks Remount;
     METACOPY_BLOCKS "overlay.stat.metacopy-blocks"

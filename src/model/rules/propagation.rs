@@ -168,6 +168,10 @@ rules! {
     GROUP_TAKEN "propagation.group.taken"
         "Only a private mount joins a group: EINVAL."
         "move_mount(2); fs/namespace.c do_set_group()";
+    GROUP_OF_UNBINDABLE "propagation.group.of-unbindable"
+        "An unbindable mount joins a group too, and can be bound from then on."
+        "fs/namespace.c do_set_group(), set_mnt_shared()"
+        until (7, 3) ended [(7, 2, 11)] probe "move_mount.set_group_unbindable";
     GROUP_NONE "propagation.group.none"
         "A private mount has no group to join: EINVAL."
         "fs/namespace.c do_set_group()";
