@@ -30,6 +30,8 @@ const SEED: u64 = 20_261_123;
 /// How long a run may go on after one of its processes was killed, and what is left of one that was.
 const PATIENCE: Duration = Duration::from_secs(90);
 const DEPARTURE: Duration = Duration::from_secs(15);
+/// How long a process of a kind is waited for.
+const WATCH: Duration = Duration::from_secs(2);
 
 /// One at a time: what a run leaves behind becomes a child of this process.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -141,6 +143,8 @@ struct Work {
     before: BTreeSet<String>,
     after: BTreeSet<String>,
     takes: Duration,
+    /// What there is to be killed.
+    kinds: BTreeSet<&'static str>,
 }
 
 impl Work {
@@ -174,6 +178,7 @@ impl Work {
             before: BTreeSet::new(),
             after: BTreeSet::new(),
             takes: Duration::ZERO,
+            kinds: BTreeSet::new(),
         }
     }
 
@@ -226,7 +231,51 @@ impl Work {
         self.markdown = self.text("report.md");
         self.after = names(self.place.path());
         self.clear();
+        let mut child = self.start();
+        let pid = child.id() as i32;
+        while child.try_wait().unwrap().is_none() {
+            self.kinds.extend(self.processes(pid).into_iter().map(|(kind, _)| kind));
+        }
+        self.clear();
         assert_eq!(leftovers(), [""; 0]);
+    }
+
+    /// The processes of a run that goes on, and what they are to it.
+    fn processes(&self, pid: i32) -> Vec<(&'static str, Process)> {
+        let Some(run) = Process::of(pid) else { return Vec::new() };
+        let mut all = vec![run.clone()];
+        let mut parents = vec![pid];
+        while let Some(parent) = parents.pop() {
+            // Quicker than to look through all that there is: an actor lives for milliseconds.
+            let tasks =
+                fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+            let children = tasks.map(|task| fs::read_to_string(task.path().join("children")));
+            let children: String = children.flatten().collect();
+            let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+            let children: Vec<_> = children.filter_map(Process::of).collect();
+            parents.extend(children.iter().map(|process| process.pid));
+            all.extend(children);
+        }
+        let kinds: Vec<_> =
+            all.iter().map(|process| kind(process, &run, &all, &self.place)).collect();
+        kinds.into_iter().zip(all).collect()
+    }
+
+    /// A process of this kind as soon as there is one, or in the end any of a run that goes on.
+    fn victim(&self, pid: i32, wanted: &str, among: usize) -> Option<(&'static str, Process)> {
+        let began = Instant::now();
+        loop {
+            let mut all = self.processes(pid);
+            let mut of_kind: Vec<_> = all.extract_if(.., |(kind, _)| *kind == wanted).collect();
+            if of_kind.is_empty() && (all.is_empty() || began.elapsed() > WATCH) {
+                of_kind = all;
+            }
+            match of_kind.len() {
+                0 if Process::of(pid).is_none() => return None,
+                0 => {}
+                some => return Some(of_kind.swap_remove(among % some)),
+            }
+        }
     }
 
     /// What is told of each case, without what differs from run to run.
@@ -350,18 +399,19 @@ impl Work {
 }
 
 fn works() -> Vec<Work> {
-    let bind: Vec<String> = {
-        let directory = common::root().join("scenarios/bind");
-        let mut files: Vec<_> =
-            names(&directory).into_iter().map(|name| format!("bind/{name}")).collect();
-        files.retain(|name| name.ends_with(".yaml"));
-        files
+    let of = |family: &str, most: usize| -> Vec<String> {
+        let files = names(&common::root().join("scenarios").join(family)).into_iter();
+        let files = files.filter(|name| name.ends_with(".yaml"));
+        files.map(|name| format!("{family}/{name}")).take(most).collect()
     };
-    let bind: Vec<&str> = bind.iter().map(String::as_str).collect();
-    let few: Vec<&str> = bind.iter().copied().take(25).collect();
+    // Those on mount namespaces have several actors.
+    let all = [of("bind", usize::MAX), of("mount-namespaces", 20)].concat();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let few = of("bind", 25);
+    let few: Vec<&str> = few.iter().map(String::as_str).collect();
     let mut works = vec![
-        Work::new("host", 40, User::Own, &bind, &["--on", "host", "--jobs", "2"]),
-        Work::new("ordinary user", 20, User::Ordinary, &bind, &["--on", "host", "--jobs", "2"]),
+        Work::new("host", 40, User::Own, &all, &["--on", "host", "--jobs", "2"]),
+        Work::new("ordinary user", 20, User::Ordinary, &all, &["--on", "host", "--jobs", "2"]),
     ];
     let mut guest = Work::new("guest", 25, User::Own, &few, &[]);
     if let Some(kernel) = guest.place.kernel("uml:6.12") {
@@ -385,15 +435,6 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn whoever_is_killed_nothing_is_left_and_no_pass_is_unearned() {
-    const KINDS: [&str; 7] = [
-        "supervisor",
-        "worker",
-        "first of a pid namespace",
-        "actor",
-        "helper",
-        "program",
-        "guest kernel",
-    ];
     let _alone = alone();
     let mut works = works();
     works.iter_mut().for_each(Work::begin);
@@ -413,27 +454,16 @@ fn whoever_is_killed_nothing_is_left_and_no_pass_is_unearned() {
         });
         let work = work.unwrap();
         let delay = work.takes.mul_f64(choices.below(1000) as f64 / 1000.0);
-        let wanted = KINDS[choices.below(KINDS.len())];
+        let wanted = work.kinds.iter().nth(choices.below(work.kinds.len())).unwrap();
         let among = choices.below(1 << 20);
         let mut child = work.start();
         sleep(delay);
-        let pid = child.id() as i32;
-        let Some(run) = Process::of(pid) else {
+        let Some((kind, victim)) = work.victim(child.id() as i32, wanted, among) else {
             // It was faster this time.
             ended(&mut child);
             work.clear();
             continue;
         };
-        let mut all = below(pid);
-        all.push(run.clone());
-        let of_kind: Vec<_> =
-            all.iter().filter(|process| kind(process, &run, &all, &work.place) == wanted).collect();
-        // One of another kind where there is none.
-        let victim = match of_kind.len() {
-            0 => &all[among % all.len()],
-            some => of_kind[among % some],
-        };
-        let kind = kind(victim, &run, &all, &work.place);
         let _ = kill(Pid::from_raw(victim.pid), Signal::SIGKILL);
         let status = ended(&mut child);
         let mut wrong: Vec<_> = leftovers()
