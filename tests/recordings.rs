@@ -104,6 +104,25 @@ fn what_is_recorded_is_answered_and_what_is_known_is_not_recorded_again() {
 }
 
 #[test]
+fn of_a_kernel_that_is_newer_than_the_model_it_is_said() {
+    let place = Place::new();
+    place.write("scenarios/a.yaml", PASSES);
+    place.run(User::Own, &["run", "--record", "all"]).expect_code(0);
+    let said = "newer than the model, which knows Linux up to ";
+    let done = place.run(User::Own, &["run", "--on", "recorded:all"]).expect_code(0);
+    assert!(!done.stdout.contains(said), "{}", done.stdout);
+    let recording = place.read("all");
+    let (environment, answers) = recording.split_once('\n').unwrap();
+    let mut environment: serde_json::Value = serde_json::from_str(environment).unwrap();
+    environment["version"] = serde_json::json!([999, 1, 0]);
+    place.write("newer", &format!("{environment}\n{answers}"));
+    let arguments = ["run", "--on", "recorded:newer", "--html", "report.html"];
+    let done = place.run(User::Own, &arguments).expect_code(0);
+    assert!(done.stdout.contains(said), "{}", done.stdout);
+    assert!(place.read("report.html").contains(said));
+}
+
+#[test]
 fn what_is_no_recording_is_told_and_is_5() {
     let place = Place::new();
     place.write("scenarios/a.yaml", PASSES);

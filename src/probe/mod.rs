@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diag::Source;
 use crate::missing::Missing;
-use crate::model::profile::Settings;
+use crate::model::profile::{NEWEST, Settings};
 use crate::overlays;
 use crate::runtime;
 use crate::scenario::condition::{Answers, Condition, KernelVersion};
@@ -156,6 +156,15 @@ impl Environment {
             settings: profile::settings(),
             findings: BTreeMap::new(),
         }
+    }
+
+    /// What is to be known of all answers: how the kernel is run, and whether the model was held against such a one.
+    pub fn notes(&self) -> Vec<String> {
+        let KernelVersion(major, minor, _) = self.version;
+        let (to, last) = NEWEST;
+        let newer = ((major, minor) > NEWEST)
+            .then(|| format!("newer than the model, which knows Linux up to {to}.{last}"));
+        self.note.clone().into_iter().chain(newer).collect()
     }
 
     /// Asks the probes that look at the machine that this process is on, and ask no kernel by a scenario.

@@ -108,9 +108,8 @@ impl Reporter for Console {
         self.say(&if environment.simulated {
             format!("simulating Linux {release} ({target}): {cases_told}\n")
         } else {
-            let note =
-                environment.note.as_ref().map(|note| format!(", {note}")).unwrap_or_default();
-            format!("asking Linux {release} {machine} ({target}{note}) as {user}: {cases_told}\n")
+            let known = [vec![target.to_owned()], environment.notes()].concat().join(", ");
+            format!("asking Linux {release} {machine} ({known}) as {user}: {cases_told}\n")
         })?;
         if io::stderr().is_terminal() {
             self.bar.finish_and_clear();

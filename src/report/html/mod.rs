@@ -186,7 +186,7 @@ impl<W: Write> Reporter for Html<'_, W> {
             let programs = [&environment.runtime, &environment.overlay].into_iter().flatten();
             what.extend(programs.map(|program| format!("through {program}")));
             what.push(format!("as {}", user(environment, target)));
-            what.extend(environment.note.clone());
+            what.extend(environment.notes());
         }
         what.push(format!("{} to {}", count(cases), witnesses.join(" and ")));
         told.targets[number].what = what;
