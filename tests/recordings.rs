@@ -14,11 +14,14 @@ const STALE: usize = 5;
 /// Each with how many answers it has at least.
 #[rstest]
 #[case("5.10", 20)]
+#[case("5.10.223", 5)]
 #[case("6.1", 20)]
 #[case("6.1-bpf", 1)]
 #[case("6.12", 20)]
+#[case("6.12.117", 5)]
 #[case("6.18", 20)]
 #[case("7.2", 20)]
+#[case("7.2.13", 5)]
 fn the_bundle_passes_on_a_recorded_kernel(#[case] kernel: &str, #[case] answers: usize) {
     let place = Place::new();
     place.copy("scenarios");
