@@ -8,6 +8,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,6 +22,8 @@ use crate::scenario::world::LIBRARY_DIRECTORIES;
 /// Where programs are looked for besides PATH.
 const STANDARD: &[&str] =
     &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// How often a loader is asked that is killed before it has answered.
+const ASKED: usize = 3;
 /// Packages that have programs which are called otherwise.
 const PACKAGES: &[(&str, &str)] = &[
     ("mke2fs", "e2fsprogs"),
@@ -97,8 +100,21 @@ pub fn at(path: &Path) -> Result<Program, Missing> {
 /// What a program needs besides itself.
 fn libraries(program: &Path) -> Result<BTreeMap<PathBuf, PathBuf>, String> {
     let Some(loader) = loader(program)? else { return Ok(BTreeMap::new()) };
-    let list = Command::new(&loader).arg("--list").arg(program).env_clear().output();
-    let list = list.map_err(|error| format!("its loader {}: {error}", loader.display()))?;
+    let ask = || {
+        let list = Command::new(&loader).arg("--list").arg(program).env_clear().output();
+        list.map_err(|error| format!("its loader {}: {error}", loader.display()))
+    };
+    let mut list = ask()?;
+    // One that somebody killed has said nothing: what it would have said is no matter of chance.
+    for _ in 1..ASKED {
+        if list.status.signal().is_none() {
+            break;
+        }
+        list = ask()?;
+    }
+    if let Some(signal) = list.status.signal() {
+        return Err(format!("its loader was ended by signal {signal}, {ASKED} times"));
+    }
     if !list.status.success() {
         let said = String::from_utf8_lossy(&list.stderr);
         return Err(format!("its loader says: {}", said.trim()));
