@@ -480,9 +480,10 @@ fn matrix(m: &mut Markup, told: &Collected, order: &[usize]) {
     }
     m.element("section", &[("id", "matrix"), ("aria-labelledby", "matrix-h")], |m| {
         m.put("h2", &[("id", "matrix-h")], "Scenarios by targets");
-        let box_of = [("class", "scroll"), ("tabindex", "0"), ("role", "region")];
-        let named = [box_of[0], box_of[1], box_of[2], ("aria-labelledby", "matrix-h")];
-        m.element("div", &named, |m| {
+        // With several targets their names stay in sight, which needs a box of its own height.
+        let class = if told.targets.len() > 1 { "scroll tall" } else { "scroll" };
+        let named = ("aria-labelledby", "matrix-h");
+        m.element("div", &[("class", class), ("tabindex", "0"), ("role", "region"), named], |m| {
             m.element("table", &[("class", "matrix")], |m| {
                 m.element("thead", &[], |m| {
                     m.element("tr", &[], |m| {
