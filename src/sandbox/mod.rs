@@ -325,15 +325,7 @@ fn enter(
         .map_err(|e| broke("make / private", e))?;
     let proc = mount_proc()?;
     let programs = programs::open(programs)?;
-    let staging = STAGING
-        .iter()
-        .find(|path| Path::new(path).is_dir())
-        .ok_or_else(|| broke("find a directory", Errno::ENOENT))?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let flags = if needs.privileged { flags } else { MsFlags::empty() };
-    mount(Some(MARK), *staging, Some("tmpfs"), flags, Some(TMPFS_OPTIONS))
-        .map_err(|e| broke("mount tmpfs", e))?;
-    chdir(*staging).map_err(|e| broke("chdir", e))?;
+    mount_staging(needs)?;
     if needs.dev {
         bind_devices(needs)?;
     }
@@ -345,13 +337,7 @@ fn enter(
             mount_view(kind)?;
         }
     }
-    // The old root is stacked upon the new one and taken away: pivot_root(2), "pivot_root(".", ".")".
-    pivot_root(".", ".").map_err(|e| broke("pivot_root", e))?;
-    umount2(".", MntFlags::MNT_DETACH).map_err(|e| broke("umount the old root", e))?;
-    chdir("/").map_err(|e| broke("chdir /", e))?;
-    let root =
-        rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| broke("open /", errno(e)))?;
+    let root = make_root()?;
     let size = |program| rustix::fs::fstat(program).map_or(0, |stat| stat.st_size as u64);
     let program_sizes = programs.values().map(size).collect();
     let sandbox = Sandbox { root, proc, programs, program_sizes };
@@ -360,6 +346,29 @@ fn enter(
         filter::install().map_err(|e| broke("seccomp", e))?;
     }
     Ok(sandbox)
+}
+
+/// Mounts the sandbox's tmpfs, which is the working directory then.
+fn mount_staging(needs: &Needs) -> Result<(), Breakage> {
+    let staging = STAGING
+        .iter()
+        .find(|path| Path::new(path).is_dir())
+        .ok_or_else(|| broke("find a directory", Errno::ENOENT))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let flags = if needs.privileged { flags } else { MsFlags::empty() };
+    mount(Some(MARK), *staging, Some("tmpfs"), flags, Some(TMPFS_OPTIONS))
+        .map_err(|e| broke("mount tmpfs", e))?;
+    chdir(*staging).map_err(|e| broke("chdir", e))
+}
+
+/// Makes the working directory the root, and nothing of the old root stays.
+fn make_root() -> Result<OwnedFd, Breakage> {
+    // The old root is stacked upon the new one and taken away: pivot_root(2), "pivot_root(".", ".")".
+    pivot_root(".", ".").map_err(|e| broke("pivot_root", e))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(|e| broke("umount the old root", e))?;
+    chdir("/").map_err(|e| broke("chdir /", e))?;
+    rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| broke("open /", errno(e)))
 }
 
 /// What is printed in a sandbox has nowhere to go: not to the terminal or a file of the host.

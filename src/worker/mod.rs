@@ -178,11 +178,7 @@ impl Worker {
         // Who shares memory is no process of its own to a tracer.
         let shares = self.may_share && !plan.trace && visit.is_none();
         let sharing = if shares { Sharing::of(plan) } else { Sharing::default() };
-        let stacks = self.stacks(sharing.processes()).map_err(|errno| Breakage {
-            stage: "worker: mmap of a stack".to_owned(),
-            detail: errno.to_string(),
-            errno: None,
-        })?;
+        let stacks = self.stacks(sharing.processes())?;
         let (first, others) = match stacks.split_first() {
             Some((first, others)) => (Some(first), others),
             None => (None, &[][..]),
@@ -217,10 +213,7 @@ impl Worker {
         };
         drop((stay, cgroup));
         let ended = ended?;
-        let left_behind = self.left_behind.get() + others.len();
-        let exited = ended.in_time && matches!(ended.status, Ok(WaitStatus::Exited(..)));
-        let whole = exited || !sharing.first;
-        self.left_behind.set(if whole { left_behind } else { MOST_LEFT_BEHIND });
+        self.count_left_behind(&ended, sharing.first, others.len());
         let mut transcript = self.transcript();
         if let Some(steps) = steps.filter(|_| plan.trace) {
             transcript.evidence.insert(TRACE.to_owned(), steps.text(plan));
@@ -231,6 +224,13 @@ impl Worker {
         }
         // Otherwise it is stopped: what the plan left behind at the server is for no other one.
         Ok(transcript)
+    }
+
+    /// Who was killed while it shared this process's memory may have left it in any state: it is for no other plan.
+    fn count_left_behind(&self, ended: &Ended, shared: bool, others: usize) {
+        let exited = ended.in_time && matches!(ended.status, Ok(WaitStatus::Exited(..)));
+        let left_behind = self.left_behind.get() + others;
+        self.left_behind.set(if exited || !shared { left_behind } else { MOST_LEFT_BEHIND });
     }
 
     fn run_beside_others(&self, plan: &Plan, maps: &Maps) -> Answer {
@@ -316,9 +316,14 @@ impl Worker {
     }
 
     /// This many stacks, which are kept for the next plan.
-    fn stacks(&self, count: usize) -> Result<Ref<'_, [Stack]>, nix::errno::Errno> {
+    fn stacks(&self, count: usize) -> Result<Ref<'_, [Stack]>, Breakage> {
         while self.stacks.borrow().len() < count {
-            self.stacks.borrow_mut().push(Stack::new()?);
+            let stack = Stack::new().map_err(|errno| Breakage {
+                stage: "worker: mmap of a stack".to_owned(),
+                detail: errno.to_string(),
+                errno: None,
+            })?;
+            self.stacks.borrow_mut().push(stack);
         }
         Ok(Ref::map(self.stacks.borrow(), |stacks| &stacks[..count]))
     }

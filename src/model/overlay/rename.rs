@@ -23,6 +23,37 @@ struct Side {
     is_dir: bool,
 }
 
+/// A rename of an overlay, with what it finds before it changes anything.
+struct Rename<'n> {
+    from: Side,
+    new_dir: DentryId,
+    new_name: &'n str,
+    /// What has the new name.
+    to: Option<Side>,
+    /// The two change places.
+    exchange: bool,
+    /// What keeps the directory that is replaced from being empty in the upper layer.
+    whiteouts: Vec<Rc<str>>,
+    /// The new name is that of a whiteout.
+    over_whiteout: bool,
+    /// A lower layer has the old name, and nothing gets it.
+    hides: bool,
+}
+
+impl Rename<'_> {
+    fn exchanged(&self) -> Option<Side> {
+        self.to.filter(|_| self.exchange)
+    }
+
+    fn replaced(&self) -> Option<Side> {
+        self.to.filter(|_| !self.exchange)
+    }
+
+    fn same_dir(&self) -> bool {
+        self.from.dir == self.new_dir
+    }
+}
+
 impl Machine<'_> {
     /// Renames a file of an overlay.
     pub fn ovl_rename(
@@ -38,78 +69,68 @@ impl Machine<'_> {
         let old_dir = self.dentries[old].parent;
         let from = Side { dentry: old, dir: old_dir, is_dir: self.is_dir(old) };
         let to = target.map(|dentry| Side { dentry, dir: new_dir, is_dir: self.is_dir(dentry) });
-        let exchanged = to.filter(|_| how.exchange);
-        let replaced = to.filter(|_| !how.exchange);
-        self.ovl_may_move(&fs, from)?;
-        if let Some(other) = exchanged {
-            self.ovl_may_move(&fs, other)?;
-        }
-        let whiteouts = match replaced {
-            Some(Side { dentry, is_dir: true, .. }) if !self.node(dentry)?.is_pure_upper() => {
-                self.whiteouts_in_empty(&fs, dentry)?
-            }
-            _ => Vec::new(),
-        };
-        let over_whiteout = self.name_of(new_dir, new_name)? == Child::Missing { whiteout: true };
-        let hides = exchanged.is_none() && self.is_lower_positive(&fs, old)?;
-        self.copy_up_for_rename(&fs, old, new_dir, exchanged, replaced)?;
+        let rename = self.rename_start(&fs, from, new_dir, new_name, to, how.exchange)?;
+        self.copy_up_for_rename(&fs, &rename)?;
         self.ovl_want_write(&fs)?;
-        let cleared = match replaced {
-            Some(other) if !whiteouts.is_empty() => {
-                Some(self.clear_empty(&fs, other.dentry, &whiteouts)?)
+        let cleared = match rename.replaced() {
+            Some(other) if !rename.whiteouts.is_empty() => {
+                Some(self.clear_empty(&fs, other.dentry, &rename.whiteouts)?)
             }
             _ => None,
         };
-        let same_dir = old_dir == new_dir;
-        if !same_dir {
+        if !rename.same_dir() {
             self.set_impure_by(&fs, old, new_dir)?;
-            if let Some(other) = exchanged {
+            if let Some(other) = rename.exchanged() {
                 self.set_impure_by(&fs, other.dentry, old_dir)?;
             }
         }
-        let swaps = exchanged.is_some() || (over_whiteout && (hides || from.is_dir));
-        let (old_upper, new_upper) =
-            self.uppers_of(&fs, from, new_dir, new_name, to, cleared, over_whiteout, swaps)?;
-        let marked = self.mark_moved(&fs, from, new_dir, same_dir)?;
-        if let Some(other) = exchanged {
-            self.mark_moved(&fs, other, old_dir, same_dir)?;
+        let (old_upper, new_upper) = self.uppers_of(&fs, &rename, cleared)?;
+        let marked = self.mark_moved(&fs, from, new_dir, rename.same_dir())?;
+        if let Some(other) = rename.exchanged() {
+            self.mark_moved(&fs, other, old_dir, rename.same_dir())?;
         }
-        let renamed = self.rename_upper(
-            &fs,
-            from,
-            new_dir,
-            new_name,
-            old_upper,
-            new_upper,
-            Upper {
-                exchange: exchanged.is_some(),
-                hides: hides && self.by(&rules::RENAME_LEAVES_WHITEOUT),
-                over_whiteout,
-            },
-        );
+        let renamed = self.rename_upper(&fs, &rename, old_upper, new_upper);
         if renamed.is_err() {
             self.take_back(&fs, marked, old, old_upper)?;
         }
         renamed?;
         let moved = [Some(old), target, Some(old_dir), Some(new_dir)];
         moved.into_iter().flatten().for_each(|dentry| self.read_guard(self.inode(dentry)));
-        self.move_names(&fs, from, new_dir, new_name, to, how.exchange)
+        self.move_names(&fs, &rename)
+    }
+
+    /// Whether there may be a rename, and what it finds (`ovl_rename_start`).
+    fn rename_start<'n>(
+        &mut self,
+        fs: &Overlay,
+        from: Side,
+        new_dir: DentryId,
+        new_name: &'n str,
+        to: Option<Side>,
+        exchange: bool,
+    ) -> Res<Rename<'n>> {
+        self.ovl_may_move(fs, from)?;
+        if let Some(other) = to.filter(|_| exchange) {
+            self.ovl_may_move(fs, other)?;
+        }
+        let whiteouts = match to.filter(|_| !exchange) {
+            Some(Side { dentry, is_dir: true, .. }) if !self.node(dentry)?.is_pure_upper() => {
+                self.whiteouts_in_empty(fs, dentry)?
+            }
+            _ => Vec::new(),
+        };
+        let over_whiteout = self.name_of(new_dir, new_name)? == Child::Missing { whiteout: true };
+        let hides = !exchange && self.is_lower_positive(fs, from.dentry)?;
+        Ok(Rename { from, new_dir, new_name, to, exchange, whiteouts, over_whiteout, hides })
     }
 
     /// Has in the upper layer what a rename changes there.
-    fn copy_up_for_rename(
-        &mut self,
-        fs: &Overlay,
-        old: DentryId,
-        new_dir: DentryId,
-        exchanged: Option<Side>,
-        replaced: Option<Side>,
-    ) -> Res<()> {
-        self.copy_up(old, Need::Metadata)?;
-        self.copy_up(new_dir, Need::Metadata)?;
-        if let Some(other) = exchanged {
+    fn copy_up_for_rename(&mut self, fs: &Overlay, rename: &Rename<'_>) -> Res<()> {
+        self.copy_up(rename.from.dentry, Need::Metadata)?;
+        self.copy_up(rename.new_dir, Need::Metadata)?;
+        if let Some(other) = rename.exchanged() {
             self.copy_up(other.dentry, Need::Metadata)?;
-        } else if let Some(other) = replaced {
+        } else if let Some(other) = rename.replaced() {
             if self.needs_index(fs, other.dentry)? {
                 self.copy_up(other.dentry, Need::Metadata)?;
             }
@@ -157,25 +178,22 @@ impl Machine<'_> {
     }
 
     /// What the upper layer has at both names, which must be what the overlay knows.
-    #[expect(clippy::too_many_arguments, reason = "both sides of a rename")]
     fn uppers_of(
         &mut self,
         fs: &Overlay,
-        from: Side,
-        new_dir: DentryId,
-        new_name: &str,
-        to: Option<Side>,
+        rename: &Rename<'_>,
         cleared: Option<DentryId>,
-        over_whiteout: bool,
-        swaps: bool,
     ) -> Res<(DentryId, Option<DentryId>)> {
-        let (old_dir, new_dir) = (self.upper_of(from.dir)?, self.upper_of(new_dir)?);
+        let &Rename { from, to, over_whiteout, .. } = rename;
+        let (old_dir, new_dir) = (self.upper_of(from.dir)?, self.upper_of(rename.new_dir)?);
         self.may(&fs.mounter, fs.upper_place(old_dir)?, Access::CHANGE_DIR)?;
         self.may(&fs.mounter, fs.upper_place(new_dir)?, Access::CHANGE_DIR)?;
         let old_name = Rc::clone(&self.dentries[from.dentry].name);
         let old_upper = self.fs_lookup(old_dir, &old_name)?;
         let expected = self.node(from.dentry)?.upper;
-        let new = self.fs_lookup(new_dir, new_name)?;
+        let new = self.fs_lookup(new_dir, rename.new_name)?;
+        let swaps =
+            rename.exchanged().is_some() || (over_whiteout && (rename.hides || from.is_dir));
         self.gone(old_upper.is_none() || (swaps && new.is_none()))?;
         let Some(old) = old_upper.filter(|_| self.is_same_upper(old_upper, expected)) else {
             return self.stale();
@@ -284,54 +302,42 @@ impl Machine<'_> {
     }
 
     /// Renames in the upper layer, and leaves a whiteout where a lower layer has the old name.
-    #[expect(clippy::too_many_arguments, reason = "both sides of a rename")]
     fn rename_upper(
         &mut self,
         fs: &Overlay,
-        from: Side,
-        new_dir: DentryId,
-        new_name: &str,
+        rename: &Rename<'_>,
         old: DentryId,
         new: Option<DentryId>,
-        upper: Upper,
     ) -> Res<()> {
-        let new_dir = self.upper_of(new_dir)?;
+        let hides = rename.hides && self.by(&rules::RENAME_LEAVES_WHITEOUT);
+        let new_dir = self.upper_of(rename.new_dir)?;
         // A whiteout that is in the way changes places with what hides the old name.
-        let switches = upper.over_whiteout && (upper.hides || from.is_dir);
+        let switches = rename.over_whiteout && (hides || rename.from.is_dir);
         let how = RenameHow {
             noreplace: false,
-            exchange: upper.exchange || (switches && new.is_some()),
-            whiteout: upper.hides && !upper.over_whiteout,
+            exchange: rename.exchanged().is_some() || (switches && new.is_some()),
+            whiteout: hides && !rename.over_whiteout,
             mount: fs.upper.as_ref().map(|upper| upper.mount),
         };
-        self.fs_rename(&fs.mounter, old, new_dir, new_name, new, how)?;
-        if let (true, false, Some(new)) = (switches, upper.hides, new) {
+        self.fs_rename(&fs.mounter, old, new_dir, rename.new_name, new, how)?;
+        if let (true, false, Some(new)) = (switches, hides, new) {
             self.clean_up(fs, new);
         }
         Ok(())
     }
 
     /// Moves the names of the overlay.
-    fn move_names(
-        &mut self,
-        fs: &Overlay,
-        from: Side,
-        new_dir: DentryId,
-        new_name: &str,
-        to: Option<Side>,
-        exchange: bool,
-    ) -> Res<()> {
+    fn move_names(&mut self, fs: &Overlay, rename: &Rename<'_>) -> Res<()> {
+        let from = rename.from;
         let old_name = Rc::clone(&self.dentries[from.dentry].name);
         self.node_mut(from.dir)?.children.remove(&old_name);
-        if let Some(to) = to {
-            if exchange {
-                self.place_name(to.dentry, from.dir, old_name)?;
-            } else {
-                self.forget(to.dentry)?;
-                self.end_link(fs, to.dentry)?;
-            }
+        if let Some(other) = rename.exchanged() {
+            self.place_name(other.dentry, from.dir, old_name)?;
+        } else if let Some(other) = rename.replaced() {
+            self.forget(other.dentry)?;
+            self.end_link(fs, other.dentry)?;
         }
-        self.place_name(from.dentry, new_dir, new_name.into())
+        self.place_name(from.dentry, rename.new_dir, rename.new_name.into())
     }
 
     fn place_name(&mut self, dentry: DentryId, dir: DentryId, name: Rc<str>) -> Res<()> {
@@ -340,14 +346,4 @@ impl Machine<'_> {
         self.node_mut(dir)?.children.insert(name, Child::There(dentry));
         Ok(())
     }
-}
-
-/// What a rename does in the upper layer.
-#[derive(Clone, Copy)]
-struct Upper {
-    exchange: bool,
-    /// A lower layer has the old name.
-    hides: bool,
-    /// The new name is that of a whiteout.
-    over_whiteout: bool,
 }
