@@ -9,7 +9,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use nsharness::edges::{ALL, Edge};
@@ -108,6 +108,42 @@ fn good(edge: &str) -> Vec<Vec<u8>> {
     all
 }
 
+/// What is put in the place of a word: ends of ranges, and what formats give a meaning.
+const WORDS: &[&[u8]] = &[
+    b"-1",
+    b"0",
+    b"18446744073709551615",
+    b"1e999",
+    b"null",
+    b"[]",
+    b"{}",
+    b"\"\"",
+    b"~",
+    b": ",
+    b"- ",
+    b"\n",
+    b"\\u0000",
+    b"\xff",
+    b"\"",
+    b"'",
+    b"../..",
+    b"/",
+    b",",
+    b"${case.x}",
+    b"${",
+    b"&a",
+    b"*a",
+    b"!!x",
+    b"? ",
+    b"| ",
+    b"#",
+    b"\t",
+    b"{",
+    b"[",
+    b"\xe2\x80\xa8",
+    b"\r\n",
+];
+
 /// An input by its number: a good one, changed in up to eight places.
 fn input(good: &[Vec<u8>], seed: u64) -> Vec<u8> {
     let mut random = Pcg64Mcg::seed_from_u64(seed);
@@ -138,44 +174,10 @@ fn input(good: &[Vec<u8>], seed: u64) -> Vec<u8> {
             }
             // A word in the place of another.
             7 | 8 => {
-                let words: &[&[u8]] = &[
-                    b"-1",
-                    b"0",
-                    b"18446744073709551615",
-                    b"1e999",
-                    b"null",
-                    b"[]",
-                    b"{}",
-                    b"\"\"",
-                    b"~",
-                    b": ",
-                    b"- ",
-                    b"\n",
-                    b"\\u0000",
-                    b"\xff",
-                    b"\"",
-                    b"'",
-                    b"../..",
-                    b"/",
-                    b",",
-                    b"${case.x}",
-                    b"${",
-                    b"&a",
-                    b"*a",
-                    b"!!x",
-                    b"? ",
-                    b"| ",
-                    b"#",
-                    b"\t",
-                    b"{",
-                    b"[",
-                    b"\xe2\x80\xa8",
-                    b"\r\n",
-                ];
                 let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
                 let end = bytes[at..].iter().position(|byte| !is_part(byte));
                 let end = end.map_or(bytes.len(), |end| at + end);
-                bytes.splice(at..end, words[below(words.len())].iter().copied());
+                bytes.splice(at..end, WORDS[below(WORDS.len())].iter().copied());
             }
             _ => bytes.extend((0..length).map(|_| below(256) as u8)),
         }
@@ -205,6 +207,22 @@ fn keep(edge: &Edge, name: &str, bytes: &[u8]) -> PathBuf {
     let path = directory.join(name);
     fs::write(&path, bytes).expect("a file");
     path
+}
+
+/// Tells of an input that hangs, and ends the test: the thread that reads it cannot.
+fn watch(edge: &Edge, good: &[Vec<u8>], first: u64, heard: &Receiver<u64>) {
+    let mut seed = first;
+    loop {
+        match heard.recv_timeout(LONGEST * 3) {
+            Ok(next) => seed = next,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                let path = keep(edge, &format!("hang-{seed}"), &input(good, seed));
+                eprintln!("{} hangs: {}", edge.name, path.display());
+                std::process::abort();
+            }
+        }
+    }
 }
 
 #[rstest]
@@ -247,22 +265,8 @@ fn an_edge_withstands_whatever_comes(
     let time = variable("NSHARNESS_FUZZ_SECONDS").map(Duration::from_secs);
     let first = variable("NSHARNESS_FUZZ_SEED").unwrap_or_default();
     let (alive, heard) = channel::<u64>();
-    // Who hangs is told by another thread, and ends the test.
     let (watched, inputs) = (*edge, good.clone());
-    let watch = std::thread::spawn(move || {
-        let mut seed = first;
-        loop {
-            match heard.recv_timeout(LONGEST * 3) {
-                Ok(next) => seed = next,
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    let path = keep(&watched, &format!("hang-{seed}"), &input(&inputs, seed));
-                    eprintln!("{} hangs: {}", watched.name, path.display());
-                    std::process::abort();
-                }
-            }
-        }
-    });
+    let watch = std::thread::spawn(move || watch(&watched, &inputs, first, &heard));
     let began = Instant::now();
     let mut runs = 0;
     let goes_on = |runs: u64| time.map_or(runs < RUNS, |time| began.elapsed() < time);

@@ -53,6 +53,19 @@ impl Choices {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) % end as u64) as usize
     }
+
+    /// One of these, each as often as its share.
+    fn among<'w>(&mut self, works: &'w [Work]) -> &'w Work {
+        let mut share = self.below(works.iter().map(|work| work.share).sum());
+        let chosen = works.iter().find(|work| match share.checked_sub(work.share) {
+            Some(rest) => {
+                share = rest;
+                false
+            }
+            None => true,
+        });
+        chosen.expect("a share below their sum")
+    }
 }
 
 /// What a process is to a run.
@@ -278,6 +291,12 @@ impl Work {
         }
     }
 
+    /// What the console was told first, but for what passed.
+    fn first_lines(&self) -> String {
+        let told = self.place.read("stdout") + &self.place.read("stderr");
+        told.lines().filter(|line| !line.starts_with("pass ")).take(20).collect()
+    }
+
     /// What is told of each case, without what differs from run to run.
     fn cases(&self) -> BTreeMap<String, Value> {
         let text = self.text("report.json");
@@ -304,39 +323,42 @@ impl Work {
 
     /// What is wrong with what a run left, whose supervisor was killed or ended with a status.
     fn wrong(&self, status: std::process::ExitStatus) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut must = |holds: bool, what: &dyn Fn() -> String| {
-            if !holds {
-                wrong.push(what());
-            }
-        };
-        let was_killed = status.code().is_none();
-        let has = |report: &str| REPORTS.iter().any(|(_, file)| *file == report);
+        let mut wrong = Wrong::default();
+        self.look_at_names(&mut wrong);
+        self.look_at_verdicts(status.code(), &mut wrong);
+        self.look_at_reports(status.code().is_none(), &mut wrong);
+        self.look_at_records(status.code().is_none(), &mut wrong);
+        wrong.0
+    }
+
+    /// No name is left, but those of reports and of the evidence of what broke, and none is gone.
+    fn look_at_names(&self, wrong: &mut Wrong) {
         let allowed = |name: &str| {
             let own = name.strip_prefix("checkout/").unwrap_or(name);
             self.after.contains(name)
-                || has(own)
-                // The evidence of what broke.
+                || REPORTS.iter().any(|(_, file)| *file == own)
                 || own.starts_with("kept") && !name.contains("/.")
         };
         let left: Vec<_> =
             names(self.place.path()).into_iter().filter(|name| !allowed(name)).collect();
-        must(left.is_empty(), &|| format!("names are left: {left:?}"));
+        wrong.unless(left.is_empty(), || format!("names are left: {left:?}"));
         let lost: Vec<_> = self.before.iter().filter(|n| !self.place.exists(n)).collect();
-        must(lost.is_empty(), &|| format!("names are gone: {lost:?}"));
+        wrong.unless(lost.is_empty(), || format!("names are gone: {lost:?}"));
+    }
 
-        // Each pass was earned.
+    /// Each pass was earned, and the status (none of who was killed) is that of what is told.
+    fn look_at_verdicts(&self, code: Option<i32>, wrong: &mut Wrong) {
         let cases = self.cases();
         for (id, told) in &cases {
             let whole = self.whole.get(id);
             let failed = ["fail", "broken", "timeout"].iter().any(|word| told[0] == *word);
-            must(failed || whole == Some(told), &|| {
+            wrong.unless(failed || whole == Some(told), || {
                 format!("{id} is told as {told}, not {whole:?}")
             });
         }
         let told = Told::read(&self.file("report.json"));
         let is_whole = told.trouble.is_none();
-        must(is_whole || was_killed, &|| format!("not whole: {:?}", told.trouble));
+        wrong.unless(is_whole || code.is_none(), || format!("not whole: {:?}", told.trouble));
         let unavailable = told
             .targets
             .iter()
@@ -345,19 +367,21 @@ impl Work {
         let died = told.ending.as_ref().is_some_and(|ending| !ending.problems.is_empty());
         let failed =
             unavailable || died || cases.iter().any(|(id, told)| self.whole.get(id) != Some(told));
-        match status.code() {
+        match code {
             None => {}
-            Some(0) => must(cases == self.whole, &|| "it is told as a success".to_owned()),
-            Some(code) => must(failed && (code == 1 || code == 5), &|| {
+            Some(0) => wrong.unless(cases == self.whole, || "it is told as a success".to_owned()),
+            Some(code) => wrong.unless(failed && (code == 1 || code == 5), || {
                 format!("exit status {code}, and {} of {}", cases.len(), self.whole.len())
             }),
         }
         // A killed supervisor may have told everything just before.
-        must(!is_whole || unavailable || cases.len() == self.whole.len(), &|| {
+        wrong.unless(!is_whole || unavailable || cases.len() == self.whole.len(), || {
             format!("{} of {} are in a whole report", cases.len(), self.whole.len())
         });
+    }
 
-        // Whole, or empty, or not there.
+    /// Reports are whole, or empty, or not there.
+    fn look_at_reports(&self, was_killed: bool, wrong: &mut Wrong) {
         let (xml, ktap, md, html) = ["report.xml", "report.ktap", "report.md", "report.html"]
             .map(|name| self.text(name))
             .into();
@@ -367,9 +391,9 @@ impl Work {
             ("md", &md, ""),
             ("html", &html, "</html>"),
         ] {
-            must(was_killed || !text.is_empty(), &|| format!("report.{name} is empty"));
+            wrong.unless(was_killed || !text.is_empty(), || format!("report.{name} is empty"));
             let whole = text.trim_end().ends_with(ends);
-            must(text.is_empty() || whole, &|| format!("report.{name} is cut off"));
+            wrong.unless(text.is_empty() || whole, || format!("report.{name} is cut off"));
         }
         if !ktap.is_empty() {
             // The result of the last target, or of the whole, is the last line.
@@ -378,23 +402,39 @@ impl Work {
             let number = last.trim_start_matches("not ").strip_prefix("ok ");
             let number = number.and_then(|rest| rest.split(' ').next());
             let is_result = plan.is_some() && plan == number;
-            must(is_result && ktap.ends_with('\n'), &|| format!("cut off:\n{ktap}"));
+            wrong.unless(is_result && ktap.ends_with('\n'), || format!("cut off:\n{ktap}"));
         }
         if was_killed && !md.is_empty() {
-            must(md == self.markdown, &|| format!("cut off:\n{md}"));
+            wrong.unless(md == self.markdown, || format!("cut off:\n{md}"));
         }
+    }
+
+    /// So are recordings, snapshots, and what is remembered of the run.
+    fn look_at_records(&self, was_killed: bool, wrong: &mut Wrong) {
         let recorded = self.text("recording").lines().count();
-        let recorded_is_whole = recorded == 0 || recorded == self.recorded;
-        must(!was_killed || recorded_is_whole, &|| format!("{recorded} lines are recorded"));
+        let is_whole = recorded == 0 || recorded == self.recorded;
+        wrong.unless(!was_killed || is_whole, || format!("{recorded} lines are recorded"));
         for (name, text) in self.snapshots() {
-            must(self.records.get(&name) == Some(&text), &|| format!("{name} is\n{text}"));
+            let is_whole = self.records.get(&name) == Some(&text);
+            wrong.unless(is_whole, || format!("{name} is\n{text}"));
         }
         for name in names(&self.place.path().join("cache/last-run")) {
             let text = self.place.read(&format!("cache/last-run/{name}"));
             let read = serde_json::from_str::<Value>(&text);
-            must(read.is_ok(), &|| format!("what is remembered of the run is\n{text}"));
+            wrong.unless(read.is_ok(), || format!("what is remembered of the run is\n{text}"));
         }
-        wrong
+    }
+}
+
+/// What a run must not have left or told.
+#[derive(Default)]
+struct Wrong(Vec<String>);
+
+impl Wrong {
+    fn unless(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(what());
+        }
     }
 }
 
@@ -444,15 +484,7 @@ fn whoever_is_killed_nothing_is_left_and_no_pass_is_unearned() {
     let mut killed: BTreeMap<(&str, &str), [usize; 4]> = BTreeMap::new();
     let mut faults = Vec::new();
     for turn in 0..kills {
-        let mut share = choices.below(works.iter().map(|work| work.share).sum());
-        let work = works.iter().find(|work| match share.checked_sub(work.share) {
-            Some(rest) => {
-                share = rest;
-                false
-            }
-            None => true,
-        });
-        let work = work.unwrap();
+        let work = choices.among(&works);
         let delay = work.takes.mul_f64(choices.below(1000) as f64 / 1000.0);
         let wanted = work.kinds.iter().nth(choices.below(work.kinds.len())).unwrap();
         let among = choices.below(1 << 20);
@@ -479,13 +511,9 @@ fn whoever_is_killed_nothing_is_left_and_no_pass_is_unearned() {
             _ => 3,
         }] += 1;
         if !wrong.is_empty() {
-            let told = work.place.read("stdout") + &work.place.read("stderr");
-            let told: String =
-                told.lines().filter(|line| !line.starts_with("pass ")).take(20).collect();
+            let (name, wrong, told) = (work.name, wrong.join("\n  "), work.first_lines());
             faults.push(format!(
-                "turn {turn}: {}, {kind} after {delay:?}: {status}\n  {}\n{told}",
-                work.name,
-                wrong.join("\n  ")
+                "turn {turn}: {name}, {kind} after {delay:?}: {status}\n  {wrong}\n{told}"
             ));
         }
         work.clear();

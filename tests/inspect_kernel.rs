@@ -134,6 +134,11 @@ struct Made {
     told: Vec<String>,
 }
 
+/// What a directory has, by paths below the merged root.
+fn list(at: &Path, dir: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    fs::read_dir(at)?.map(|entry| Ok(dir.join(entry?.file_name()))).collect()
+}
+
 impl Made {
     fn new(root: &Path, random: &mut Random, users: bool) -> Self {
         let mut layers = Vec::new();
@@ -325,6 +330,7 @@ impl Made {
         (Merge::new(&stack).collect(), twice.collect())
     }
 
+    /// Compares a directory of the merged tree with what is said of it.
     fn walk(
         &self,
         merged: &Path,
@@ -334,12 +340,10 @@ impl Made {
         wrong: &mut Vec<String>,
     ) {
         let at = merged.join(dir.strip_prefix("/").expect("a path from the root"));
-        let listed: io::Result<BTreeSet<PathBuf>> = fs::read_dir(&at)
-            .and_then(|entries| entries.map(|entry| Ok(dir.join(entry?.file_name()))).collect());
         let known: BTreeSet<PathBuf> =
             said.keys().filter(|path| path.parent() == Some(dir)).cloned().collect();
         let refused = known.iter().any(|path| matches!(said[path].found, Found::Refused(_)));
-        let listed = match listed {
+        let listed = match list(&at, dir) {
             Ok(listed) => listed,
             // A name that is refused may end a listing.
             Err(_) if refused => known.clone(),
@@ -354,29 +358,25 @@ impl Made {
         for path in known {
             let Some(name) = said.remove(&path) else { continue };
             let real = merged.join(path.strip_prefix("/").expect("a path from the root"));
-            if name.listed.is_some_and(|said| said != listed.contains(&path)) && !refused {
-                wrong.push(format!(
-                    "{}: listed {}, said {:?}",
-                    path.display(),
-                    listed.contains(&path),
-                    name.listed
-                ));
+            let is_listed = listed.contains(&path);
+            if name.listed.is_some_and(|said| said != is_listed) && !refused {
+                let said = name.listed;
+                wrong.push(format!("{}: listed {is_listed}, said {said:?}", path.display()));
             }
             let shows = fs::symlink_metadata(&real);
             match (&name.found, &shows) {
                 (Found::There(there), Ok(shows)) => {
-                    if shows.is_file() {
-                        *counts
-                            .entry(if there.metacopy { "data of another" } else { "file" })
-                            .or_default() += 1;
-                        self.compare_data(&real, &path, name, wrong);
-                        continue;
-                    }
-                    *counts
-                        .entry(if shows.is_dir() { "directory" } else { "link" })
-                        .or_default() += 1;
+                    let kind = match (shows.is_dir(), shows.is_file()) {
+                        (true, _) => "directory",
+                        (_, true) if there.metacopy => "data of another",
+                        (_, true) => "file",
+                        _ => "link",
+                    };
+                    *counts.entry(kind).or_default() += 1;
                     if shows.is_dir() {
                         self.walk(merged, &path, said, counts, wrong);
+                    } else if shows.is_file() {
+                        self.compare_data(&real, &path, name, wrong);
                     }
                 }
                 (Found::Gone { .. }, Err(error)) if error.kind() == io::ErrorKind::NotFound => {

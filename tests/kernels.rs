@@ -3,165 +3,23 @@
 //! The package client is made of scripts, but for one test that needs a network: `NSHARNESS_REQUIRE` must
 //! name `kernel.fetch`.
 
+#[path = "common/archive.rs"]
+mod archive;
 mod common;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use archive::{Client, compile};
 use common::{Done, PASSES, Place, User, json_lines, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nsharness::programs;
 use rstest::rstest;
-
-/// An archive and its client: scripts that answer as apt does, from files in a directory.
-struct Client {
-    place: Place,
-}
-
-const APT_GET: &str = r#"#!/bin/sh
-here=${0%/bin/*}
-for last; do
-  case "$last" in Dir::Etc::sourcelist=*) sources=${last#*=};; esac
-done
-case "$*" in
-  *indextargets*) cat "$here/targets";;
-  *--print-uris*) cat "$here/addresses";;
-  *update*)
-    cat "$sources" >>"$here/sources"
-    if [ -e "$here/hangs" ]; then echo $$ >"$here/running"; exec sleep 60; fi
-    if [ -e "$here/update" ]; then cat "$here/update" >&2; exit 100; fi;;
-  *download*)
-    if [ -e "$here/download" ]; then cat "$here/download" >&2; exit 100; fi
-    : >"${last%%=*}_${last#*=}_amd64.deb"
-    echo "$last" >>"$here/downloaded";;
-esac
-"#;
-
-const APT_CACHE: &str = r#"#!/bin/sh
-here=${0%/bin/*}
-for last; do :; done
-[ -e "$here/index/$last" ] || { echo "E: No packages found" >&2; exit 100; }
-cat "$here/index/$last"
-"#;
-
-const DPKG_DEB: &str = r#"#!/bin/sh
-here=${0%/bin/*}
-if [ -e "$here/unpack" ]; then cat "$here/unpack" >&2; exit 2; fi
-name=${2##*/}
-cp -r "$here/packages/${name%%_*}/." "$3"
-"#;
-
-/// What stands for a User-Mode Linux. With a word it wants a C library of its own, as one of a newer suite.
-const KERNEL: &str = r#"
-#include <stdio.h>
-#include <string.h>
-const char *const marks[] = { "Linux version RELEASE (a@b)", "uml_dir=" };
-static int maps(const char *what) {
-    char line[4096];
-    FILE *file = fopen("/proc/self/maps", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (strstr(line, what)) return 1;
-    return 0;
-}
-int main(int argc, char **argv) {
-    if (OWN && !(maps("/libc/ld-linux") && maps("/libc/libc.so.6"))) {
-        fputs("version `GLIBC_2.99' not found\n", stderr);
-        return 1;
-    }
-    if (argc == 2 && !strcmp(argv[1], "--version")) puts("RELEASE");
-    return *marks[argc % 2] == 0;
-}
-"#;
-
-impl Client {
-    /// The archive has a User-Mode Linux of this release.
-    fn new(release: &str) -> Self {
-        let client = Self { place: Place::new() };
-        for (name, script) in
-            [("apt-get", APT_GET), ("apt-cache", APT_CACHE), ("dpkg-deb", DPKG_DEB)]
-        {
-            let path = client.place.write(&format!("bin/{name}"), script);
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        client.place.write("targets", "http://mirror.example/debian/\n");
-        client.place.write("addresses", "");
-        client.place.write("keys", "");
-        client.kernel(release, false);
-        client
-    }
-
-    /// Puts a User-Mode Linux of a release into the archive, as its newest.
-    fn kernel(&self, release: &str, own_libc: bool) {
-        self.package("user-mode-linux", &format!("{release}um1"), "libc6");
-        let program = self.place.path().join("packages/user-mode-linux/usr/bin/linux.uml");
-        fs::create_dir_all(program.parent().unwrap()).unwrap();
-        compile(&program, release, own_libc);
-        let module =
-            format!("packages/user-mode-linux/usr/lib/uml/modules/{release}/kernel/fs/a.ko");
-        self.place.write(&module, "a module");
-    }
-
-    fn package(&self, name: &str, version: &str, depends: &str) {
-        let paragraph = format!(
-            "Package: {name}\nVersion: {version}\nDepends: {depends}\nSize: 1500000\nSHA256: {version}\n"
-        );
-        self.place.write(&format!("index/{name}"), &paragraph);
-        fs::create_dir_all(self.place.path().join("packages").join(name)).unwrap();
-    }
-
-    fn command(&self, user: User, arguments: &[&str]) -> Command {
-        let mut command = self.place.command(user);
-        command
-            .arg("kernel")
-            .args(arguments)
-            .env("PATH", format!("{}/bin:/usr/bin:/bin", self.place.path().display()))
-            .env("NSHARNESS_CACHE", self.place.path().join("cache"));
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Done {
-        Done::of(self.command(User::Own, arguments).output().unwrap())
-    }
-
-    fn fetch(&self) -> Done {
-        self.run(&["fetch", "debian:12", "--keyring", "keys"])
-    }
-
-    /// The names that are listed, in order.
-    fn names(&self) -> Vec<String> {
-        let done = self.run(&["list", "--json"]).expect_code(0);
-        let names =
-            json_lines(&done.stdout).into_iter().filter(|line| line["origin"] != "installed");
-        names.map(|line| line["name"].as_str().unwrap().to_owned()).collect()
-    }
-
-    fn cache(&self) -> PathBuf {
-        self.place.path().join("cache/kernels")
-    }
-
-    /// Everything in the cache, staging directories too.
-    fn entries(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.cache()).into_iter().flatten().flatten();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-fn compile(program: &Path, release: &str, own_libc: bool) {
-    let source = program.with_extension("c");
-    let own = if own_libc { "1" } else { "0" };
-    fs::write(&source, KERNEL.replace("RELEASE", release).replace("OWN", own)).unwrap();
-    let status = Command::new("cc").arg("-o").arg(program).arg(&source).status().unwrap();
-    assert!(status.success());
-    fs::remove_file(source).unwrap();
-}
 
 /// An image, as far as its header goes.
 fn image(release: &str) -> Vec<u8> {
@@ -852,94 +710,4 @@ fn the_real_archive_is_fetched_from_by_anybody() {
         let done = kernel(&["fetch", "debian:12"]).expect_code(0);
         assert!(done.stdout.contains("up to date"), "{}", done.stdout);
     }
-}
-
-/// A tree of a kernel, where `make` and nsharness are scripts.
-fn tree() -> Place {
-    let place = Place::new();
-    let answers = "#!/bin/sh\nexit $(cat answer)\n";
-    for (name, script) in [("make", "#!/bin/sh\nexit $(cat built)\n"), ("nsharness", answers)] {
-        let path = place.write(&format!("bin/{name}"), script);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let merge = place.write("scripts/kconfig/merge_config.sh", "#!/bin/sh\n");
-    fs::set_permissions(merge, fs::Permissions::from_mode(0o755)).unwrap();
-    place.write("built", "0\n");
-    place.write("answer", "0\n");
-    place
-}
-
-fn in_tree(place: &Place, program: &str) -> Command {
-    let mut command = Command::new(program);
-    command
-        .current_dir(place.path())
-        .env("PATH", format!("{}/bin:/usr/bin:/bin", place.path().display()))
-        .env("HOME", place.path())
-        .env_remove("BUILD")
-        .env_remove("TARGET")
-        .env_remove("NSHARNESS");
-    command
-}
-
-#[rstest]
-#[case("0", "0", 0)]
-#[case("0", "1", 1)]
-#[case("0", "4", 125)]
-#[case("0", "5", 125)]
-#[case("0", "70", 125)]
-#[case("0", "2", 255)]
-#[case("0", "3", 255)]
-#[case("0", "127", 255)]
-#[case("0", "130", 255)]
-#[case("2", "0", 125)]
-#[case("130", "0", 255)]
-fn the_script_for_bisection_says_what_git_wants(
-    #[case] built: &str,
-    #[case] answer: &str,
-    #[case] status: i32,
-) {
-    let place = tree();
-    place.write("built", built);
-    place.write("answer", answer);
-    let script = common::root().join("docs/bisect.sh");
-    let output = in_tree(&place, script.to_str().unwrap()).arg("a.yaml").output().unwrap();
-    Done::of(output).expect_code(status);
-}
-
-#[test]
-fn a_bisection_finds_the_commit() {
-    if Command::new("git").arg("--version").output().is_err() {
-        eprintln!("skipped: git is not in the PATH");
-        return;
-    }
-    let place = tree();
-    let git = |arguments: &[&str]| {
-        let mut command = in_tree(&place, "git");
-        command.args(["-c", "user.name=n", "-c", "user.email=e"]).args(arguments);
-        Done::of(command.output().unwrap()).expect_code(0).stdout
-    };
-    git(&["init", "-q", "-b", "main"]);
-    // One that does not build and one that does not boot, on the way to the first that is bad.
-    for (commit, built, answer) in [
-        (1, "0", "0"),
-        (2, "0", "0"),
-        (3, "2", "0"),
-        (4, "0", "0"),
-        (5, "0", "5"),
-        (6, "0", "0"),
-        (7, "0", "1"),
-        (8, "0", "1"),
-        (9, "0", "1"),
-    ] {
-        place.write("built", built);
-        place.write("answer", answer);
-        place.write("number", &commit.to_string());
-        git(&["add", "."]);
-        git(&["commit", "-q", "-m", &format!("commit {commit}")]);
-    }
-    git(&["bisect", "start", "HEAD", "HEAD~8"]);
-    let script = common::root().join("docs/bisect.sh");
-    let found = git(&["bisect", "run", script.to_str().unwrap(), "a.yaml"]);
-    assert!(found.contains("is the first bad commit"), "{found}");
-    assert_eq!(git(&["log", "-1", "--format=%s", "refs/bisect/bad"]), "commit 7\n");
 }

@@ -53,18 +53,7 @@ fn main() -> ExitCode {
         ask_again(&mut asked, recording, profile.version);
     }
 
-    let mut cited: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, asked) in asked.iter().enumerate() {
-        let profiles = asked.answers.iter().map(|answered| &*answered.profile);
-        for profile in profiles.chain(asked.answers.is_empty().then_some(&profile)) {
-            for rule in every_rule(&predict(&asked.case.plan, profile)) {
-                let scenarios = cited.entry(rule.id).or_default();
-                if scenarios.last() != Some(&index) {
-                    scenarios.push(index);
-                }
-            }
-        }
-    }
+    let cited = cited(&asked, &profile);
     let mut others: BTreeMap<KernelVersion, Elsewhere> = BTreeMap::new();
     let mut killed = 0;
     let mut wrong = Vec::new();
@@ -98,11 +87,8 @@ fn main() -> ExitCode {
             )),
         }
     }
-    for (id, _) in SURVIVORS {
-        if rules::find(id).is_none() {
-            wrong.push(format!("{id}: stands among the survivors and is no rule"));
-        }
-    }
+    let gone = SURVIVORS.iter().filter(|(id, _)| rules::find(id).is_none());
+    wrong.extend(gone.map(|(id, _)| format!("{id}: stands among the survivors and is no rule")));
     let all = rules::all().count();
     println!(
         "mutation score: {killed} of {all} rules are missed by a scenario when they are left out; {} \
@@ -113,6 +99,23 @@ fn main() -> ExitCode {
         println!("  {line}");
     }
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The scenarios that reach each rule, on this kernel or on one of a recording.
+fn cited(all: &[Asked], here: &Profile) -> BTreeMap<&'static str, Vec<usize>> {
+    let mut cited: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, asked) in all.iter().enumerate() {
+        let profiles = asked.answers.iter().map(|answered| &*answered.profile);
+        for profile in profiles.chain(asked.answers.is_empty().then_some(here)) {
+            for rule in every_rule(&predict(&asked.case.plan, profile)) {
+                let scenarios = cited.entry(rule.id).or_default();
+                if scenarios.last() != Some(&index) {
+                    scenarios.push(index);
+                }
+            }
+        }
+    }
+    cited
 }
 
 fn ask(cases: Vec<Case>, environment: &Environment, host: &mut Host) -> Vec<Asked> {

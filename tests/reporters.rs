@@ -108,6 +108,12 @@ fn junit_counts(text: &str) -> [usize; 4] {
     })
 }
 
+/// `passed`, `failed` and `skipped` of the summary.
+fn json_counts(text: &str) -> [u64; 3] {
+    let summary = json_lines(text).pop().expect("a summary");
+    ["passed", "failed", "skipped"].map(|name| summary[name].as_u64().expect("a number"))
+}
+
 /// By its results, the outer as well as the inner ones.
 fn ktap(text: &str) -> Light {
     let inner: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("    ")).collect();
@@ -296,6 +302,17 @@ fn expect(told: &Told, code: i32, light: Light) -> Vec<(&'static str, String)> {
     said
 }
 
+/// How Markdown tells of one scenario.
+fn in_markdown(status: Status) -> String {
+    match status {
+        Status::Pass => "## nsharness: 1 passed".to_owned(),
+        Status::Flaky => "1 flaky".to_owned(),
+        Status::Skip => "### Skipped: 1".to_owned(),
+        Status::Xfail => "Failed as known: 1 scenario".to_owned(),
+        failed => format!("**{}**", failed.word()),
+    }
+}
+
 /// What is said of one status: the word, the exit status of a run of nothing else, and the light; the failures,
 /// errors and skipped of JUnit; the line of KTAP.
 #[rstest]
@@ -321,10 +338,8 @@ fn every_status_is_told_by_every_reporter(
     for ((name, text), (_, _, read)) in said.iter().zip(REPORTERS) {
         match *name {
             "console" => {
-                assert!(
-                    text.lines().any(|line| line.starts_with(&format!("{word:<8}a"))),
-                    "{text}"
-                );
+                let line = format!("{word:<8}a");
+                assert!(text.lines().any(|told| told.starts_with(&line)), "{text}");
             }
             "github" => {
                 let annotation =
@@ -332,16 +347,13 @@ fn every_status_is_told_by_every_reporter(
                 assert_eq!(text.contains(&annotation), is_error, "{text}");
             }
             "json" => {
-                let events = json_lines(text);
-                assert_eq!(events[1]["status"], word, "{text}");
-                let summary = events.last().expect("a summary");
-                let counted = ["passed", "failed", "skipped"].map(|name| summary[name].as_u64());
+                assert_eq!(json_lines(text)[1]["status"], word, "{text}");
                 let counts = match status {
                     Status::Skip => [0, 0, 1],
                     _ if is_error => [0, 1, 0],
                     _ => [1, 0, 0],
                 };
-                assert_eq!(counted, counts.map(Some), "{text}");
+                assert_eq!(json_counts(text), counts, "{text}");
             }
             "junit" => {
                 let [tests, rest @ ..] = junit_counts(text);
@@ -353,14 +365,7 @@ fn every_status_is_told_by_every_reporter(
             }
             "ktap" => assert!(text.lines().any(|line| line.trim() == ktap), "{text}"),
             "markdown" => {
-                let told = match status {
-                    Status::Pass => "## nsharness: 1 passed".to_owned(),
-                    Status::Flaky => "1 flaky".to_owned(),
-                    Status::Skip => "### Skipped: 1".to_owned(),
-                    Status::Xfail => "Failed as known: 1 scenario".to_owned(),
-                    _ => format!("**{word}**"),
-                };
-                assert!(text.contains(&told), "{text}");
+                assert!(text.contains(&in_markdown(status)), "{text}");
             }
             "html" => {
                 let told = format!("class=\"status {word}\"");

@@ -224,6 +224,10 @@ fn a_report_that_was_cut_off_or_changed_is_broken() {
     place.run(User::Own, &["run", "--json", "whole.json"]).expect_code(0);
     let whole = place.read("whole.json");
     let lines: Vec<_> = whole.lines().collect();
+    let excerpt = |excerpt: &str| {
+        let excerpts = format!("\"excerpts\":[{{{excerpt}}}]");
+        whole.replace("\"excerpts\":[]", &excerpts)
+    };
     let of = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     let dead = "the run that wrote it died, or is not over";
     for (text, why) in [
@@ -246,27 +250,12 @@ fn a_report_that_was_cut_off_or_changed_is_broken() {
         (whole.replace("\"part\"", "\"other\""), "missing field `part`"),
         (whole.replace("\"pass\"", "\"good\""), "unknown variant `good`"),
         (whole.replace("\"seconds\":", "\"seconds\":-"), "negative"),
+        (excerpt(r#""step":0,"line":9e18,"text":"x","from":0,"to":1"#), "line 2: "),
         (
-            whole.replace(
-                "\"excerpts\":[]",
-                "\"excerpts\":[{\"step\":0,\"line\":9e18,\"text\":\"x\",\"from\":0,\"to\":1}]",
-            ),
-            "line 2: ",
-        ),
-        (
-            whole.replace(
-                "\"excerpts\":[]",
-                "\"excerpts\":[{\"step\":7,\"line\":1,\"text\":\"x\",\"from\":0,\"to\":1}]",
-            ),
+            excerpt(r#""step":7,"line":1,"text":"x","from":0,"to":1"#),
             "an excerpt of a step that is not there",
         ),
-        (
-            whole.replace(
-                "\"excerpts\":[]",
-                "\"excerpts\":[{\"step\":0,\"line\":1,\"text\":\"ä\",\"from\":1,\"to\":0}]",
-            ),
-            "has no place in a file",
-        ),
+        (excerpt(r#""step":0,"line":1,"text":"ä","from":1,"to":0"#), "has no place in a file"),
     ] {
         place.write("bad.json", &text);
         for arguments in [&["bad.json"][..], &["whole.json", "bad.json"]] {
