@@ -525,8 +525,8 @@ fn whoever_is_killed_nothing_is_left_and_no_pass_is_unearned() {
             by_signal + success + failure + broken
         );
     }
-    before.assert_same(&Machine::now());
     assert!(faults.is_empty(), "{} of {kills}:\n{}", faults.len(), faults.join("\n"));
+    before.assert_same(&Machine::now());
 }
 
 /// Where a guest can have no pid namespace, nothing ends by itself with who started it.

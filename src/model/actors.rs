@@ -37,7 +37,7 @@ impl Machine<'_> {
         };
         let host = self.user_nss.add(userns.clone());
         if needs.privileged {
-            return (host, Rc::new(root_of(host, 0)));
+            return (host, Rc::new(self.cred_of_root(host, 0)));
         }
         let mut map = vec![Extent { inside: 0, outside: HOST_IDS, count: 1 }];
         let mut next = HOST_IDS + 1;
@@ -53,7 +53,7 @@ impl Machine<'_> {
         (userns.uid_map, userns.gid_map) = (map.clone(), map);
         userns.parent_could_setfcap = false;
         let userns = self.user_nss.add(userns);
-        (userns, Rc::new(root_of(userns, HOST_IDS)))
+        (userns, Rc::new(self.cred_of_root(userns, HOST_IDS)))
     }
 
     /// Makes an actor of the world: a child of the sandbox's first process that takes on credentials,
@@ -232,28 +232,29 @@ impl Machine<'_> {
         };
         self.perform(Step { who, operation: &step.operation, of })
     }
-}
 
-/// Credentials of root in a user namespace.
-fn root_of(userns: UserNsId, id: Kid) -> Cred {
-    Cred {
-        userns,
-        uid: id,
-        euid: id,
-        suid: id,
-        fsuid: id,
-        gid: id,
-        egid: id,
-        sgid: id,
-        fsgid: id,
-        groups: Rc::default(),
-        effective: all_capabilities(),
-        permitted: all_capabilities(),
-        inheritable: 0,
-        bounding: all_capabilities(),
-        ambient: 0,
-        keepcaps: false,
-        no_new_privs: false,
+    /// Credentials of root in a user namespace.
+    fn cred_of_root(&self, userns: UserNsId, id: Kid) -> Cred {
+        let all = all_capabilities(self.profile);
+        Cred {
+            userns,
+            uid: id,
+            euid: id,
+            suid: id,
+            fsuid: id,
+            gid: id,
+            egid: id,
+            sgid: id,
+            fsgid: id,
+            groups: Rc::default(),
+            effective: all,
+            permitted: all,
+            inheritable: 0,
+            bounding: all,
+            ambient: 0,
+            keepcaps: false,
+            no_new_privs: false,
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::machine::{Cred, Extent, Idmap, Kid, Machine, NO_ID, OVERFLOW_ID, UserNsId};
+use super::profile::Profile;
 use super::rules::userns as rules;
-use crate::scenario::scalar::Capability;
 
 /// Capabilities by their numbers in include/uapi/linux/capability.h.
 #[allow(missing_docs, reason = "capabilities(7) explains them")]
@@ -25,9 +25,15 @@ pub mod cap {
     pub const SETFCAP: u8 = 31;
 }
 
-/// Every capability that there is.
-pub fn all_capabilities() -> u64 {
-    Capability::all().fold(0, |bits, capability| bits | capability.bit())
+/// Every capability that a kernel has: the last two releases that brought one are those of capabilities(7).
+pub fn all_capabilities(profile: &Profile) -> u64 {
+    let count = match profile {
+        _ if profile.at_least(5, 9) => 41,
+        // No CAP_CHECKPOINT_RESTORE, and before that neither CAP_BPF nor CAP_PERFMON.
+        _ if profile.at_least(5, 8) => 40,
+        _ => 38,
+    };
+    (1 << count) - 1
 }
 
 /// Users or groups: their maps are two.

@@ -19,6 +19,7 @@ mod fuse;
 mod guard;
 mod image;
 pub(crate) mod log;
+mod mount_root;
 mod mounts;
 mod namespaces;
 mod nfs;

@@ -10,12 +10,11 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
-use super::files::{mount_root, statx_of};
 use super::perform::{Failure, Named, Performed, State, Step, failure};
-use super::{devices, fuse, overlay};
+use super::{devices, fuse, mount_root, overlay};
 use crate::overlays::is_by_program;
 use crate::scenario::implementation::Implementation;
 use crate::scenario::operation::{
@@ -46,11 +45,7 @@ pub fn perform(state: &mut State, step: Step<'_>, operation: MountOperation<'_>)
         MountOperation::Umount(step) => umount(step)?,
         MountOperation::Remount(step) => remount(step)?,
         MountOperation::Propagation(step) => change_propagation(step)?,
-        MountOperation::Mounted(step) => {
-            let found = statx_of(CWD, step.at.as_str(), AtFlags::empty()).of("statx")?;
-            let mounted = mount_root(&found).ok_or_else(|| failure("statx", Errno::EOPNOTSUPP))?;
-            return Ok(Outcome::values([("mounted", mounted.into())]));
-        }
+        MountOperation::Mounted(of) => return mount_root::mounted(step.proc, of.at.as_str()),
         MountOperation::Fuse(fuse) => fuse::perform(fuse, step)?,
         MountOperation::Losetup(step) => devices::losetup(state, step)?,
         MountOperation::Fsopen(step) => {

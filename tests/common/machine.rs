@@ -1,45 +1,45 @@
 //! What of a machine a run could change or leave behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What stands outside of every sandbox.
-pub struct Machine {
-    mounts: String,
-    name: String,
-    files: BTreeMap<String, (u32, u32, u64, i64)>,
-    cgroups: BTreeSet<PathBuf>,
-}
+/// What stands outside of every sandbox, a line each: mounts, files of the system, cgroups, the name of the host.
+pub struct Machine(BTreeSet<String>);
 
 impl Machine {
     /// As it is now.
     pub fn now() -> Self {
-        let mut files = BTreeMap::new();
+        let mut lines = BTreeSet::new();
         for directory in ["/", "/etc", "/dev/shm"] {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let path = entry.path();
                 let Ok(of) = path.symlink_metadata() else { continue };
                 // A directory changes with whatever else runs on this machine.
                 let (size, time) = if of.is_file() { (of.size(), of.mtime()) } else { (0, 0) };
-                files.insert(path.display().to_string(), (of.mode(), of.uid(), size, time));
+                let (mode, owner) = (of.mode(), of.uid());
+                lines.insert(format!(
+                    "{}: mode {mode:o}, owner {owner}, {size} bytes of {time}",
+                    path.display()
+                ));
             }
         }
-        Self {
-            mounts: fs::read_to_string("/proc/self/mountinfo").unwrap(),
-            name: fs::read_to_string("/proc/sys/kernel/hostname").unwrap(),
-            files,
-            cgroups: cgroups(),
-        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        lines.extend(mounts.lines().map(|line| format!("mount {line}")));
+        lines.extend(cgroups().iter().map(|path| format!("cgroup {}", path.display())));
+        lines.insert(fs::read_to_string("/proc/sys/kernel/hostname").unwrap());
+        Self(lines)
     }
 
     #[track_caller]
     pub fn assert_same(&self, now: &Self) {
-        assert_eq!(now.name, self.name);
-        assert_eq!(now.files, self.files);
-        assert_eq!(now.mounts, self.mounts);
-        assert_eq!(now.cgroups, self.cgroups);
+        let lost: Vec<_> = self.0.difference(&now.0).collect();
+        let new: Vec<_> = now.0.difference(&self.0).collect();
+        assert!(
+            lost.is_empty() && new.is_empty(),
+            "the machine is another: was {lost:#?}, is {new:#?}"
+        );
     }
 }
 

@@ -381,6 +381,14 @@ impl Machine<'_> {
         index_set: bool,
         config: &mut Config,
     ) -> Res<()> {
+        let has_what_it_needs = match options.upper {
+            Some(_) => config.index && !config.metacopy,
+            None => config.redirect == Redirect::NoFollow && !config.metacopy,
+        };
+        if config.nfs_export && !has_what_it_needs && self.by(&rules::NFS_EXPORT_FALLS_BACK) {
+            config.nfs_export = false;
+            return Ok(());
+        }
         if config.nfs_export && !config.index {
             if options.upper.is_none() && config.redirect != Redirect::NoFollow {
                 config.nfs_export = false;

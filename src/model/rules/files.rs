@@ -215,6 +215,10 @@ rules! {
     RENAME_FLAGS "files.rename.flags"
         "RENAME_EXCHANGE does not go together with RENAME_NOREPLACE or RENAME_WHITEOUT: EINVAL."
         "rename(2), EINVAL";
+    RENAME_WHITEOUT_PRIVILEGED "files.rename.whiteout-privileged"
+        "RENAME_WHITEOUT takes CAP_MKNOD in the first user namespace: EPERM."
+        "rename(2), RENAME_WHITEOUT; fs/namei.c do_renameat2(), before commit a3c751a50fe6"
+        until (5, 8);
     RENAME_WHITEOUT_MAPPED "files.rename.whiteout-mapped"
         "The whiteout that a rename leaves has the ids of whoever renames as the mount's id map stores them, and \
          none where that has none: anything else would be refused with EOVERFLOW."

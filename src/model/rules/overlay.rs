@@ -55,11 +55,17 @@ rules! {
         "metacopy=on is refused with a redirect_dir that is not on: EINVAL."
         "overlayfs.rst, Metadata only copy up";
     NFS_EXPORT_NEEDS_INDEX "overlay.mount.nfs-export-needs-index"
-        "nfs_export=on is refused with index=off: EINVAL."
-        "overlayfs.rst, NFS export";
+        "nfs_export=on turns the index on, and is refused with index=off: EINVAL."
+        "overlayfs.rst, NFS export; commit b0def88d807f"
+        since (5, 8);
+    NFS_EXPORT_FALLS_BACK "overlay.mount.nfs-export-falls-back"
+        "nfs_export=on is turned off without index=on, and with metacopy=on."
+        "fs/overlayfs/super.c ovl_get_workdir() ovl_fill_super(), before commit b0def88d807f"
+        until (5, 8);
     NFS_EXPORT_OR_METACOPY "overlay.mount.nfs-export-or-metacopy"
         "nfs_export=on is refused with metacopy=on: EINVAL."
-        "overlayfs.rst, NFS export";
+        "overlayfs.rst, NFS export; commit b0def88d807f"
+        since (5, 8);
     USERXATTR_CONFLICT "overlay.mount.userxattr-conflict"
         "userxattr is refused with redirects and with metacopy=on: EINVAL."
         "overlayfs.rst, User xattr";

@@ -300,6 +300,7 @@ impl Machine<'_> {
             cred.groups.iter().map(|gid| shown(IdKind::Group, *gid)).collect();
         groups.sort_unstable();
         add("groups", Value::List(groups.into_iter().map(Value::from).collect()));
+        let all = all_capabilities(self.profile);
         for (name, set) in [
             ("effective", cred.effective),
             ("permitted", cred.permitted),
@@ -307,7 +308,7 @@ impl Machine<'_> {
             ("bounding", cred.bounding),
             ("ambient", cred.ambient),
         ] {
-            add(name, shown_set(set));
+            add(name, shown_set(set, all));
         }
         add("no_new_privs", cred.no_new_privs.into());
         values
@@ -319,11 +320,11 @@ pub fn capability_set(capabilities: &[Capability]) -> u64 {
     capabilities.iter().fold(0, |bits, capability| bits | capability.bit())
 }
 
-/// A set of capabilities in a transcript.
-fn shown_set(set: u64) -> Value {
+/// A set of capabilities in a transcript, beside all that there are.
+fn shown_set(set: u64, all: u64) -> Value {
     match set {
         0 => "none".into(),
-        set if set == all_capabilities() => "all".into(),
+        set if set == all => "all".into(),
         set => Value::List(
             Capability::all()
                 .filter(|capability| set & capability.bit() != 0)

@@ -331,6 +331,8 @@ impl Machine<'_> {
         let cred = Rc::clone(&self.processes[who].cred);
         let contradiction = how.exchange && (how.noreplace || how.whiteout);
         self.deny(contradiction, &rules::RENAME_FLAGS, Errno::EINVAL)?;
+        let refused = how.whiteout && !self.capable(&cred, self.first_userns(), cap::MKNOD);
+        self.deny(refused, &rules::RENAME_WHITEOUT_PRIVILEGED, Errno::EPERM)?;
         let old = self.walk_parent(who, None, from)?;
         let new = self.walk_parent(who, None, to)?;
         self.deny(old.dir.mount != new.dir.mount, &rules::RENAME_MOUNTS, Errno::EXDEV)?;

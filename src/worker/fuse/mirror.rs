@@ -13,8 +13,11 @@ use fuser::{
 };
 use nix::unistd::{Gid, Uid, getegid, geteuid, setfsgid, setfsuid};
 use rustix::fs::{self, Access, AtFlags, Mode, OFlags};
+use rustix::process::{getgid, getuid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use super::files::{Answer, Change, Files};
+use crate::sys;
 
 /// Nothing is kept by the kernel: what is asked is what the server says now.
 const NO_TIME: Duration = Duration::ZERO;
@@ -48,6 +51,19 @@ impl Mirror {
         setfsgid(gid);
         answer.map_err(|error| Errno::from_i32(error.raw_os_error()))
     }
+}
+
+/// Before Linux 5.8 there is faccessat(2) alone, which asks for the real ids: they are those of who asks meanwhile.
+fn access_by_real_ids(path: &str, access: Access, request: &Request) -> Answer<()> {
+    let (uid, gid) = (getuid(), getgid());
+    let real = |uid, gid| {
+        set_thread_res_gid(Some(gid), None, None)?;
+        set_thread_res_uid(Some(uid), None, None)
+    };
+    real(rustix::fs::Uid::from_raw(request.uid()), rustix::fs::Gid::from_raw(request.gid()))?;
+    let answer = fs::accessat(fs::CWD, path, access, AtFlags::empty());
+    real(uid, gid)?;
+    answer
 }
 
 fn done(answer: Result<(), Errno>, reply: ReplyEmpty) {
@@ -419,7 +435,11 @@ impl Filesystem for Mirror {
     fn access(&self, request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         let answer = self.by(request, |files| {
             let access = Access::from_bits_retain(mask.bits().cast_unsigned());
-            fs::accessat(fs::CWD, files.path(number)?, access, AtFlags::EACCESS)
+            let path = files.path(number)?;
+            match sys::effective_access(&path, access) {
+                Err(nix::errno::Errno::ENOSYS) => access_by_real_ids(&path, access, request),
+                answer => answer.map_err(|e| rustix::io::Errno::from_raw_os_error(e as i32)),
+            }
         });
         done(answer, reply);
     }

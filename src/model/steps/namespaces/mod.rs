@@ -218,7 +218,7 @@ impl Machine<'_> {
         let mut new = Cred::clone(&self.processes[who].cred);
         new.userns = userns;
         if self.by(&rules::CREATE_ALL_CAPS) {
-            let all = all_capabilities();
+            let all = all_capabilities(self.profile);
             (new.effective, new.permitted, new.bounding) = (all, all, all);
         }
         let left = new.inheritable | new.ambient != 0 || new.keepcaps;
