@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::files;
 use super::observe::read_proc;
@@ -30,6 +31,8 @@ fn by_table(proc: BorrowedFd<'_>, path: &str) -> Result<bool, &'static str> {
         let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         fd.map_err(|_| "statx says no mounts here, and the path cannot be opened")
     };
+    // What shares memory is dumpable no more when one of it changes ids, and its fdinfo is root's then: proc_pid_fdinfo(5).
+    let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
     let place = open(path)?;
     let mount = mount_of(proc, place.as_fd())?;
     let link = rustix::fs::readlinkat(proc, format!("self/fd/{}", place.as_raw_fd()), Vec::new());
