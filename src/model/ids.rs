@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::machine::{Cred, Extent, Idmap, Kid, Machine, NO_ID, OVERFLOW_ID, UserNsId};
 use super::profile::Profile;
 use super::rules::userns as rules;
+use crate::scenario::scalar::Capability;
 
 /// Capabilities by their numbers in include/uapi/linux/capability.h.
 #[allow(missing_docs, reason = "capabilities(7) explains them")]
@@ -27,13 +28,15 @@ pub mod cap {
 
 /// Every capability that a kernel has: the last two releases that brought one are those of capabilities(7).
 pub fn all_capabilities(profile: &Profile) -> u64 {
-    let count = match profile {
-        _ if profile.at_least(5, 9) => 41,
-        // No CAP_CHECKPOINT_RESTORE, and before that neither CAP_BPF nor CAP_PERFMON.
-        _ if profile.at_least(5, 8) => 40,
-        _ => 38,
+    let younger = match profile {
+        _ if profile.at_least(5, 9) => 0,
+        // CAP_CHECKPOINT_RESTORE.
+        _ if profile.at_least(5, 8) => 1,
+        // CAP_BPF and CAP_PERFMON too.
+        _ => 3,
     };
-    (1 << count) - 1
+    let count = Capability::all().count() - younger;
+    Capability::all().take(count).fold(0, |bits, capability| bits | capability.bit())
 }
 
 /// Users or groups: their maps are two.

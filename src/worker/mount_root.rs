@@ -17,7 +17,7 @@ pub fn mounted(proc: BorrowedFd<'_>, path: &str) -> Performed {
     let mounted = match files::mount_root(&found) {
         Some(mounted) => mounted,
         None => by_table(proc, path).map_err(|why| Failure {
-            message: Some(why.to_owned()),
+            message: Some(format!("it tells no roots of mounts, and {why}")),
             ..failure("statx", Errno::EOPNOTSUPP)
         })?,
     };
@@ -29,30 +29,29 @@ pub fn mounted(proc: BorrowedFd<'_>, path: &str) -> Performed {
 fn by_table(proc: BorrowedFd<'_>, path: &str) -> Result<bool, &'static str> {
     let open = |path| {
         let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        fd.map_err(|_| "statx says no mounts here, and the path cannot be opened")
+        fd.map_err(|_| "the path cannot be opened")
     };
     // What shares memory is dumpable no more when one of it changes ids, and its fdinfo is root's then: proc_pid_fdinfo(5).
     let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
     let place = open(path)?;
     let mount = mount_of(proc, place.as_fd())?;
     let link = rustix::fs::readlinkat(proc, format!("self/fd/{}", place.as_raw_fd()), Vec::new());
-    let link = link.map_err(|_| "statx says no mounts here, and /proc/self/fd cannot be read")?;
+    let link = link.map_err(|_| "/proc/self/fd cannot be read")?;
     let at = escaped(&text(link.as_bytes()));
-    let table = read_proc(proc, "self/mountinfo")
-        .ok_or("statx says no mounts here, and /proc/self/mountinfo cannot be read")?;
+    let table = read_proc(proc, "self/mountinfo").ok_or("/proc/self/mountinfo cannot be read")?;
     match place_in(&table, &mount) {
         Some(of) => Ok(of == at),
         None if mount_of(proc, open("/")?.as_fd())? == mount => Ok(false),
-        None => Err("statx says no mounts here, and /proc/self/mountinfo does not have this one"),
+        None => Err("/proc/self/mountinfo does not have this one"),
     }
 }
 
 /// The number of the mount that an open file lies in.
 fn mount_of(proc: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<String, &'static str> {
     let about = read_proc(proc, &format!("self/fdinfo/{}", file.as_raw_fd()));
-    let about = about.ok_or("statx says no mounts here, and /proc/self/fdinfo cannot be read")?;
+    let about = about.ok_or("/proc/self/fdinfo cannot be read")?;
     let number = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-    let number = number.ok_or("statx says no mounts here, and /proc/self/fdinfo has no mnt_id")?;
+    let number = number.ok_or("/proc/self/fdinfo has no mnt_id")?;
     Ok(number.trim().to_owned())
 }
 

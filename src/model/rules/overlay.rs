@@ -60,7 +60,7 @@ rules! {
         since (5, 8);
     NFS_EXPORT_FALLS_BACK "overlay.mount.nfs-export-falls-back"
         "nfs_export=on is turned off without index=on, and with metacopy=on."
-        "fs/overlayfs/super.c ovl_get_workdir() ovl_fill_super(), before commit b0def88d807f"
+        "fs/overlayfs/super.c ovl_make_workdir() ovl_get_lowerstack() ovl_fill_super(), before commit b0def88d807f"
         until (5, 8);
     NFS_EXPORT_OR_METACOPY "overlay.mount.nfs-export-or-metacopy"
         "nfs_export=on is refused with metacopy=on: EINVAL."

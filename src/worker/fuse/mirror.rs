@@ -53,7 +53,8 @@ impl Mirror {
     }
 }
 
-/// Before Linux 5.8 there is faccessat(2) alone, which asks for the real ids: they are those of who asks meanwhile.
+/// Before Linux 5.8 there is only the system call faccessat, which asks for the real ids: meanwhile they are those of who
+/// asks, and the file is looked up by them too.
 fn access_by_real_ids(path: &str, access: Access, request: &Request) -> Answer<()> {
     let (uid, gid) = (getuid(), getgid());
     let real = |uid, gid| {
