@@ -64,6 +64,10 @@ fn access_by_real_ids(path: &str, access: Access, request: &Request) -> Answer<(
     real(rustix::fs::Uid::from_raw(request.uid()), rustix::fs::Gid::from_raw(request.gid()))?;
     let answer = fs::accessat(fs::CWD, path, access, AtFlags::empty());
     real(uid, gid)?;
+    // Both have made the effective ids those for files. What root loses of its capabilities with those for files comes
+    // back only where they change back: capabilities(7), effect of user ID changes.
+    setfsgid(Gid::from_raw(request.gid()));
+    setfsuid(Uid::from_raw(request.uid()));
     answer
 }
 
