@@ -26,7 +26,7 @@ use crate::target::model;
 use crate::target::recording::{Recorder, Recording};
 use crate::target::{Answer, Opened, Opener, Unopened};
 use crate::transcript::Transcript;
-use crate::verdict::{Attempts, Recorded, Status, Verdict, judge};
+use crate::verdict::{Attempts, Recorded, Status, Verdict, chance, judge};
 
 use session::{Session, Started, State, UNASKED};
 
@@ -147,6 +147,7 @@ pub fn run(
         };
         Session::new(asked, cases)
     });
+    let asks_twice = options.record.is_none();
     let mut run = Run {
         cases,
         sessions: sessions.collect(),
@@ -154,6 +155,7 @@ pub fn run(
         processors: processor::usable().len(),
         lacks: BTreeMap::new(),
         judged_records: BTreeMap::new(),
+        asks_twice,
         plain: BTreeMap::new(),
         telling: 0,
         stop: false,
@@ -190,6 +192,8 @@ struct Run<'a> {
     lacks: BTreeMap<usize, Vec<Missing>>,
     /// The records that were written or differ, and by which session.
     judged_records: BTreeMap<PathBuf, usize>,
+    /// Whether a case may be asked twice: a recording has one answer of each.
+    asks_twice: bool,
     /// What was told of those that ask a kernel alone, by its target and their ids without cases.
     plain: BTreeMap<(String, String), Vec<Status>>,
     /// The session that the reporters are being told of.
@@ -424,6 +428,12 @@ impl Run<'_> {
             }
             answer => answer,
         };
+        let case = &self.cases[number];
+        let by_chance =
+            matches!(&answer, Answer::Asked(kernel) if chance::lost_a_mark(&case.plan, kernel));
+        if by_chance && self.asks_twice && !self.stop && session.ask_past_chance(number) {
+            return Ok(());
+        }
         let Some(environment) = &session.environment else { return Ok(()) };
         if matches!(answer, Answer::Predicted(_)) && session.witness_name != model::NAME {
             let why = "it answered with what a model says";
@@ -432,7 +442,6 @@ impl Run<'_> {
             self.settle(index, number, verdict, at.elapsed());
             return distrusted;
         }
-        let case = &self.cases[number];
         let (mode, judged) = (self.options.snapshots, &mut self.judged_records);
         let record = |transcript: &Transcript| {
             let shelf = Shelf::beside(&case.base);

@@ -20,6 +20,10 @@ pub(super) const UNASKED: &str = "it answered what it was not asked";
 /// How much of what went wrong is told.
 const MOST_TROUBLES: usize = 8;
 
+/// How often in a row chance may decide the answer to a case. Beside processes that do nothing but mount and unmount it
+/// takes one mark of MNT_EXPIRE in 700.
+const MOST_CHANCES: u32 = 3;
+
 /// A case whose answer is awaited.
 pub(super) struct Started {
     pub at: Instant,
@@ -59,6 +63,8 @@ pub(super) struct Session {
     pub started: BTreeMap<usize, Started>,
     /// What failed and is asked again.
     pub attempts: BTreeMap<usize, Attempts>,
+    /// How often chance decided an answer, which was not judged.
+    pub by_chance: BTreeMap<usize, u32>,
     /// What was judged and not told yet.
     pub finished: BTreeMap<usize, (Verdict, Duration)>,
     pub summary: Summary,
@@ -85,6 +91,7 @@ impl Session {
             waiting,
             started: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            by_chance: BTreeMap::new(),
             finished: BTreeMap::new(),
             summary: Summary::default(),
             troubles: Vec::new(),
@@ -235,6 +242,13 @@ impl Session {
             None => drop(self.attempts.insert(case, Attempts::of(verdict, took))),
         }
         self.waiting.insert(case);
+    }
+
+    /// A case is asked once more because chance decided the answer, unless it did so too often to be chance.
+    pub fn ask_past_chance(&mut self, case: usize) -> bool {
+        let times = self.by_chance.entry(case).or_default();
+        *times += 1;
+        *times <= MOST_CHANCES && self.waiting.insert(case)
     }
 
     /// What waits to be asked again is not: it is what it was.

@@ -5,10 +5,11 @@ use super::{Asked, Cause, Deviation, Place, invariants};
 use crate::model::Prediction;
 use crate::model::rules::Rule;
 use crate::scenario::observe::Observe;
-use crate::scenario::operation::{Operation, UmountFlag};
+use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
-use crate::transcript::{End, Outcome, Transcript};
+use crate::transcript::{End, Transcript};
 use crate::verdict::agreement::{Difference, first_observation, first_step};
+use crate::verdict::chance;
 use crate::worker::arena::Check;
 
 /// What the stage of a breakage begins with where the world itself was refused.
@@ -42,7 +43,7 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction, check: Chec
         )
     });
     if let Some((index, _)) = &step
-        && operation(*index).is_some_and(|operation| lost_its_mark(operation, kernel, *index))
+        && chance::has_no_mark(plan, kernel, *index)
     {
         return Asked::Agree;
     }
@@ -70,16 +71,6 @@ pub fn compare(plan: &Plan, kernel: &Transcript, model: &Prediction, check: Chec
             of_observation(&kernel.observations[index].title, index, &how)
         }
     }
-}
-
-/// Whether the mark that MNT_EXPIRE had left on a mount was gone by chance, and all that comes after is another story:
-/// a walk along a path during which any mount of the machine changes is begun anew, and what it had come to counts as
-/// used (fs/namespace.c legitimize_mnt(), mntput()).
-fn lost_its_mark(operation: &Operation, kernel: &Transcript, index: usize) -> bool {
-    let expires =
-        matches!(operation, Operation::Umount(step) if step.flags.contains(&UmountFlag::Expire));
-    let again = |outcome: &Outcome| matches!(outcome, Outcome::Failed { errno, .. } if errno.name() == "EAGAIN");
-    expires && kernel.outcomes.get(index).is_some_and(again)
 }
 
 /// The same, and where it was observed after every step, whether the kernel keeps the invariants.

@@ -3,6 +3,7 @@
 
 pub mod agreement;
 mod attempts;
+pub mod chance;
 mod matching;
 mod steps;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::permission::Access;
 use crate::model::halt::Res;
 use crate::model::ids::IdKind;
-use crate::model::machine::{Cred, FileType, FsType, Machine, Place, ProcId};
+use crate::model::machine::{Cred, FileType, FsType, Machine, MountId, Place, ProcId};
 use crate::model::rules::files as rules;
 use crate::scenario::scalar::Errno;
 
@@ -90,8 +90,7 @@ impl Machine<'_> {
         if how.directory && !self.is_dir(at.dentry) {
             return self.refuse_by(&rules::NOT_A_DIRECTORY, Errno::ENOTDIR);
         }
-        // A use, which takes the mark of MNT_EXPIRE away.
-        self.mounts[at.mount].expiring = false;
+        self.use_mount(at.mount);
         Ok(at)
     }
 
@@ -100,7 +99,14 @@ impl Machine<'_> {
         self.check_path(path)?;
         let mut walker = self.walker(who);
         let from = self.start(who, start, path);
-        self.resolve_parent(&mut walker, from, path)
+        let parent = self.resolve_parent(&mut walker, from, path)?;
+        self.use_mount(parent.dir.mount);
+        Ok(parent)
+    }
+
+    /// A use takes the mark of MNT_EXPIRE away.
+    fn use_mount(&mut self, mount: MountId) {
+        self.mounts[mount].expiring = false;
     }
 
     /// Goes on from a symbolic link that a walk ended at, to the directory that its target ends in.
