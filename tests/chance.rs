@@ -132,7 +132,7 @@ fn a_kernel_that_never_unmounts_fails() {
     assert_eq!(ask(3, u32::MAX, true, None), (4, 0, 1));
 }
 
-/// Where the scenario did something in between, the kernel is wrong.
+/// Chance takes a mark away; it makes no write fail.
 #[test]
 fn another_wrong_answer_fails_at_once() {
     assert_eq!(ask(1, 1, true, None), (1, 0, 1));

@@ -104,7 +104,7 @@ impl Machine<'_> {
         Ok(parent)
     }
 
-    /// A use takes the mark of MNT_EXPIRE away.
+    /// A use takes the mark of MNT_EXPIRE away (fs/namespace.c mntput()).
     fn use_mount(&mut self, mount: MountId) {
         self.mounts[mount].expiring = false;
     }
