@@ -4,6 +4,7 @@
 mod filter;
 mod ids;
 mod limits;
+mod maker;
 mod programs;
 mod restrictions;
 
@@ -32,6 +33,7 @@ use crate::sys::{self, Child, Stack};
 use crate::transcript::Breakage;
 
 pub use ids::{IdSource, Maps};
+pub use maker::Maker;
 pub use programs::{LIBRARIES, Programs};
 pub use restrictions::{restrictions, sysctl};
 
@@ -69,8 +71,17 @@ pub struct Ended {
     pub in_time: bool,
 }
 
-/// Runs `first` in the first process of a sandbox, which ends with it, or when its time is up; with a stack
-/// as [`start`] does.
+/// How the first process of a sandbox is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Making<'a> {
+    /// Where it runs, if it shares the memory of this process.
+    pub stack: Option<&'a Stack>,
+    /// Who makes it; this process itself if left out.
+    pub maker: Option<&'a Maker>,
+}
+
+/// Runs `first` in the first process of a sandbox, which ends with it, or when its time is up; made as by
+/// [`start`].
 ///
 /// # Errors
 /// What kept the process from being started. What goes wrong inside is given to `first`.
@@ -79,12 +90,12 @@ pub fn run(
     maps: &Maps,
     needs: &Needs,
     programs: &Programs,
-    stack: Option<&Stack>,
+    making: Making<'_>,
     limit: Duration,
     first: impl FnOnce(Result<Sandbox, Breakage>),
 ) -> Result<Ended, Breakage> {
     let deadline = Instant::now() + limit;
-    start(ids, maps, needs, programs, stack, first, |child| {
+    start(ids, maps, needs, programs, making, first, |child| {
         let in_time = ready_by(&child.pidfd, deadline);
         Ended { status: end(&child, in_time), in_time }
     })
@@ -102,30 +113,44 @@ pub fn start<T>(
     maps: &Maps,
     needs: &Needs,
     programs: &Programs,
-    stack: Option<&Stack>,
+    making: Making<'_>,
     first: impl FnOnce(Result<Sandbox, Breakage>),
     meanwhile: impl FnOnce(Child) -> T,
 ) -> Result<T, Breakage> {
+    // Real root has no filter.
+    let maker = making.maker.filter(|_| !needs.privileged);
+    let filtered = needs.privileged || maker.is_some();
     filter::prepare();
     let (wait, go) = std::io::pipe().map_err(|e| broke("pipe", errno_of(&e)))?;
-    let begin = || {
-        sys::close_copies(&[go.as_raw_fd()]);
-        // Nothing is touched before the parent, whose memory this may be, has done its part.
-        let mut byte = [0];
-        if rustix::io::read(&wait, &mut byte) != Ok(1) {
-            sys::exit_now(1);
-        }
-        first(enter(ids, maps, needs, programs, wait.as_fd()));
-    };
-    let child = with_owner(ids, needs, || match stack {
-        Some(stack) => sys::clone_sharing_memory(clone_flags(needs), stack, begin),
-        None => sys::clone_namespaces(clone_flags(needs)).map(|child| {
+    let begin =
+        || {
+            sys::close_copies(&[go.as_raw_fd()]);
+            // Nothing is touched before the parent, whose memory this may be, has done its part.
+            let mut byte = [0];
+            if rustix::io::read(&wait, &mut byte) != Ok(1) {
+                sys::exit_now(1);
+            }
+            let sandbox = enter(ids, maps, needs, programs, wait.as_fd());
+            let install = || filter::install().map_err(|e| broke("seccomp", e));
+            first(sandbox.and_then(|sandbox| {
+                if filtered { Ok(sandbox) } else { install().map(|()| sandbox) }
+            }));
+        };
+    let flags =
+        clone_flags(needs) | maker.map_or(CloneFlags::empty(), |_| CloneFlags::CLONE_PARENT);
+    let make = || match making.stack {
+        Some(stack) => sys::clone_sharing_memory(flags, stack, begin),
+        None => sys::clone_namespaces(flags).map(|child| {
             child.unwrap_or_else(|| {
                 begin();
                 sys::exit_now(0)
             })
         }),
-    })?;
+    };
+    let child = match maker {
+        Some(maker) => maker.make(|| with_owner(ids, needs, make))?,
+        None => with_owner(ids, needs, make),
+    }?;
     if !needs.privileged
         && !maps.is_single()
         && let Err(breakage) = write_maps(ids, maps, child.pid)
@@ -342,9 +367,6 @@ fn enter(
     let program_sizes = programs.values().map(size).collect();
     let sandbox = Sandbox { root, proc, programs, program_sizes };
     limits::memory(&sandbox).map_err(|e| broke("write oom_score_adj", e))?;
-    if !needs.privileged {
-        filter::install().map_err(|e| broke("seccomp", e))?;
-    }
     Ok(sandbox)
 }
 

@@ -4,6 +4,7 @@
 #![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
 
 mod access;
+mod deputy;
 mod descriptors;
 mod loop_device;
 mod memory;
@@ -16,6 +17,7 @@ mod signal;
 mod trace;
 
 pub use access::effective_access;
+pub use deputy::Deputy;
 pub use descriptors::{open_descriptors, pass_on};
 pub use loop_device::{attach_loop_device, free_loop_device};
 pub use memory::give_back_large_blocks;

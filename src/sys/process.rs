@@ -124,6 +124,19 @@ pub fn fork_sharing_memory(stack: &Stack, first: impl FnOnce()) -> Result<Pid, E
     start_on(stack, 0, first).map(|(pid, _)| pid)
 }
 
+/// The same without new namespaces, where the process has the descriptors, the working directory and the root of this
+/// one too: of what either changes of them the other one knows.
+///
+/// # Errors
+/// Those of clone(2).
+pub(super) fn share_all(stack: &Stack, first: impl FnOnce()) -> Result<Child, Errno> {
+    let flags = libc::CLONE_PIDFD | libc::CLONE_FILES | libc::CLONE_FS;
+    let (pid, pidfd) = start_on(stack, flags, first)?;
+    // SAFETY: the kernel has just opened this descriptor for us and nobody else knows it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
 /// Starts a process that runs a program, or ends with `first`. It shares the memory of this one, which waits
 /// so long, as by vfork(2): to copy memory only for it to be thrown away costs more than the rest.
 ///

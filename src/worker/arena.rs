@@ -91,13 +91,21 @@ impl Worker {
         let stay = crate::processor::OneProcessor::stay();
         let needs = &plans[0].needs;
         let programs = Programs::new();
+        let making = self.making(None);
         let ended =
-            sandbox::run(&self.ids, &maps, needs, &programs, None, limit, |sandbox| match sandbox
-                .and_then(|sandbox| Arena::new(sandbox, &[], self.may_share))
-            {
-                Ok(mut arena) => arena.perform(plans, check, log),
-                Err(breakage) => log.add(&Part::Broke(breakage)),
-            });
+            sandbox::run(
+                &self.ids,
+                &maps,
+                needs,
+                &programs,
+                making,
+                limit,
+                |sandbox| match sandbox.and_then(|sandbox| Arena::new(sandbox, &[], self.may_share))
+                {
+                    Ok(mut arena) => arena.perform(plans, check, log),
+                    Err(breakage) => log.add(&Part::Broke(breakage)),
+                },
+            );
         drop(stay);
         let (after, open) = log.ended();
         let done = after - before;

@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use crate::missing::Missing;
 use crate::processor::OneProcessor;
 use crate::programs::{self, Program};
-use crate::sandbox::{self, Ended, IdSource, Maps, Programs, Sandbox, restrictions};
+use crate::sandbox::{self, Ended, IdSource, Maker, Making, Maps, Programs, Sandbox, restrictions};
 use crate::scenario::plan::Plan;
 use crate::sys::{SharedBuffer, Stack};
 use crate::transcript::{Breakage, End, TRACE, Transcript};
@@ -94,6 +94,8 @@ pub struct Worker {
     programs: RefCell<BTreeMap<String, Result<Program, Missing>>>,
     /// Whether a sandbox may share the memory of this process.
     may_share: bool,
+    /// Who makes its sandboxes, where it is not the worker itself.
+    maker: Option<Maker>,
     /// Sandboxes in which plans take turns, the one that was asked last first.
     standing: RefCell<Vec<Standing>>,
     stacks: RefCell<Vec<Stack>>,
@@ -110,8 +112,18 @@ impl Worker {
         Self::with(false)
     }
 
-    /// A worker whose sandboxes may share its memory: in a guest, where there is nobody to harm, and for trials,
-    /// which nsharness makes up itself.
+    /// A worker in a guest, where there is nobody to harm: its sandboxes may share its memory, and another process
+    /// makes them.
+    ///
+    /// # Errors
+    /// Where the shared memory cannot be had, or that process.
+    pub fn in_guest() -> Result<Self, Breakage> {
+        let worker = Self::sharing_memory()
+            .map_err(|errno| sandbox::breakage("worker: memory for transcripts", errno))?;
+        Ok(Self { maker: Some(Maker::start()?), ..worker })
+    }
+
+    /// A worker whose sandboxes may share its memory: in a guest, and for trials, which nsharness makes up itself.
     ///
     /// # Errors
     /// Where the shared memory cannot be had.
@@ -123,6 +135,7 @@ impl Worker {
     fn with(may_share: bool) -> Result<Self, nix::errno::Errno> {
         Ok(Self {
             may_share,
+            maker: None,
             ids: IdSource::detect(),
             buffer: Rc::new(SharedBuffer::new(TRANSCRIPT_BYTES)?),
             answers: SharedBuffer::new(ANSWERS_BYTES)?,
@@ -204,10 +217,10 @@ impl Worker {
         let records = visit.is_some_and(|visit| visit.shell.record);
         let mut steps = (plan.trace || records).then(|| Steps::new(plan, visit));
         let ended = match &mut steps {
-            None => sandbox::run(ids, maps, needs, programs, first, limit, conduct),
+            None => sandbox::run(ids, maps, needs, programs, self.making(first), limit, conduct),
             Some(steps) => {
                 let deadline = Instant::now() + limit;
-                sandbox::start(ids, maps, needs, programs, None, conduct, |child| {
+                sandbox::start(ids, maps, needs, programs, self.making(None), conduct, |child| {
                     steps.follow(&child, deadline)
                 })
             }
@@ -227,6 +240,11 @@ impl Worker {
         Ok(transcript)
     }
 
+    /// How it makes a sandbox, whose first process may run on a stack beside it.
+    fn making<'a>(&'a self, stack: Option<&'a Stack>) -> Making<'a> {
+        Making { stack, maker: self.maker.as_ref() }
+    }
+
     /// Who was killed while it shared this process's memory may have left it in any state: it is for no other plan.
     fn count_left_behind(&self, ended: &Ended, shared: bool, others: usize) {
         let exited = ended.in_time && matches!(ended.status, Ok(WaitStatus::Exited(..)));
@@ -238,7 +256,7 @@ impl Worker {
         let mut all = self.standing.borrow_mut();
         let standing = match all.iter().position(|standing| standing.suits(plan)) {
             Some(place) => Ok(all.remove(place)),
-            None => Standing::start(&self.ids, maps, plan, &self.buffer),
+            None => Standing::start(&self.ids, maps, plan, self.maker.as_ref(), &self.buffer),
         };
         let mut standing = match standing {
             Ok(standing) => standing,

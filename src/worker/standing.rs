@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::Log;
 use super::arena::{Arena, Check, fits, same_sandbox, stays};
-use crate::sandbox::{self, IdSource, Maps, Programs, Sandbox, ready_by};
+use crate::sandbox::{self, IdSource, Maker, Making, Maps, Programs, Sandbox, ready_by};
 use crate::scenario::plan::{Needs, Plan};
 use crate::sys::{self, Child, SharedBuffer, Stack};
 use crate::transcript::{Breakage, End};
@@ -55,6 +55,7 @@ impl Standing {
         ids: &IdSource,
         maps: &Maps,
         plan: &Plan,
+        maker: Option<&Maker>,
         buffer: &Rc<SharedBuffer>,
     ) -> Result<Self, Breakage> {
         let stack = Stack::new().map_err(|errno| broke("mmap of a stack", &errno.to_string()))?;
@@ -68,12 +69,12 @@ impl Standing {
             move |sandbox| serve(sandbox, &theirs, &desk, &buffer)
         };
         let programs = Programs::new();
-        let (child, made) =
-            sandbox::start(ids, maps, &needs, &programs, Some(&stack), first, |child| {
-                sys::close_copies(&[given]);
-                let made = wait_for_turn(&turn, Instant::now() + START);
-                (child, made)
-            })?;
+        let making = Making { stack: Some(&stack), maker };
+        let (child, made) = sandbox::start(ids, maps, &needs, &programs, making, first, |child| {
+            sys::close_copies(&[given]);
+            let made = wait_for_turn(&turn, Instant::now() + START);
+            (child, made)
+        })?;
         let standing = Self { child, needs, desk, turn, _stack: stack };
         match (standing.desk.replace(Desk::Empty), made) {
             (Desk::Broke(breakage), _) => Err(breakage),

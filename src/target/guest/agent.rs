@@ -75,8 +75,7 @@ fn serve() -> io::Result<()> {
     }
     let mut log = KernelLog::open().map_err(at("/dev/kmsg"))?;
     let mut line = Line::open().map_err(at("the channel"))?;
-    let worker =
-        Worker::sharing_memory().map_err(|errno| at("memory for transcripts")(errno.into()))?;
+    let worker = Worker::in_guest().map_err(|broke| io::Error::other(broke.to_string()))?;
     let mut environment = Environment::of_host(true);
     environment.ask_host();
     line.say(&Reply::Hello { protocol: PROTOCOL, environment: Box::new(environment), notes })?;
