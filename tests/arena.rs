@@ -31,8 +31,13 @@ fn main() -> ExitCode {
     let twice = asked.iter().flat_map(|(plan, _)| [plan.clone(), plan.clone()]).collect::<Vec<_>>();
     // As scenarios are on this machine, and as trials and all in guests are, which share memory.
     let sharing = Worker::sharing_memory().expect("memory");
+    let mut ways = vec![("together", worker), ("sharing memory", sharing)];
+    // As in guests, where the worker is root and has another process make its sandboxes.
+    if nix::unistd::geteuid().is_root() {
+        ways.push(("as in a guest", Worker::in_guest().expect("a process that makes sandboxes")));
+    }
     let mut wrong = Vec::new();
-    for (how, worker) in [("together", worker), ("sharing memory", sharing)] {
+    for (how, worker) in ways {
         let together = worker.run_all(&twice, Check::Sequence);
         for (index, (plan, alone)) in asked.iter().enumerate() {
             for answer in &together[2 * index..2 * index + 2] {

@@ -34,7 +34,7 @@ struct Task {
 }
 
 impl Deputy {
-    /// Starts the process, which must be told to be one by a process with one thread.
+    /// Starts the process. This one must have one thread.
     ///
     /// # Errors
     /// Those of mmap(2), socketpair(2) and clone(2).

@@ -20,7 +20,7 @@ pub use access::effective_access;
 pub use deputy::Deputy;
 pub use descriptors::{open_descriptors, pass_on};
 pub use loop_device::{attach_loop_device, free_loop_device};
-pub use memory::give_back_large_blocks;
+pub use memory::{give_back_large_blocks, hand_on_program_at_fork};
 pub use mount_setattr::{MountAttr, mount_setattr};
 pub use process::{
     Child, Stack, clone_namespaces, clone_sharing_memory, close_all_but, close_copies,

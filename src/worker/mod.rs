@@ -47,7 +47,7 @@ use crate::processor::OneProcessor;
 use crate::programs::{self, Program};
 use crate::sandbox::{self, Ended, IdSource, Maker, Making, Maps, Programs, Sandbox, restrictions};
 use crate::scenario::plan::Plan;
-use crate::sys::{SharedBuffer, Stack};
+use crate::sys::{self, SharedBuffer, Stack};
 use crate::transcript::{Breakage, End, TRACE, Transcript};
 
 use arena::Check;
@@ -118,6 +118,7 @@ impl Worker {
     /// # Errors
     /// Where the shared memory cannot be had, or that process.
     pub fn in_guest() -> Result<Self, Breakage> {
+        sys::hand_on_program_at_fork();
         let worker = Self::sharing_memory()
             .map_err(|errno| sandbox::breakage("worker: memory for transcripts", errno))?;
         Ok(Self { maker: Some(Maker::start()?), ..worker })
