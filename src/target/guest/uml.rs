@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 
-use super::agent::CHANNEL;
+use super::agent::{CHANNEL, PLAIN};
 use super::console::Console;
 use super::machine::{CANNOT_START, Machine};
 use crate::kernel::Kernel;
@@ -50,7 +50,9 @@ pub fn start(kernel: &Kernel, initramfs: &File, memory: u32, place: usize) -> io
             // For each device a kernel starts a program that is not there, and of these it makes 512.
             .arg("pty.legacy_count=0")
             .arg(format!("initcall_blacklist={}", LEFT_OUT.join(",")))
-            .arg(format!("{CHANNEL}=/dev/ttyS0"));
+            .arg(format!("{CHANNEL}=/dev/ttyS0"))
+            // Its driver writes what it is given by one write(2), and reads byte by byte: arch/um/drivers/chan_user.c.
+            .arg(format!("{PLAIN}=1"));
         Ok(command)
     })
 }
