@@ -21,12 +21,12 @@ use serde::{Deserialize, Serialize};
 use super::conduct::{self, stays_here};
 use super::log::{self, Log, Part};
 use super::sharing::Sharing;
-use super::{Answer, Worker};
+use super::{Answer, Stacks, Worker};
 use crate::sandbox::{self, Ended, MARK, Programs, Sandbox, TMPFS_OPTIONS};
 use crate::scenario::operation::{Family, Namespace, Operation};
 use crate::scenario::plan::{Needs, Plan, PlanStep};
 use crate::scenario::world::EntryKind;
-use crate::sys::{self, Stack};
+use crate::sys;
 use crate::transcript::{Breakage, End, Transcript};
 
 /// How often what is observed is observed.
@@ -100,8 +100,9 @@ impl Worker {
                 &programs,
                 making,
                 limit,
-                |sandbox| match sandbox.and_then(|sandbox| Arena::new(sandbox, &[], self.may_share))
-                {
+                |sandbox| match sandbox.and_then(|sandbox| {
+                    Arena::new(sandbox, &[], self.may_share, self.stacks.clone())
+                }) {
                     Ok(mut arena) => arena.perform(plans, check, log),
                     Err(breakage) => log.add(&Part::Broke(breakage)),
                 },
@@ -179,7 +180,8 @@ pub struct Arena {
     top: OwnedFd,
     /// Whether the processes of a plan may share the memory of this one.
     may_share: bool,
-    stacks: Vec<Stack>,
+    /// For those that do.
+    stacks: Stacks,
 }
 
 impl Arena {
@@ -187,12 +189,17 @@ impl Arena {
     ///
     /// # Errors
     /// Where the place for the plans cannot be made.
-    pub fn new(sandbox: Sandbox, keep: &[&dyn AsRawFd], may_share: bool) -> Result<Self, Breakage> {
+    pub fn new(
+        sandbox: Sandbox,
+        keep: &[&dyn AsRawFd],
+        may_share: bool,
+        stacks: Stacks,
+    ) -> Result<Self, Breakage> {
         sys::close_all_but(&[&[&sandbox.root as &dyn AsRawFd, &sandbox.proc], keep].concat());
         let top = open_here().map_err(|errno| broke("open /", errno))?;
         rustix::fs::mkdir(PLACE, Mode::from_raw_mode(0o755))
             .map_err(|errno| broke("mkdir", sandbox::errno(errno)))?;
-        Ok(Self { sandbox, top, may_share, stacks: Vec::new() })
+        Ok(Self { sandbox, top, may_share, stacks })
     }
 
     /// Performs plans. It ends before the last of them where what one left behind cannot be taken away, or
@@ -247,10 +254,9 @@ impl Arena {
     /// middle of something.
     fn apart(&mut self, plan: &Plan, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
         let sharing = if self.may_share { Sharing::of(plan) } else { Sharing::default() };
-        while self.stacks.len() < sharing.processes() {
-            self.stacks.push(Stack::new().map_err(|errno| broke("mmap of a stack", errno))?);
-        }
-        let (first, others) = match self.stacks.split_first() {
+        let stacks = self.stacks.take(sharing.processes());
+        let stacks = stacks.map_err(|errno| broke("mmap of a stack", errno))?;
+        let (first, others) = match stacks[..sharing.processes()].split_first() {
             Some((first, others)) if sharing.first => (Some(first), others),
             _ => (None, &[][..]),
         };
@@ -271,18 +277,24 @@ impl Arena {
             }),
         };
         let pid = pid.map_err(|errno| broke("fork", errno))?;
-        loop {
+        let ended = loop {
             match waitpid(pid, None) {
-                Ok(WaitStatus::Exited(_, 0)) => return Ok(()),
+                Ok(WaitStatus::Exited(_, 0)) => {
+                    self.stacks.put_back(stacks);
+                    return Ok(());
+                }
                 Ok(status) => {
                     let stage = "arena: the process of a plan".to_owned();
                     let detail = format!("ended early: {status:?}");
-                    return Err(Breakage { stage, detail, errno: None });
+                    break Breakage { stage, detail, errno: None };
                 }
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(broke("waitpid", errno)),
+                Err(errno) => break broke("waitpid", errno),
             }
-        }
+        };
+        // Its actors may still run on them.
+        std::mem::forget(stacks);
+        Err(ended)
     }
 
     /// Takes away what a plan left behind that was performed in this process.

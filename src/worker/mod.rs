@@ -29,12 +29,13 @@ mod perform;
 mod roots;
 mod sharing;
 pub mod shell;
+mod stacks;
 mod standing;
 pub mod tools;
 pub mod traced;
 mod world;
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -50,10 +51,11 @@ use crate::scenario::plan::Plan;
 use crate::sys::{self, SharedBuffer, Stack};
 use crate::transcript::{Breakage, End, TRACE, Transcript};
 
-use arena::Check;
+use arena::{Check, stays};
 use log::{Log, Part};
 use sharing::Sharing;
 use shell::Visit;
+use stacks::Stacks;
 use standing::Standing;
 use traced::Steps;
 
@@ -98,7 +100,7 @@ pub struct Worker {
     maker: Option<Maker>,
     /// Sandboxes in which plans take turns, the one that was asked last first.
     standing: RefCell<Vec<Standing>>,
-    stacks: RefCell<Vec<Stack>>,
+    stacks: Stacks,
     /// How many processes ended without giving back what they had of its memory.
     left_behind: Cell<usize>,
 }
@@ -143,7 +145,7 @@ impl Worker {
             nfs: RefCell::default(),
             programs: RefCell::default(),
             standing: RefCell::default(),
-            stacks: RefCell::default(),
+            stacks: Stacks::default(),
             left_behind: Cell::new(0),
         })
     }
@@ -193,8 +195,12 @@ impl Worker {
         // Who shares memory is no process of its own to a tracer.
         let shares = self.may_share && !plan.trace && visit.is_none();
         let sharing = if shares { Sharing::of(plan) } else { Sharing::default() };
-        let stacks = self.stacks(sharing.processes())?;
-        let (first, others) = match stacks.split_first() {
+        let stacks = self.stacks.take(sharing.processes()).map_err(|errno| Breakage {
+            stage: "worker: mmap of a stack".to_owned(),
+            detail: errno.to_string(),
+            errno: None,
+        })?;
+        let (first, others) = match stacks[..sharing.processes()].split_first() {
             Some((first, others)) => (Some(first), others),
             None => (None, &[][..]),
         };
@@ -227,8 +233,10 @@ impl Worker {
             }
         };
         drop((stay, cgroup));
+        let others = others.len();
+        self.stacks.put_back(stacks);
         let ended = ended?;
-        self.count_left_behind(&ended, sharing.first, others.len());
+        self.count_left_behind(&ended, sharing.first, others);
         let mut transcript = self.transcript();
         if let Some(steps) = steps.filter(|_| plan.trace) {
             transcript.evidence.insert(TRACE.to_owned(), steps.text(plan));
@@ -257,7 +265,7 @@ impl Worker {
         let mut all = self.standing.borrow_mut();
         let standing = match all.iter().position(|standing| standing.suits(plan)) {
             Some(place) => Ok(all.remove(place)),
-            None => Standing::start(&self.ids, maps, plan, self.maker.as_ref(), &self.buffer),
+            None => Standing::start(self, maps, plan),
         };
         let mut standing = match standing {
             Ok(standing) => standing,
@@ -266,17 +274,18 @@ impl Worker {
         self.buffer.clear();
         let asked = standing.ask(plan);
         let mut transcript = self.transcript();
-        match asked {
-            Ok(true) => {
-                all.truncate(MOST_STANDING - 1);
-                all.insert(0, standing);
-            }
-            Ok(false) => {}
-            Err(end) => {
-                // It was killed, or died, in the middle of something.
-                self.left_behind.set(MOST_LEFT_BEHIND);
-                transcript.end = end;
-            }
+        let actors = if stays(plan) { 0 } else { Sharing::of(plan).processes().saturating_sub(1) };
+        self.left_behind.set(self.left_behind.get() + actors);
+        let goes_on = asked == Ok(true);
+        if let Err(end) = asked {
+            transcript.end = end;
+        }
+        if goes_on {
+            all.truncate(MOST_STANDING - 1);
+            all.insert(0, standing);
+        } else if !matches!(transcript.end, End::Completed) {
+            // One of its processes was killed, or died, in the middle of something.
+            self.left_behind.set(MOST_LEFT_BEHIND);
         }
         answer(transcript)
     }
@@ -333,19 +342,6 @@ impl Worker {
     /// or much of it was left behind by such processes.
     pub fn is_spent(&self) -> bool {
         self.left_behind.get() >= MOST_LEFT_BEHIND
-    }
-
-    /// This many stacks, which are kept for the next plan.
-    fn stacks(&self, count: usize) -> Result<Ref<'_, [Stack]>, Breakage> {
-        while self.stacks.borrow().len() < count {
-            let stack = Stack::new().map_err(|errno| Breakage {
-                stage: "worker: mmap of a stack".to_owned(),
-                detail: errno.to_string(),
-                errno: None,
-            })?;
-            self.stacks.borrow_mut().push(stack);
-        }
-        Ok(Ref::map(self.stacks.borrow(), |stacks| &stacks[..count]))
     }
 
     fn transcript(&self) -> Transcript {

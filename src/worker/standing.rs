@@ -1,9 +1,8 @@
 //! A sandbox in a guest in which plans take turns, asked one after the other.
 //!
-//! Many plans are one process that stays as it is. To make a sandbox for each of them takes half of their time,
-//! and who would get out of its sandbox in a guest is still in a guest. Each plan gets a root of its own, as in
-//! an [`Arena`], and the process shares the memory of the one that asks: the two take turns. Plans that need
-//! processes of their own gain nothing by it.
+//! To make a sandbox for each of many short plans takes half of their time, and who would get out of its sandbox in
+//! a guest is still in a guest. Each plan gets a root of its own, and processes where it needs them, as in an
+//! [`Arena`]. The sandbox's process shares the memory of the one that asks: the two take turns.
 
 use std::cell::RefCell;
 use std::os::fd::AsRawFd;
@@ -11,9 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::Log;
-use super::arena::{Arena, Check, fits, same_sandbox, stays};
-use crate::sandbox::{self, IdSource, Maker, Making, Maps, Programs, Sandbox, ready_by};
+use super::arena::{Arena, Check, fits, same_sandbox};
+use super::{Log, Stacks, Worker};
+use crate::sandbox::{self, Maps, Programs, Sandbox, ready_by};
 use crate::scenario::plan::{Needs, Plan};
 use crate::sys::{self, Child, SharedBuffer, Stack};
 use crate::transcript::{Breakage, End};
@@ -23,7 +22,7 @@ const START: Duration = Duration::from_secs(10);
 
 /// Whether a plan can be asked so.
 pub fn allows(plan: &Plan) -> bool {
-    fits(plan) && stays(plan)
+    fits(plan)
 }
 
 /// What the two processes hand each other.
@@ -47,17 +46,11 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Makes the sandbox that a plan needs; what is answered goes to the buffer.
+    /// Makes the sandbox that a plan needs; what is answered goes to the worker's buffer.
     ///
     /// # Errors
     /// What kept it from being made.
-    pub fn start(
-        ids: &IdSource,
-        maps: &Maps,
-        plan: &Plan,
-        maker: Option<&Maker>,
-        buffer: &Rc<SharedBuffer>,
-    ) -> Result<Self, Breakage> {
+    pub fn start(worker: &Worker, maps: &Maps, plan: &Plan) -> Result<Self, Breakage> {
         let stack = Stack::new().map_err(|errno| broke("mmap of a stack", &errno.to_string()))?;
         let (turn, theirs) =
             UnixStream::pair().map_err(|error| broke("socketpair", &error.to_string()))?;
@@ -65,16 +58,18 @@ impl Standing {
         let desk = Rc::new(RefCell::new(Desk::Empty));
         let given = theirs.as_raw_fd();
         let first = {
-            let (desk, buffer) = (Rc::clone(&desk), Rc::clone(buffer));
-            move |sandbox| serve(sandbox, &theirs, &desk, &buffer)
+            let (desk, buffer) = (Rc::clone(&desk), Rc::clone(&worker.buffer));
+            let stacks = worker.stacks.clone();
+            move |sandbox| serve(sandbox, &theirs, &desk, &buffer, stacks)
         };
         let programs = Programs::new();
-        let making = Making { stack: Some(&stack), maker };
-        let (child, made) = sandbox::start(ids, maps, &needs, &programs, making, first, |child| {
-            sys::close_copies(&[given]);
-            let made = wait_for_turn(&turn, Instant::now() + START);
-            (child, made)
-        })?;
+        let making = worker.making(Some(&stack));
+        let (child, made) =
+            sandbox::start(&worker.ids, maps, &needs, &programs, making, first, |child| {
+                sys::close_copies(&[given]);
+                let made = wait_for_turn(&turn, Instant::now() + START);
+                (child, made)
+            })?;
         let standing = Self { child, needs, desk, turn, _stack: stack };
         match (standing.desk.replace(Desk::Empty), made) {
             (Desk::Broke(breakage), _) => Err(breakage),
@@ -161,8 +156,10 @@ fn serve(
     turn: &UnixStream,
     desk: &RefCell<Desk>,
     buffer: &SharedBuffer,
+    stacks: Stacks,
 ) {
-    let arena = sandbox.and_then(|sandbox| Arena::new(sandbox, &[turn as &dyn AsRawFd], true));
+    let arena =
+        sandbox.and_then(|sandbox| Arena::new(sandbox, &[turn as &dyn AsRawFd], true, stacks));
     let mut arena = match arena {
         Ok(arena) => arena,
         Err(breakage) => {
