@@ -51,7 +51,7 @@ use crate::scenario::plan::Plan;
 use crate::sys::{self, SharedBuffer, Stack};
 use crate::transcript::{Breakage, End, TRACE, Transcript};
 
-use arena::{Check, stays};
+use arena::{Check, fits, stays};
 use log::{Log, Part};
 use sharing::Sharing;
 use shell::Visit;
@@ -171,7 +171,7 @@ impl Worker {
             && check == Check::Sequence
             && visit.is_none()
             && !plan.trace
-            && standing::allows(plan)
+            && fits(plan)
         {
             return self.run_beside_others(plan, &maps);
         }

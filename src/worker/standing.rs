@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::arena::{Arena, Check, fits, same_sandbox};
+use super::arena::{Arena, Check, same_sandbox};
 use super::{Log, Stacks, Worker};
 use crate::sandbox::{self, Maps, Programs, Sandbox, ready_by};
 use crate::scenario::plan::{Needs, Plan};
@@ -19,11 +19,6 @@ use crate::transcript::{Breakage, End};
 
 /// How long the sandbox may take to be made.
 const START: Duration = Duration::from_secs(10);
-
-/// Whether a plan can be asked so.
-pub fn allows(plan: &Plan) -> bool {
-    fits(plan)
-}
 
 /// What the two processes hand each other.
 #[derive(Debug)]

@@ -32,8 +32,8 @@ use crate::worker::{Answer, Worker};
 /// What the kernel's command line calls the line to the outside. The kernel gives a word that it does not
 /// know to its init, as a variable of the environment.
 pub const CHANNEL: &str = "NSHARNESS_CHANNEL";
-/// What it calls a line that takes a frame at one go. To compress it writes to 100 KiB of tables here and there: each
-/// page of them costs up to five stops of User-Mode Linux after a fork, more than the whole frame does on its way.
+/// What it calls a line that takes a frame at one go, and is given it as it is: to compress it, the agent would write
+/// here and there in tables, and in User-Mode Linux the first write to a page after a fork costs up to five stops.
 pub const PLAIN: &str = "NSHARNESS_PLAIN";
 /// Where the modules are, named so that their order is the order to load them in.
 pub const MODULES: &str = "/modules";
