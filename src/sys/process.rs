@@ -142,9 +142,9 @@ pub(super) fn share_all(stack: &Stack, first: impl FnOnce()) -> Result<Child, Er
 ///
 /// # Errors
 /// Those of mmap(2) and clone(2).
-pub fn vfork(first: impl Fn()) -> Result<Pid, Errno> {
+pub fn vfork(mut first: impl FnMut()) -> Result<Pid, Errno> {
     let stack = Stack::new()?;
-    match start_on(&stack, libc::CLONE_VFORK, &first) {
+    match start_on(&stack, libc::CLONE_VFORK, &mut first) {
         // Before 6.1, who is to enter a new time namespace shares no memory (kernel/fork.c copy_process()).
         Err(Errno::EINVAL) => match fork()? {
             Some(pid) => Ok(pid),

@@ -87,12 +87,15 @@ pub struct Process<'p> {
     plan: &'p Plan,
     sandbox: &'p Sandbox,
     name: Name,
-    socket: UnixStream,
+    /// Whether it shares its memory with the process that asks it.
+    shares: bool,
     /// The sockets of the actors that this one may fork.
     children: BTreeMap<Name, UnixStream>,
     state: State,
     /// The shell that one of the actors lets in at last.
     visit: Option<&'p Visit>,
+    /// Closed after everything else was given back: with it the actor's turn ends.
+    socket: UnixStream,
 }
 
 impl<'p> Process<'p> {
@@ -101,6 +104,7 @@ impl<'p> Process<'p> {
         plan: &'p Plan,
         sandbox: &'p Sandbox,
         name: &Name,
+        shares: bool,
         sockets: &mut BTreeMap<Name, UnixStream>,
         visit: Option<&'p Visit>,
     ) -> Option<Self> {
@@ -110,7 +114,7 @@ impl<'p> Process<'p> {
             .filter_map(|child| Some((child.clone(), sockets.remove(&child)?)))
             .collect();
         let state = State::default();
-        Some(Self { plan, sandbox, name: name.clone(), socket, children, state, visit })
+        Some(Self { plan, sandbox, name: name.clone(), shares, children, state, visit, socket })
     }
 
     /// The descriptors of its sockets.
@@ -132,19 +136,59 @@ impl<'p> Process<'p> {
         keep.extend(self.visit.into_iter().flat_map(Visit::descriptors));
         sys::close_all_but(&keep);
         drop(keep);
-        let actor = self.plan.world.actors.get(&self.name).cloned().unwrap_or_default();
-        let become_it = self.become_actor(&actor).and_then(|life| {
-            let closed = guard::close(self.plan);
-            closed.map(|()| life).map_err(|errno| ("prctl PR_SET_DUMPABLE".to_owned(), errno))
+        let plan = self.plan;
+        let plain = Actor::default();
+        let actor = plan.world.actors.get(&self.name).unwrap_or(&plain);
+        match self.take_on_ids(actor).and_then(|()| make_namespaces(&actor.unshare)) {
+            Ok(()) if actor.unshare.iter().any(is_for_children) => self.begin_in_child(actor),
+            made => self.begin(actor, made),
+        }
+    }
+
+    /// What is left to become the actor, after its namespaces were made or could not be, and its steps.
+    fn begin(self, actor: &Actor, made: Result<(), (String, Errno)>) {
+        let become_it = made.and_then(|()| take_on_place(actor)).and_then(|()| {
+            guard::close(self.plan).map_err(|errno| ("prctl PR_SET_DUMPABLE".to_owned(), errno))
         });
         let reply = match become_it {
-            Ok(Life::Begins) => Reply::Ready(self.pid()),
-            Ok(Life::Over) => return,
+            Ok(()) => Reply::Ready(self.pid()),
             Err((what, errno)) => {
                 Reply::Broke(breakage(format!("actor {}: {what}", self.name), errno))
             }
         };
         self.take_steps(reply);
+    }
+
+    /// The same in a child, which alone enters the namespaces that were made. This process is only there to wait for it:
+    /// what the two have in memory is the child's to give back.
+    fn begin_in_child(self, actor: &Actor) {
+        // By vfork(2) a child enters a time namespace only with the program that it executes, from 6.1 on; before, it
+        // is refused (kernel/fork.c copy_process()).
+        let shares = self.shares && !actor.unshare.contains(&Namespace::Time);
+        let mut process = Some(self);
+        let mut begin = || {
+            if let Some(process) = process.take() {
+                process.begin(actor, Ok(()));
+            }
+        };
+        let child = match shares {
+            true => sys::vfork(begin),
+            false => sys::fork().map(|child| {
+                child.unwrap_or_else(|| {
+                    begin();
+                    sys::exit_now(0)
+                })
+            }),
+        };
+        match (child, process) {
+            (Ok(child), process) => {
+                std::mem::forget(process);
+                let _ = waitpid(child, None);
+                sys::exit_now(0)
+            }
+            (Err(errno), Some(process)) => process.begin(actor, Err(("fork".to_owned(), errno))),
+            (Err(_), None) => sys::exit_now(1),
+        }
     }
 
     /// Replies, and waits for the next request.
@@ -238,12 +282,8 @@ impl<'p> Process<'p> {
         }
     }
 
-    /// Takes on the credentials, namespaces, root and working directory of an actor, in this order.
-    fn become_actor(&mut self, actor: &Actor) -> Result<Life, (String, Errno)> {
-        let at = |what: &str| {
-            let what = what.to_owned();
-            move |e: rustix::io::Errno| (what, errno(e))
-        };
+    /// Takes on the credentials of an actor, and its user namespace.
+    fn take_on_ids(&mut self, actor: &Actor) -> Result<(), (String, Errno)> {
         if let Some(mode) = actor.umask {
             rustix::process::umask(Mode::from_raw_mode(mode.0));
         }
@@ -268,26 +308,7 @@ impl<'p> Process<'p> {
         if let Some(userns) = &actor.userns {
             self.make_userns(userns)?;
         }
-        if let Life::Over = make_namespaces(&actor.unshare)? {
-            return Ok(Life::Over);
-        }
-        if let Some(root) = &actor.root {
-            nix::unistd::chroot(root.as_str()).map_err(|e| (format!("chroot {root}"), e))?;
-        }
-        if actor.root.is_some() || actor.cwd.is_some() {
-            let cwd = actor.cwd.as_ref().map_or("/", |path| path.as_str());
-            nix::unistd::chdir(cwd).map_err(|e| (format!("chdir {cwd}"), e))?;
-        }
-        if let Some(caps) = &actor.caps {
-            let set = capability_set(caps);
-            let inheritable = rustix::thread::CapabilitySet::empty();
-            let sets = CapabilitySets { effective: set, permitted: set, inheritable };
-            rustix::thread::set_capabilities(None, sets).map_err(at("capset"))?;
-        }
-        if actor.no_new_privs {
-            rustix::thread::set_no_new_privs(true).map_err(at("prctl PR_SET_NO_NEW_PRIVS"))?;
-        }
-        Ok(Life::Begins)
+        Ok(())
     }
 
     fn make_userns(&mut self, userns: &Userns) -> Result<(), (String, Errno)> {
@@ -323,29 +344,50 @@ pub fn serve(
     descriptors: Vec<u32>,
 ) {
     let (name, children, state) = (name.clone(), BTreeMap::new(), State::default());
-    let process = Process { plan, sandbox, name, socket, children, state, visit: None };
+    let shares = false;
+    let process = Process { plan, sandbox, name, shares, children, state, visit: None, socket };
     process.take_steps(Reply::Began(descriptors));
 }
 
-/// Whether a process is an actor, or was only there to make one.
-enum Life {
-    Begins,
-    Over,
+/// Makes the namespaces of an actor; a process enters those that are for its children not itself.
+fn make_namespaces(kinds: &[Namespace]) -> Result<(), (String, Errno)> {
+    let flags = kinds.iter().fold(CloneFlags::empty(), |all, kind| all | namespace_flag(*kind));
+    if flags.is_empty() {
+        return Ok(());
+    }
+    unshare(flags).map_err(|e| (format!("unshare {kinds:?}").to_lowercase(), e))
 }
 
-fn make_namespaces(kinds: &[Namespace]) -> Result<Life, (String, Errno)> {
-    let flags = kinds.iter().fold(CloneFlags::empty(), |all, kind| all | namespace_flag(*kind));
-    if !flags.is_empty() {
-        unshare(flags).map_err(|e| (format!("unshare {kinds:?}").to_lowercase(), e))?;
+/// Whether only children enter a namespace: see pid_namespaces(7) and time_namespaces(7).
+fn is_for_children(kind: &Namespace) -> bool {
+    matches!(kind, Namespace::Pid | Namespace::Time)
+}
+
+/// Takes on the root and the working directory of an actor, and the rights that it keeps.
+fn take_on_place(actor: &Actor) -> Result<(), (String, Errno)> {
+    if let Some(root) = &actor.root {
+        nix::unistd::chroot(root.as_str()).map_err(|e| (format!("chroot {root}"), e))?;
     }
-    if kinds.contains(&Namespace::Pid) || kinds.contains(&Namespace::Time) {
-        // Only children enter these two: see pid_namespaces(7) and time_namespaces(7).
-        if let Some(child) = sys::fork().map_err(|e| ("fork".to_owned(), e))? {
-            let _ = waitpid(child, None);
-            return Ok(Life::Over);
-        }
+    if actor.root.is_some() || actor.cwd.is_some() {
+        let cwd = actor.cwd.as_ref().map_or("/", |path| path.as_str());
+        nix::unistd::chdir(cwd).map_err(|e| (format!("chdir {cwd}"), e))?;
     }
-    Ok(Life::Begins)
+    if let Some(caps) = &actor.caps {
+        let set = capability_set(caps);
+        let inheritable = rustix::thread::CapabilitySet::empty();
+        let sets = CapabilitySets { effective: set, permitted: set, inheritable };
+        rustix::thread::set_capabilities(None, sets).map_err(at("capset"))?;
+    }
+    if actor.no_new_privs {
+        rustix::thread::set_no_new_privs(true).map_err(at("prctl PR_SET_NO_NEW_PRIVS"))?;
+    }
+    Ok(())
+}
+
+/// What was being done, with the error.
+fn at(what: &str) -> impl FnOnce(rustix::io::Errno) -> (String, Errno) {
+    let what = what.to_owned();
+    move |e| (what, errno(e))
 }
 
 /// A process that changed its ids is not dumpable, and then its files in /proc belong to root: an

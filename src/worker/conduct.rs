@@ -170,7 +170,8 @@ impl<'p> Conductor<'p> {
         let mut stacks = stacks.iter();
         for name in plan.world.actors.keys() {
             let stack = if sharing.has(name) { stacks.next() } else { None };
-            if let Some(process) = Process::new(plan, sandbox, name, &mut theirs, visit) {
+            let shares = stack.is_some();
+            if let Some(process) = Process::new(plan, sandbox, name, shares, &mut theirs, visit) {
                 conductor.start_actor(name, process, stack)?;
             }
         }
