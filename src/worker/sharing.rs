@@ -8,10 +8,10 @@
 
 use std::collections::BTreeSet;
 
-use super::conduct::{of, stays_here};
+use super::conduct::of;
 use crate::scenario::observe::Observe;
 use crate::scenario::operation::{Family, Namespace, Operation};
-use crate::scenario::plan::Plan;
+use crate::scenario::plan::{Plan, PlanStep};
 use crate::scenario::scalar::Name;
 use crate::scenario::world::EntryKind;
 
@@ -34,15 +34,21 @@ impl<'p> Sharing<'p> {
         if !is_own_code_alone(plan) || plan.needs.proc && names_memory(plan) {
             return Self::default();
         }
-        let changing = |name: &Name, changes: fn(&Operation) -> bool| {
-            plan.steps.iter().any(|step| step.actor == *name && changes(&step.operation))
+        let takes = |name: &Name, what: fn(&Operation) -> bool| {
+            plan.steps.iter().any(|step| step.actor == *name && what(&step.operation))
         };
-        let alone =
-            !plan.needs.proc && !maps_mounts(plan) && (is_alone(plan) || nobody_looks(plan));
-        let shares = |name: &&Name| {
-            !changing(name, needs_own_memory) && (alone || !changing(name, shows_in_memory))
+        let names = || plan.world.actors.keys().filter(|name| !takes(name, needs_own_memory));
+        let changing: BTreeSet<_> = names().filter(|name| takes(name, shows_in_memory)).collect();
+        let may_change = !plan.needs.proc && !maps_mounts(plan);
+        let looked_at = looked_at(plan);
+        let may_change = |name: &&Name| match changing.first() {
+            _ if !changing.contains(name) => true,
+            _ if !may_change => false,
+            _ if looked_at.is_empty() => true,
+            // All others that are looked at have memory of their own, so it shows what this one alone changes.
+            first => first == Some(name) && looked_at.is_subset(&changing),
         };
-        Self { first: true, actors: plan.world.actors.keys().filter(shares).collect() }
+        Self { first: true, actors: names().filter(may_change).collect() }
     }
 
     /// Whether an actor does.
@@ -56,34 +62,42 @@ impl<'p> Sharing<'p> {
     }
 }
 
-/// Whether what one actor does to the memory is seen by itself alone: all others stay in the first process,
-/// and nobody asks anything of that one.
-fn is_alone(plan: &Plan) -> bool {
-    let mut others = plan.world.actors.keys().filter(|name| !stays_here(plan, name));
-    let of_first = |operation| of(operation).is_some_and(|name| stays_here(plan, name));
-    others.next().is_none_or(|_| others.next().is_none())
-        && !plan.steps.iter().any(|step| of_first(&step.operation))
-}
-
 /// Whether a mount is idmapped: by the namespace of a process with the same memory, opened in proc.
 fn maps_mounts(plan: &Plan) -> bool {
     plan.operations()
         .any(|operation| matches!(operation, Operation::MountSetattr(step) if step.idmap.is_some()))
 }
 
-/// Whether nobody looks at a process in proc, not even at itself: there it shows whether one is dumpable
-/// (fs/proc/base.c task_dump_owner(), and kernel/ptrace.c ptrace_may_access()).
-fn nobody_looks(plan: &Plan) -> bool {
+/// The actors that somebody looks at in proc, if only they themselves: there it shows whether a process is dumpable
+/// (fs/proc/base.c task_dump_owner(), and kernel/ptrace.c ptrace_may_access()). And those that forked one of them,
+/// which began as dumpable as they were.
+fn looked_at(plan: &Plan) -> BTreeSet<&Name> {
     let looks = |operation: &Operation| {
         matches!(operation, Operation::Setns(_) | Operation::OpenNamespace(_))
             || matches!(operation, Operation::WriteUidMap(_) | Operation::WriteGidMap(_))
             || matches!(operation, Operation::WriteSetgroups(_) | Operation::ReadMaps(_))
     };
-    let looks_from_outside = |observe: &Observe| {
-        !matches!(observe, Observe::Tree(_) | Observe::Layer(_) | Observe::Credentials(_))
+    let in_steps = plan.steps.iter().filter(|step| looks(&step.operation));
+    let in_steps = in_steps.map(|step| of(&step.operation).unwrap_or(&step.actor));
+    let observed = plan.observe.iter().flat_map(|observe| match observe {
+        Observe::Tree(_) | Observe::Layer(_) | Observe::Credentials(_) => &[],
+        Observe::Mountinfo(of) => of.actors.names(),
+        Observe::Namespaces(of) | Observe::IdMaps(of) | Observe::Process(of) => of.actors.names(),
+    });
+    let parent = |child: &Name| {
+        let forks = |step: &&PlanStep| matches!(&step.operation, Operation::Fork(fork) if fork.child == *child);
+        plan.steps.iter().find(forks).map(|step| &step.actor)
     };
-    !plan.observe.iter().any(looks_from_outside)
-        && !plan.steps.iter().any(|step| looks(&step.operation))
+    let mut all = BTreeSet::new();
+    for name in in_steps.chain(observed) {
+        let mut next = Some(name);
+        while let Some(name) = next.filter(|name| all.insert(*name)) {
+            next = parent(name);
+        }
+    }
+    // Who was forked has a copy of its parent's memory.
+    all.retain(|name| plan.world.actors.contains_key(*name));
+    all
 }
 
 /// Whether nothing runs in the sandbox but nsharness: a program could look into the memory of a process
