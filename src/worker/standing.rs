@@ -36,6 +36,8 @@ pub struct Standing {
     desk: Rc<RefCell<Desk>>,
     /// A byte in it says whose turn it is.
     turn: UnixStream,
+    /// How long it is waited for it.
+    patience: Duration,
     /// Where the process runs: dropped after the process has ended.
     _stack: Stack,
 }
@@ -62,10 +64,10 @@ impl Standing {
         let (child, made) =
             sandbox::start(&worker.ids, maps, &needs, &programs, making, first, |child| {
                 sys::close_copies(&[given]);
-                let made = wait_for_turn(&turn, Instant::now() + START);
+                let made = wait_at_most(&turn, START).and_then(|()| wait_for_turn(&turn));
                 (child, made)
             })?;
-        let standing = Self { child, needs, desk, turn, _stack: stack };
+        let standing = Self { child, needs, desk, turn, patience: START, _stack: stack };
         match (standing.desk.replace(Desk::Empty), made) {
             (Desk::Broke(breakage), _) => Err(breakage),
             (_, Ok(_)) => Ok(standing),
@@ -84,16 +86,21 @@ impl Standing {
     /// # Errors
     /// How it ended before the plan did.
     pub fn ask(&mut self, plan: &Plan) -> Result<bool, End> {
-        let deadline = Instant::now() + Duration::from_millis(plan.timeout_ms);
+        let patience = Duration::from_millis(plan.timeout_ms);
         self.desk.replace(Desk::Plan(Box::new(plan.clone())));
         let gone = || {
             let status = sandbox::end(&self.child, true);
             End::Broke(broke("its process", &format!("ended early: {status:?}")))
         };
+        // Most plans have the same: one system call less for each of them.
+        if patience != self.patience {
+            wait_at_most(&self.turn, patience).map_err(|_| gone())?;
+            self.patience = patience;
+        }
         if !give_turn(&self.turn, Turn::Yours) {
             return Err(gone());
         }
-        match wait_for_turn(&self.turn, deadline) {
+        match wait_for_turn(&self.turn) {
             Ok(turn) => Ok(turn == Turn::Yours),
             Err(Waited::InVain) => Err(gone()),
             Err(Waited::TooLong) => {
@@ -129,15 +136,23 @@ enum Waited {
     TooLong,
 }
 
-fn wait_for_turn(turn: &UnixStream, deadline: Instant) -> Result<Turn, Waited> {
-    if !ready_by(turn, deadline) {
-        return Err(Waited::TooLong);
-    }
+/// Says how long [`wait_for_turn`] waits: SO_RCVTIMEO of socket(7).
+fn wait_at_most(turn: &UnixStream, patience: Duration) -> Result<(), Waited> {
+    // None at all would be forever.
+    let patience = Some(patience.max(Duration::from_millis(1)));
+    turn.set_read_timeout(patience).map_err(|_| Waited::InVain)
+}
+
+fn wait_for_turn(turn: &UnixStream) -> Result<Turn, Waited> {
     let mut byte = [0];
-    match rustix::io::read(turn, &mut byte) {
-        Ok(1) if byte[0] == Turn::Yours as u8 => Ok(Turn::Yours),
-        Ok(1) => Ok(Turn::Last),
-        _ => Err(Waited::InVain),
+    loop {
+        return match rustix::io::read(turn, &mut byte) {
+            Ok(1) if byte[0] == Turn::Yours as u8 => Ok(Turn::Yours),
+            Ok(1) => Ok(Turn::Last),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::AGAIN) => Err(Waited::TooLong),
+            _ => Err(Waited::InVain),
+        };
     }
 }
 

@@ -94,6 +94,7 @@ fn serve() -> io::Result<()> {
             Request::Say(_) => continue,
             Request::AskAll { number, plans, check } => {
                 line.say(&Reply::Begun { number })?;
+                line.flush()?;
                 let transcripts = worker.run_all(&plans, check);
                 reap();
                 let News { troubles, .. } = log.news().map_err(at("/dev/kmsg"))?;
@@ -102,6 +103,7 @@ fn serve() -> io::Result<()> {
             }
         };
         line.say(&Reply::Begun { number })?;
+        line.flush()?;
         let mut answer = worker.run(&plan);
         reap();
         let News { lines, troubles } = log.news().map_err(at("/dev/kmsg"))?;
@@ -115,7 +117,7 @@ fn serve() -> io::Result<()> {
             break;
         }
     }
-    Ok(())
+    line.flush()
 }
 
 /// Takes the steps of a plan, lets a program in, and passes on what is said between it and the outside.
@@ -130,12 +132,16 @@ fn let_in(line: &mut Line, plan: &Plan, shell: &Shell) -> io::Result<()> {
     let started = make_terminals().and_then(|()| Here::start(plan, shell));
     let mut here = match started {
         Ok(here) => here,
-        Err(error) => return line.say(&broke(error.to_string())),
+        Err(error) => {
+            line.say(&broke(error.to_string()))?;
+            return line.flush();
+        }
     };
     loop {
         while let Some(told) = here.next(Duration::ZERO)? {
             let is_last = matches!(told, Told::Ended(_));
             line.say(&Reply::Told(Box::new(told)))?;
+            line.flush()?;
             if is_last {
                 return Ok(());
             }
@@ -322,6 +328,8 @@ struct Line {
     file: File,
     encoder: Encoder,
     decoder: Decoder,
+    /// What is said and not yet written: the end of one plan and the beginning of the next take one write(2).
+    said: Vec<u8>,
     /// How many bytes were read.
     taken: usize,
     /// How many of them were told.
@@ -341,20 +349,31 @@ impl Line {
             Some(_) => Encoder::plain(),
             None => Encoder::default(),
         };
-        Ok(Self { file, encoder, decoder: Decoder::default(), taken: 0, told: 0 })
+        let (decoder, said) = (Decoder::default(), Vec::new());
+        Ok(Self { file, encoder, decoder, said, taken: 0, told: 0 })
     }
 
+    /// Says something, by the time that nothing more is to be heard, or by [`Line::flush`].
     fn say(&mut self, reply: &Reply) -> io::Result<()> {
-        let frame = self.encoder.encode(reply)?;
-        self.file.write_all(&frame).map_err(at("the channel"))
+        self.said.extend(self.encoder.encode(reply)?);
+        Ok(())
+    }
+
+    /// Writes what was said.
+    fn flush(&mut self) -> io::Result<()> {
+        let said = std::mem::take(&mut self.said);
+        self.file.write_all(&said).map_err(at("the channel"))
     }
 
     /// The next request; `None` where nobody is there any more.
     fn hear(&mut self) -> io::Result<Option<Request>> {
         loop {
-            if let Some(request) = self.decoder.decode().map_err(at("the channel"))? {
+            let heard = self.decoder.decode();
+            if let Ok(Some(request)) = heard {
                 return Ok(Some(request));
             }
+            self.flush()?;
+            heard.map_err(at("the channel"))?;
             if !self.take()? {
                 return Ok(None);
             }
@@ -373,6 +392,7 @@ impl Line {
                     if self.taken - self.told >= TAKEN {
                         self.told = self.taken;
                         self.say(&Reply::Taken { bytes: self.taken })?;
+                        self.flush()?;
                     }
                     return Ok(true);
                 }
