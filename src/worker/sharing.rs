@@ -39,16 +39,17 @@ impl<'p> Sharing<'p> {
         };
         let names = || plan.world.actors.keys().filter(|name| !takes(name, needs_own_memory));
         let changing: BTreeSet<_> = names().filter(|name| takes(name, shows_in_memory)).collect();
-        let may_change = !plan.needs.proc && !maps_mounts(plan);
+        let by_path = plan.needs.proc || maps_mounts(plan);
         let looked_at = looked_at(plan);
-        let may_change = |name: &&Name| match changing.first() {
+        let shares = |name: &&Name| match changing.first() {
             _ if !changing.contains(name) => true,
-            _ if !may_change => false,
+            // Who is looked at then is not known.
+            _ if by_path => false,
             _ if looked_at.is_empty() => true,
             // All others that are looked at have memory of their own, so it shows what this one alone changes.
             first => first == Some(name) && looked_at.is_subset(&changing),
         };
-        Self { first: true, actors: names().filter(may_change).collect() }
+        Self { first: true, actors: names().filter(shares).collect() }
     }
 
     /// Whether an actor does.

@@ -5,6 +5,7 @@
 //! [`Arena`]. The sandbox's process shares the memory of the one that asks: the two take turns.
 
 use std::cell::RefCell;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -64,7 +65,8 @@ impl Standing {
         let (child, made) =
             sandbox::start(&worker.ids, maps, &needs, &programs, making, first, |child| {
                 sys::close_copies(&[given]);
-                let made = wait_at_most(&turn, START).and_then(|()| wait_for_turn(&turn));
+                let made = wait_at_most(&turn, START).map_err(|_| Waited::InVain);
+                let made = made.and_then(|()| wait_for_turn(&turn));
                 (child, made)
             })?;
         let standing = Self { child, needs, desk, turn, patience: START, _stack: stack };
@@ -94,7 +96,10 @@ impl Standing {
         };
         // Most plans have the same: one system call less for each of them.
         if patience != self.patience {
-            wait_at_most(&self.turn, patience).map_err(|_| gone())?;
+            if let Err(error) = wait_at_most(&self.turn, patience) {
+                let _ = sandbox::end(&self.child, false);
+                return Err(End::Broke(broke("setsockopt SO_RCVTIMEO", &error.to_string())));
+            }
             self.patience = patience;
         }
         if !give_turn(&self.turn, Turn::Yours) {
@@ -137,10 +142,9 @@ enum Waited {
 }
 
 /// Says how long [`wait_for_turn`] waits: SO_RCVTIMEO of socket(7).
-fn wait_at_most(turn: &UnixStream, patience: Duration) -> Result<(), Waited> {
+fn wait_at_most(turn: &UnixStream, patience: Duration) -> io::Result<()> {
     // None at all would be forever.
-    let patience = Some(patience.max(Duration::from_millis(1)));
-    turn.set_read_timeout(patience).map_err(|_| Waited::InVain)
+    turn.set_read_timeout(Some(patience.max(Duration::from_millis(1))))
 }
 
 fn wait_for_turn(turn: &UnixStream) -> Result<Turn, Waited> {
