@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::capability_set;
 use super::guard;
+use super::log::{Log, Part};
 use super::observe;
 use super::perform::{State, Step, perform};
 use super::shell::{self, Visit};
@@ -35,6 +37,8 @@ pub enum Request {
     MapsWritten,
     /// To take this step; `of` is the process id that the step's `of` names.
     Step(usize, Option<i32>),
+    /// To take these steps, one after the other, and to add to the log what each gives.
+    Steps(Range<usize>),
     /// To make this observation.
     Observe(usize),
     /// To let others look into it: a shell comes.
@@ -94,6 +98,8 @@ pub struct Process<'p> {
     state: State,
     /// The shell that one of the actors lets in at last.
     visit: Option<&'p Visit>,
+    /// Where it adds what its steps give; one in a container has none.
+    log: Option<&'p Log<'p>>,
     /// Closed after everything else was given back: with it the actor's turn ends.
     socket: UnixStream,
 }
@@ -107,14 +113,15 @@ impl<'p> Process<'p> {
         shares: bool,
         sockets: &mut BTreeMap<Name, UnixStream>,
         visit: Option<&'p Visit>,
+        log: &'p Log<'p>,
     ) -> Option<Self> {
         let socket = sockets.remove(name)?;
         let children = descendants(plan, name)
             .into_iter()
             .filter_map(|child| Some((child.clone(), sockets.remove(&child)?)))
             .collect();
-        let state = State::default();
-        Some(Self { plan, sandbox, name: name.clone(), shares, children, state, visit, socket })
+        let (name, state, log) = (name.clone(), State::default(), Some(log));
+        Some(Self { plan, sandbox, name, shares, children, state, visit, log, socket })
     }
 
     /// The descriptors of its sockets.
@@ -212,25 +219,8 @@ impl<'p> Process<'p> {
         let mut reply = first;
         loop {
             reply = match self.reply(&reply) {
-                Request::Step(index, of) => {
-                    let Some(step) = self.plan.steps.get(index) else { sys::exit_now(1) };
-                    traced::mark(self.plan, Mark::Step(index));
-                    let reply = match &step.operation {
-                        Operation::Fork(fork) => self.fork(&fork.child),
-                        Operation::Exit(_) => self.exit(),
-                        operation => {
-                            let overlay = self.plan.overlay.as_ref();
-                            let step = Step { operation, proc: self.proc(), overlay, of };
-                            let outcome = perform(&mut self.state, step);
-                            match self.state.broke.take() {
-                                Some(breakage) => Reply::Broke(breakage),
-                                None => Reply::Outcome(outcome),
-                            }
-                        }
-                    };
-                    traced::mark(self.plan, Mark::Done);
-                    reply
-                }
+                Request::Step(index, of) => self.take(index, of),
+                Request::Steps(steps) => self.take_all(steps),
                 Request::Observe(index) => {
                     let Some(item) = self.plan.observe.get(index) else { sys::exit_now(1) };
                     let (plan, sandbox) = (self.plan, self.sandbox);
@@ -249,6 +239,39 @@ impl<'p> Process<'p> {
                 Request::MapsWritten => sys::exit_now(1),
             };
         }
+    }
+
+    fn take(&mut self, index: usize, of: Option<i32>) -> Reply {
+        let Some(step) = self.plan.steps.get(index) else { sys::exit_now(1) };
+        traced::mark(self.plan, Mark::Step(index));
+        let reply = match &step.operation {
+            Operation::Fork(fork) => self.fork(&fork.child),
+            Operation::Exit(_) => self.exit(),
+            operation => {
+                let overlay = self.plan.overlay.as_ref();
+                let step = Step { operation, proc: self.proc(), overlay, of };
+                let outcome = perform(&mut self.state, step);
+                match self.state.broke.take() {
+                    Some(breakage) => Reply::Broke(breakage),
+                    None => Reply::Outcome(observe::of_the_scenario(self.plan, operation, outcome)),
+                }
+            }
+        };
+        traced::mark(self.plan, Mark::Done);
+        reply
+    }
+
+    /// Takes steps that concern nobody else. What they give is in the log as soon as each is taken: so it is known also
+    /// where the next one takes this process down.
+    fn take_all(&mut self, steps: Range<usize>) -> Reply {
+        let Some(log) = self.log else { sys::exit_now(1) };
+        for index in steps {
+            match self.take(index, None) {
+                Reply::Outcome(outcome) => log.add(&Part::Outcome(outcome)),
+                other => return other,
+            }
+        }
+        Reply::Done
     }
 
     /// Ends; with the reply its turn ends too.
@@ -345,7 +368,8 @@ pub fn serve(
 ) {
     let (name, children, state) = (name.clone(), BTreeMap::new(), State::default());
     let shares = false;
-    let process = Process { plan, sandbox, name, shares, children, state, visit: None, socket };
+    let (visit, log) = (None, None);
+    let process = Process { plan, sandbox, name, shares, children, state, visit, log, socket };
     process.take_steps(Reply::Began(descriptors));
 }
 

@@ -1,6 +1,7 @@
 //! The first process of a sandbox: sets up the world, lets the actors take the steps, observes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -74,7 +75,7 @@ pub fn play(
     if plan.trace {
         traced::begin()?;
     }
-    Conductor::start(plan, sandbox, world, sharing, stacks, None)?.conduct(check, log)
+    Conductor::start(plan, sandbox, world, sharing, stacks, None, log)?.conduct(check, log)
 }
 
 /// Sets up the world of a plan, takes its steps and lets a shell in.
@@ -89,7 +90,7 @@ fn let_in(
         traced::begin()?;
     }
     let mut conductor =
-        Conductor::start(plan, sandbox, world, &Sharing::default(), &[], Some(visit))?;
+        Conductor::start(plan, sandbox, world, &Sharing::default(), &[], Some(visit), log)?;
     conductor.take_all(log)?;
     conductor.let_in(visit)
 }
@@ -137,6 +138,7 @@ impl<'p> Conductor<'p> {
         sharing: &Sharing<'_>,
         stacks: &[Stack],
         visit: Option<&'p Visit>,
+        log: &Log<'_>,
     ) -> Result<Self, Breakage> {
         let mut conductor = Self {
             plan,
@@ -150,7 +152,8 @@ impl<'p> Conductor<'p> {
         };
         let mut theirs = BTreeMap::new();
         let mut connect = |conductor: &mut Self, name: &Name| -> Result<(), Breakage> {
-            let (socket, other) = pair()?;
+            // The actor has the lower descriptor: what it is to close is in fewer pieces then.
+            let (other, socket) = pair()?;
             theirs.insert(name.clone(), other);
             drop(conductor.unborn.insert(name.clone(), socket));
             Ok(())
@@ -171,7 +174,9 @@ impl<'p> Conductor<'p> {
         for name in plan.world.actors.keys() {
             let stack = if sharing.has(name) { stacks.next() } else { None };
             let shares = stack.is_some();
-            if let Some(process) = Process::new(plan, sandbox, name, shares, &mut theirs, visit) {
+            if let Some(process) =
+                Process::new(plan, sandbox, name, shares, &mut theirs, visit, log)
+            {
                 conductor.start_actor(name, process, stack)?;
             }
         }
@@ -258,13 +263,25 @@ impl<'p> Conductor<'p> {
     }
 
     fn conduct(&mut self, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
-        for (index, step) in self.plan.steps.iter().enumerate() {
-            let outcome = self.take(index, step)?;
+        let plan = self.plan;
+        let mut next = 0;
+        while let Some(step) = plan.steps.get(next) {
+            let together = match check {
+                Check::Step => 0,
+                Check::Sequence => self.steps_together(next),
+            };
+            if together > 0 {
+                self.take_together(next..next + together, step)?;
+                next += together;
+                continue;
+            }
+            let outcome = self.take(next, step)?;
+            next += 1;
             self.look_for_dead_programs(Some(&outcome), || {
                 format!("line {}: {}", step.line, step.operation.word())
             })?;
             log.add(&Part::Outcome(outcome));
-            if check == Check::Step && index + 1 < self.plan.steps.len() {
+            if check == Check::Step && next < plan.steps.len() {
                 self.observe(check, log)?;
             }
         }
@@ -272,6 +289,39 @@ impl<'p> Conductor<'p> {
         self.look_for_dead_programs(None, || "the observations".to_owned())?;
         self.dismiss();
         Ok(())
+    }
+
+    /// How many steps from this one on a process takes with which nobody else has to do, and after which nobody looks.
+    fn steps_together(&self, first: usize) -> usize {
+        let Some((step, later)) = self.plan.steps[first..].split_first() else { return 0 };
+        let own = |other: &PlanStep| {
+            other.actor == step.actor
+                && of(&other.operation).is_none()
+                && !matches!(other.operation, Operation::Fork(_) | Operation::Exit(_))
+                && other.operation.described().family != Family::Container
+        };
+        let is_there = matches!(self.actors.get(&step.actor), Some(Place::There { .. }));
+        if !is_there
+            || step.actor.as_str() == CONTAINER
+            || self.plan.overlay.is_some()
+            || !own(step)
+        {
+            return 0;
+        }
+        1 + later.iter().take_while(|step| own(step)).count()
+    }
+
+    /// Has an actor take several steps, which adds to the log what each of them gives.
+    fn take_together(&mut self, steps: Range<usize>, first: &PlanStep) -> Result<(), Breakage> {
+        let name = &first.actor;
+        let Some(Place::There { socket, .. }) = self.actors.get_mut(name) else {
+            return Err(breakage(name, "it is not there"));
+        };
+        match ask(name, socket, &Request::Steps(steps))? {
+            Reply::Done => Ok(()),
+            Reply::Broke(breakage) => Err(breakage),
+            other => Err(breakage(name, &format!("answered {other:?}"))),
+        }
     }
 
     /// What serves an overlay and was ended by a signal, or ended by itself and says that it failed, has answered
@@ -402,8 +452,7 @@ impl<'p> Conductor<'p> {
             Some((name, None)) => return Err(breakage(name, "it is not there")),
         };
         let sandbox = self.sandbox;
-        let single = self.plan.needs.ids.is_empty();
-        let mut outcome = match self.actors.get_mut(&step.actor) {
+        let outcome = match self.actors.get_mut(&step.actor) {
             Some(Place::Here(state)) => {
                 let (operation, proc) = (&step.operation, sandbox.proc.as_fd());
                 let overlay = self.plan.overlay.as_ref();
@@ -412,7 +461,7 @@ impl<'p> Conductor<'p> {
                 traced::mark(self.plan, Mark::Done);
                 match state.broke.take() {
                     Some(breakage) => return Err(breakage),
-                    None => outcome,
+                    None => observe::of_the_scenario(self.plan, operation, outcome),
                 }
             }
             Some(Place::There { socket, .. }) => {
@@ -428,14 +477,9 @@ impl<'p> Conductor<'p> {
             },
             None => return Err(breakage(&step.actor, "it is not there")),
         };
-        match (&step.operation, &mut outcome) {
+        match (&step.operation, &outcome) {
             (Operation::Fork(fork), Outcome::Ok(_)) => self.welcome(&fork.child)?,
             (Operation::Exit(_), Outcome::Ok(_)) => self.see_off(&step.actor),
-            (Operation::Getcred(_), Outcome::Ok(values)) if single => {
-                if let Some(groups) = values.get_mut("groups") {
-                    observe::without_groups_of_the_host(groups);
-                }
-            }
             _ => {}
         }
         Ok(outcome)

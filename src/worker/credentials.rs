@@ -1,10 +1,13 @@
 //! Ids, groups, capabilities and process attributes.
 
+use std::os::fd::BorrowedFd;
+
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::container::IN_CONTAINER;
+use super::observe::read_proc;
 use super::perform::{Named, Performed};
 use crate::scenario::operation::CredentialOperation;
 use crate::scenario::scalar::Capability;
@@ -15,7 +18,7 @@ pub const PROGRAM_NAME: &str = "NSHARNESS_PROGRAM";
 /// What a system call takes as "leave it as it is".
 const LEAVE: u32 = u32::MAX;
 
-pub fn perform(operation: CredentialOperation<'_>) -> Performed {
+pub fn perform(operation: CredentialOperation<'_>, proc: BorrowedFd<'_>) -> Performed {
     match operation {
         CredentialOperation::Setuid(step) => {
             nix::unistd::setuid(Uid::from_raw(step.uid)).of("setuid")?
@@ -35,7 +38,7 @@ pub fn perform(operation: CredentialOperation<'_>) -> Performed {
             let groups: Vec<_> = step.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
             nix::unistd::setgroups(&groups).of("setgroups")?;
         }
-        CredentialOperation::Getcred(_) => return Ok(Outcome::Ok(credentials())),
+        CredentialOperation::Getcred(_) => return Ok(Outcome::Ok(credentials(Some(proc)))),
         CredentialOperation::Capset(step) => {
             let now = rustix::thread::capabilities(None).of("capget")?;
             let set = |wanted: &Option<Vec<Capability>>, now| {
@@ -83,8 +86,9 @@ pub fn capability_set(capabilities: &[Capability]) -> CapabilitySet {
     )
 }
 
-/// The ids, groups and capabilities of this process.
-pub fn credentials() -> Values {
+/// The ids, groups and capabilities of this process. The bounding set is read where there is a proc of the sandbox:
+/// prctl(2) tells of one capability at a time.
+pub fn credentials(proc: Option<BorrowedFd<'_>>) -> Values {
     let mut values = Values::new();
     let mut add = |name: &str, value: Value| drop(values.insert(name.into(), value));
     if let Ok(ids) = nix::unistd::getresuid() {
@@ -101,15 +105,14 @@ pub fn credentials() -> Values {
         groups.sort_unstable_by_key(|gid| gid.as_raw());
         add("groups", Value::List(groups.into_iter().map(|gid| gid.as_raw().into()).collect()));
     }
-    let (mut known, mut bounding) = (0, 0);
-    for capability in Capability::all() {
-        let set = capability_set(&[capability]);
-        // A capability that the kernel does not know is in no set and an error in the bounding set.
-        if let Ok(is_in) = rustix::thread::capability_is_in_bounding_set(set) {
-            known |= capability.bit();
-            bounding |= if is_in { capability.bit() } else { 0 };
-        }
-    }
+    // A capability that the kernel does not know is in no set and an error in the bounding set.
+    let is_bounding =
+        |one: Capability| rustix::thread::capability_is_in_bounding_set(capability_set(&[one]));
+    let known = known_capabilities(|one| is_bounding(one).is_ok());
+    let bounding = proc.and_then(bounding_in_proc).unwrap_or_else(|| {
+        let one_by_one = Capability::all().filter(|one| is_bounding(*one).unwrap_or(false));
+        one_by_one.fold(0, |bits, capability| bits | capability.bit())
+    });
     let named = |bits: u64| -> Value {
         match bits & known {
             0 => "none".into(),
@@ -143,6 +146,21 @@ pub fn credentials() -> Values {
     values
 }
 
+/// The capabilities up to the last one that the kernel knows: it has a number for each, without a gap
+/// (include/uapi/linux/capability.h, CAP_LAST_CAP).
+fn known_capabilities(knows: impl Fn(Capability) -> bool) -> u64 {
+    let all: Vec<_> = Capability::all().collect();
+    let unknown = all.iter().rev().take_while(|capability| !knows(**capability)).count();
+    all[..all.len() - unknown].iter().fold(0, |bits, capability| bits | capability.bit())
+}
+
+/// The bounding set of this process as proc_pid_status(5) has it.
+fn bounding_in_proc(proc: BorrowedFd<'_>) -> Option<u64> {
+    let status = read_proc(proc, "self/status")?;
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(bits.trim(), 16).ok()
+}
+
 /// What `program: credentials` does: prints the credentials that it runs with, or does what its
 /// arguments say. Returns its exit status.
 pub fn run_program(arguments: &[String]) -> u8 {
@@ -158,7 +176,7 @@ pub fn run_program(arguments: &[String]) -> u8 {
             let _ = signal.map(raise);
         }
         // An interpreter is given the name of its script, and tells its credentials too.
-        _ => println!("{}", serde_json::to_string(&credentials()).unwrap_or_default()),
+        _ => println!("{}", serde_json::to_string(&credentials(None)).unwrap_or_default()),
     }
     0
 }

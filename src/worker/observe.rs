@@ -16,6 +16,7 @@ use super::namespaces::read_maps;
 use super::perform::{Failure, Named};
 use crate::sandbox::{DEVICES, LIBRARIES, MARK, Sandbox};
 use crate::scenario::observe::{Observe, ObserveMountinfo, ObserveTree, TreeField};
+use crate::scenario::operation::Operation;
 use crate::scenario::plan::Plan;
 use crate::scenario::scalar::{Errno as ErrnoName, Name};
 use crate::scenario::world::LIBRARY_DIRECTORIES;
@@ -65,7 +66,8 @@ pub fn by_actor(observe: &Observe, plan: &Plan, sandbox: &Sandbox, name: &Name) 
             found: namespaces(sandbox.proc.as_fd(), "self").map_err(outcome),
         },
         _ => {
-            let mut fields: Vec<_> = credentials::credentials().into_iter().collect();
+            let proc = Some(sandbox.proc.as_fd());
+            let mut fields: Vec<_> = credentials::credentials(proc).into_iter().collect();
             for (field, value) in &mut fields {
                 if single && field == "groups" {
                     without_groups_of_the_host(value);
@@ -76,9 +78,20 @@ pub fn by_actor(observe: &Observe, plan: &Plan, sandbox: &Sandbox, name: &Name) 
     }
 }
 
+/// What a step gave, without what only comes from who runs it.
+pub fn of_the_scenario(plan: &Plan, operation: &Operation, mut outcome: Outcome) -> Outcome {
+    if let (Operation::Getcred(_), Outcome::Ok(values)) = (operation, &mut outcome)
+        && plan.needs.ids.is_empty()
+        && let Some(groups) = values.get_mut("groups")
+    {
+        without_groups_of_the_host(groups);
+    }
+    outcome
+}
+
 /// In a sandbox with one id nobody can set groups: whichever there are come from who runs it, and say
 /// nothing about the scenario.
-pub fn without_groups_of_the_host(groups: &mut Value) {
+fn without_groups_of_the_host(groups: &mut Value) {
     if let Value::List(groups) = groups {
         groups.clear();
     }

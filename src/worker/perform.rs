@@ -121,7 +121,7 @@ pub fn perform(state: &mut State, step: Step<'_>) -> Outcome {
         InFamily::Mounts(operation) => mounts::perform(state, step, operation),
         InFamily::Roots(operation) => roots::perform(state, operation),
         InFamily::Namespaces(operation) => namespaces::perform(state, step, operation),
-        InFamily::Credentials(operation) => credentials::perform(operation),
+        InFamily::Credentials(operation) => credentials::perform(operation, step.proc),
         InFamily::Exec(ExecOperation::Exec(exec)) => exec::perform(exec),
         // The first process of the sandbox takes these steps: see `conduct`.
         InFamily::Container(_) => Err(failure("", Errno::ENOSYS)),
