@@ -48,17 +48,27 @@ pub fn exchange<T: DeserializeOwned>(
 ) -> io::Result<Option<T>> {
     let bytes = encode(message)?;
     with.write_all(&bytes)?;
+    let answer = receive_alone(with);
+    if !matches!(answer, Ok(Some(_))) {
+        // Whoever ended the stream may still be running.
+        std::mem::forget(bytes);
+    }
+    answer
+}
+
+/// Waits for a message from somebody who says nothing more until it is answered; `None` at the end of the stream. Until
+/// it has come this touches nothing but its stack, as [`exchange`].
+///
+/// # Errors
+/// Those of receiving, and more than one message.
+pub fn receive_alone<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut start = [0; AT_ONCE];
-    match read_start(with, &mut start) {
-        Ok(read) if read > 0 => {
+    match read_start(from, &mut start)? {
+        0 => Ok(None),
+        read => {
             let (length, begun) = start[..read].split_at(4);
             let length = [length[0], length[1], length[2], length[3]];
-            body(length, begun, with).map(Some)
-        }
-        ended => {
-            // Whoever ended the stream may still be running.
-            std::mem::forget(bytes);
-            ended.map(|_| None)
+            body(length, begun, from).map(Some)
         }
     }
 }

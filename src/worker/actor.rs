@@ -37,8 +37,9 @@ pub enum Request {
     MapsWritten,
     /// To take this step; `of` is the process id that the step's `of` names.
     Step(usize, Option<i32>),
-    /// To take these steps, one after the other, and to add to the log what each gives.
-    Steps(Range<usize>),
+    /// To take these steps, one after the other, and to add to the log what each gives. After the last ones nothing more is
+    /// asked: it ends.
+    Steps { steps: Range<usize>, last: bool },
     /// To make this observation.
     Observe(usize),
     /// To let others look into it: a shell comes.
@@ -100,7 +101,7 @@ pub struct Process<'p> {
     visit: Option<&'p Visit>,
     /// Where it adds what its steps give; one in a container has none.
     log: Option<&'p Log<'p>>,
-    /// Closed after everything else was given back: with it the actor's turn ends.
+    /// With it the actor's turn ends.
     socket: UnixStream,
 }
 
@@ -215,12 +216,15 @@ impl<'p> Process<'p> {
             .unwrap_or(0)
     }
 
-    fn take_steps(mut self, first: Reply) {
+    fn take_steps(mut self, first: Reply) -> ! {
         let mut reply = first;
         loop {
             reply = match self.reply(&reply) {
                 Request::Step(index, of) => self.take(index, of),
-                Request::Steps(steps) => self.take_all(steps),
+                Request::Steps { steps, last } => match self.take_all(steps) {
+                    Reply::Done if last => self.end(Some(&Reply::Done)),
+                    reply => reply,
+                },
                 Request::Observe(index) => {
                     let Some(item) = self.plan.observe.get(index) else { sys::exit_now(1) };
                     let (plan, sandbox) = (self.plan, self.sandbox);
@@ -235,7 +239,7 @@ impl<'p> Process<'p> {
                     Some(Err(breakage)) => Reply::Broke(breakage),
                     None => sys::exit_now(1),
                 },
-                Request::End => return,
+                Request::End => self.end(None),
                 Request::MapsWritten => sys::exit_now(1),
             };
         }
@@ -272,6 +276,20 @@ impl<'p> Process<'p> {
             }
         }
         Reply::Done
+    }
+
+    /// Ends, having given back what it has of memory. With the reply its turn ends too, and without one as its socket is
+    /// closed, which the end of the process does: nothing of it runs any more then.
+    fn end(self, reply: Option<&Reply>) -> ! {
+        let said = reply.and_then(|reply| channel::encode(reply).ok()).unwrap_or_default();
+        // What lies on the stack needs not be given back.
+        let mut last = [0; 32];
+        let length = said.len().min(last.len());
+        last[..length].copy_from_slice(&said[..length]);
+        let mut socket = self.socket;
+        drop((said, self.name, self.state, self.children));
+        let _ = socket.write_all(&last[..length]);
+        sys::exit_now(0)
     }
 
     /// Ends; with the reply its turn ends too.

@@ -176,8 +176,6 @@ pub fn same_sandbox(one: &Needs, other: &Needs) -> bool {
 /// The first process of a sandbox in which plans take turns.
 pub struct Arena {
     sandbox: Sandbox,
-    /// The root directory of the sandbox itself.
-    top: OwnedFd,
     /// Whether the processes of a plan may share the memory of this one.
     may_share: bool,
     /// For those that do.
@@ -196,10 +194,9 @@ impl Arena {
         stacks: Stacks,
     ) -> Result<Self, Breakage> {
         sys::close_all_but(&[&[&sandbox.root as &dyn AsRawFd, &sandbox.proc], keep].concat());
-        let top = open_here().map_err(|errno| broke("open /", errno))?;
         rustix::fs::mkdir(PLACE, Mode::from_raw_mode(0o755))
             .map_err(|errno| broke("mkdir", sandbox::errno(errno)))?;
-        Ok(Self { sandbox, top, may_share, stacks })
+        Ok(Self { sandbox, may_share, stacks })
     }
 
     /// Performs plans. It ends before the last of them where what one left behind cannot be taken away, or
@@ -242,9 +239,12 @@ impl Arena {
     /// What kept it from being asked to the end.
     fn here(&mut self, plan: &Plan, check: Check, log: &Log<'_>) -> Result<(), Breakage> {
         make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
-        chroot(".").and_then(|()| chdir("/")).map_err(|errno| broke("chroot", errno))?;
-        self.sandbox.root = open_here().map_err(|errno| broke("open /", errno))?;
-        conduct::play(plan, &mut self.sandbox, &Sharing::default(), &[], check, log)
+        chroot(".").map_err(|errno| broke("chroot", errno))?;
+        let root = open_here().map_err(|errno| broke("open /", errno))?;
+        let top = std::mem::replace(&mut self.sandbox.root, root);
+        let end = conduct::play(plan, &mut self.sandbox, &Sharing::default(), &[], check, log);
+        self.sandbox.root = top;
+        end
     }
 
     /// Performs a plan in a process and a mount namespace of its own, which says how it ended.
@@ -263,7 +263,10 @@ impl Arena {
         let proc = &self.sandbox.proc;
         let perform = || {
             let end = enter(plan, proc).and_then(|mut sandbox| {
-                conduct::play(plan, &mut sandbox, &sharing, others, check, log)
+                let end = conduct::play(plan, &mut sandbox, &sharing, others, check, log);
+                // Its descriptors are closed as this process ends.
+                std::mem::forget(sandbox);
+                end
             });
             log.add(&end.map_or_else(Part::Broke, |()| Part::Completed));
         };
@@ -302,8 +305,7 @@ impl Arena {
     /// # Errors
     /// Where something is left.
     fn clear(&mut self) -> Result<(), Errno> {
-        self.sandbox.root = self.top.try_clone().map_err(|_| Errno::EMFILE)?;
-        rustix::process::fchdir(&self.top).map_err(sandbox::errno)?;
+        rustix::process::fchdir(&self.sandbox.root).map_err(sandbox::errno)?;
         chroot(".")?;
         umount2(PLACE, MntFlags::MNT_DETACH)
     }
@@ -370,7 +372,8 @@ fn make_root(plan: &Plan) -> Result<(), Errno> {
     chdir(PLACE)
 }
 
-/// In a process that was made for a plan: its root becomes the root of a mount namespace.
+/// In a process that was made for a plan: its root becomes the root of a mount namespace, and stays the working directory
+/// (NOTES of pivot_root(2)).
 fn enter(plan: &Plan, proc: &OwnedFd) -> Result<Sandbox, Breakage> {
     // Memory that was shared with an actor of a plan before this one may not be any more.
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
@@ -379,7 +382,6 @@ fn enter(plan: &Plan, proc: &OwnedFd) -> Result<Sandbox, Breakage> {
     make_root(plan).map_err(|errno| broke("mount tmpfs", errno))?;
     pivot_root(".", ".").map_err(|errno| broke("pivot_root", errno))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(|errno| broke("umount the old root", errno))?;
-    chdir("/").map_err(|errno| broke("chdir /", errno))?;
     let root = open_here().map_err(|errno| broke("open /", errno))?;
     let proc = proc.try_clone().map_err(|_| broke("dup of proc", Errno::EMFILE))?;
     Ok(Sandbox { root, proc, programs: BTreeMap::new(), program_sizes: Vec::new() })

@@ -271,7 +271,7 @@ impl<'p> Conductor<'p> {
                 Check::Sequence => self.steps_together(next),
             };
             if together > 0 {
-                self.take_together(next..next + together, step)?;
+                self.take_together(next..next + together, &step.actor)?;
                 next += together;
                 continue;
             }
@@ -311,17 +311,20 @@ impl<'p> Conductor<'p> {
         1 + later.iter().take_while(|step| own(step)).count()
     }
 
-    /// Has an actor take several steps, which adds to the log what each of them gives.
-    fn take_together(&mut self, steps: Range<usize>, first: &PlanStep) -> Result<(), Breakage> {
-        let name = &first.actor;
+    /// Has an actor take several steps, which adds to the log what each of them gives. It ends with the last step of the
+    /// plan, where nobody observes anything after it.
+    fn take_together(&mut self, steps: Range<usize>, name: &Name) -> Result<(), Breakage> {
         let Some(Place::There { socket, .. }) = self.actors.get_mut(name) else {
             return Err(breakage(name, "it is not there"));
         };
-        match ask(name, socket, &Request::Steps(steps))? {
-            Reply::Done => Ok(()),
-            Reply::Broke(breakage) => Err(breakage),
-            other => Err(breakage(name, &format!("answered {other:?}"))),
+        let last = steps.end == self.plan.steps.len() && self.plan.observe.is_empty();
+        match ask(name, socket, &Request::Steps { steps, last })? {
+            Reply::Done if last => self.actors.remove(name).map_or((), leave),
+            Reply::Done => {}
+            Reply::Broke(breakage) => return Err(breakage),
+            other => return Err(breakage(name, &format!("answered {other:?}"))),
         }
+        Ok(())
     }
 
     /// What serves an overlay and was ended by a signal, or ended by itself and says that it failed, has answered
@@ -424,10 +427,11 @@ impl<'p> Conductor<'p> {
 
     /// Has the actors end, each in its turn: so they give back what they have of memory that is shared.
     fn dismiss(&mut self) {
-        for place in std::mem::take(&mut self.actors).into_values() {
-            if let Place::There { mut socket, .. } = place {
-                let _ = channel::exchange::<Reply>(&mut socket, &Request::End);
+        while let Some((_, mut place)) = self.actors.pop_first() {
+            if let Place::There { socket, .. } = &mut place {
+                let _ = channel::exchange::<Reply>(socket, &Request::End);
             }
+            leave(place);
         }
     }
 
@@ -532,6 +536,13 @@ impl<'p> Conductor<'p> {
     }
 }
 
+/// Lets go of an actor that has ended: its socket is closed as this process ends, which is soon.
+fn leave(place: Place) {
+    if let Place::There { socket, .. } = place {
+        std::mem::forget(socket);
+    }
+}
+
 fn wait_for(pidfd: &OwnedFd) {
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     while poll(&mut fds, PollTimeout::NONE) == Err(nix::errno::Errno::EINTR) {}
@@ -582,7 +593,7 @@ fn ask(name: &Name, socket: &mut UnixStream, request: &Request) -> Result<Reply,
 }
 
 fn receive(name: &Name, socket: &mut UnixStream) -> Result<Reply, Breakage> {
-    answer(name, channel::receive(socket))
+    answer(name, channel::receive_alone(socket))
 }
 
 fn answer(name: &Name, reply: std::io::Result<Option<Reply>>) -> Result<Reply, Breakage> {
