@@ -42,13 +42,17 @@ fn a_step_without_expectation_that_fails_is_a_failure_where_the_kernel_speaks_al
     assert!(done.stdout.contains("next: nsharness run scenarios/a.yaml --keep evidence"));
 }
 
-#[test]
-fn a_timeout_is_1_and_names_the_step_that_was_running() {
+#[rstest::rstest]
+#[case::in_the_first_process("", 7)]
+// Such an actor is asked for both steps at one go.
+#[case::in_a_process_of_its_own("  actors: { main: { unshare: [uts] } }\n", 8)]
+fn a_timeout_is_1_and_names_the_step_that_was_running(#[case] actors: &str, #[case] line: usize) {
     let place = Place::new();
-    place.write("scenarios/a.yaml", HANGS);
+    place.write("scenarios/a.yaml", &HANGS.replace("world:\n", &format!("world:\n{actors}")));
     let done = place.run(User::Own, &["run"]).expect_code(1);
     assert!(done.stdout.contains("timeout a"), "{}", done.stdout);
-    assert!(done.stdout.contains("line 7: open was running"), "{}", done.stdout);
+    let running = format!("line {line}: open was running");
+    assert!(done.stdout.contains(&running), "{}", done.stdout);
 }
 
 #[test]

@@ -134,10 +134,10 @@ impl<'p> Process<'p> {
         self.sandbox.proc.as_fd()
     }
 
-    /// In a process that was just made for it: becomes what the world describes and takes steps until it is
-    /// told to end, as the process then should. It may share its memory with the process that asks it, and
+    /// In a process that was just made for it: becomes what the world describes, and takes steps until it is
+    /// told to end, as the process does then. It may share its memory with the process that asks it, and
     /// only runs in its turn.
-    pub fn run(mut self) {
+    pub fn run(mut self) -> ! {
         let mut keep: Vec<&dyn AsRawFd> =
             vec![&self.sandbox.root, &self.sandbox.proc, &self.socket];
         keep.extend(self.children.values().map(|socket| socket as &dyn AsRawFd));
@@ -154,7 +154,7 @@ impl<'p> Process<'p> {
     }
 
     /// What is left to become the actor, after its namespaces were made or could not be, and its steps.
-    fn begin(self, actor: &Actor, made: Result<(), (String, Errno)>) {
+    fn begin(self, actor: &Actor, made: Result<(), (String, Errno)>) -> ! {
         let become_it = made.and_then(|()| take_on_place(actor)).and_then(|()| {
             guard::close(self.plan).map_err(|errno| ("prctl PR_SET_DUMPABLE".to_owned(), errno))
         });
@@ -164,12 +164,12 @@ impl<'p> Process<'p> {
                 Reply::Broke(breakage(format!("actor {}: {what}", self.name), errno))
             }
         };
-        self.take_steps(reply);
+        self.take_steps(reply)
     }
 
     /// The same in a child, which alone enters the namespaces that were made. This process is only there to wait for it:
     /// what the two have in memory is the child's to give back.
-    fn begin_in_child(self, actor: &Actor) {
+    fn begin_in_child(self, actor: &Actor) -> ! {
         // By vfork(2) a child enters a time namespace only with the program that it executes, from 6.1 on; before, it
         // is refused (kernel/fork.c copy_process()).
         let shares = self.shares && !actor.unshare.contains(&Namespace::Time);
@@ -245,6 +245,7 @@ impl<'p> Process<'p> {
         }
     }
 
+    /// Takes one step; `of` as in [`Request::Step`].
     fn take(&mut self, index: usize, of: Option<i32>) -> Reply {
         let Some(step) = self.plan.steps.get(index) else { sys::exit_now(1) };
         traced::mark(self.plan, Mark::Step(index));
@@ -383,12 +384,12 @@ pub fn serve(
     name: &Name,
     socket: UnixStream,
     descriptors: Vec<u32>,
-) {
+) -> ! {
     let (name, children, state) = (name.clone(), BTreeMap::new(), State::default());
     let shares = false;
     let (visit, log) = (None, None);
     let process = Process { plan, sandbox, name, shares, children, state, visit, log, socket };
-    process.take_steps(Reply::Began(descriptors));
+    process.take_steps(Reply::Began(descriptors))
 }
 
 /// Makes the namespaces of an actor; a process enters those that are for its children not itself.

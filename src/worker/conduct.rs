@@ -204,10 +204,7 @@ impl<'p> Conductor<'p> {
                 reply
             }
             None => match sys::fork().map_err(|e| breakage(name, &e.to_string()))? {
-                None => {
-                    process.run();
-                    sys::exit_now(0)
-                }
+                None => process.run(),
                 Some(_) => {
                     drop(process);
                     receive(name, &mut socket)

@@ -469,8 +469,7 @@ pub fn serve() -> io::Result<()> {
         program_sizes: Vec::new(),
     };
     let name: Name = CONTAINER.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    actor::serve(&plan, &sandbox, &name, socket, descriptors);
-    Ok(())
+    actor::serve(&plan, &sandbox, &name, socket, descriptors)
 }
 
 #[cfg(test)]

@@ -154,8 +154,12 @@ fn known_capabilities(knows: impl Fn(Capability) -> bool) -> u64 {
     all[..all.len() - unknown].iter().fold(0, |bits, capability| bits | capability.bit())
 }
 
-/// The bounding set of this process as proc_pid_status(5) has it.
+/// The bounding set of this process as proc_pid_status(5) has it. In a container something else may be where proc is
+/// expected.
 fn bounding_in_proc(proc: BorrowedFd<'_>) -> Option<u64> {
+    if rustix::fs::fstatfs(proc).ok()?.f_type != rustix::fs::PROC_SUPER_MAGIC {
+        return None;
+    }
     let status = read_proc(proc, "self/status")?;
     let bits = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
     u64::from_str_radix(bits.trim(), 16).ok()
